@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * access: may this user do that?
+ *
+ * For what the kernel does not check for us: commands of .ctl and the socket, and listings.  A
+ * caller is a user as the kernel knew it when it asked.  Supplementary groups are read only when
+ * an answer depends on them: from /proc/PID/status for a caller that has a pid, from the list that
+ * SO_PEERGROUPS gave for one that has that.
+ *
+ * Never: changes anything, knows where a caller came from.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include "tree.h"
+
+enum { ACCESS_READ = 4, ACCESS_WRITE = 2, ACCESS_SEARCH = 1 };
+
+struct caller {
+        uid_t uid;
+        gid_t gid;
+        pid_t pid;      /* 0: not known in our pid namespace */
+        bool has_groups; /* groups below are final */
+        gid_t *groups;  /* owned: free with caller_clear() */
+        size_t n_groups;
+};
+
+void caller_clear(struct caller *caller);
+/* File mode creation mask of the caller's process, 0077 if it cannot be read. */
+mode_t caller_umask(const struct caller *caller);
+/* Name of the caller's command, at most 15 bytes and terminated; "" if it cannot be read. */
+void caller_command(const struct caller *caller, char name[16]);
+
+/* As generic_permission(): uid 0 passes.  mask: ACCESS_… bits. */
+bool access_allows(struct caller *caller, const struct node *node, unsigned int mask);
+/* Whether the caller may remove an entry of dir that names node: write and search, sticky bit.
+ * 0, -EACCES, -EPERM. */
+int access_unlink(struct caller *caller, const struct node *dir, const struct node *node);
+/* Whether the caller is owner or root. */
+bool access_owns(const struct caller *caller, const struct node *node);
+
+/* Whether path is one that access_walk() takes: 0, -EINVAL, -ENAMETOOLONG. */
+int access_check_path(const char *path);
+
+/*
+ * Walks path, relative to dir, as the caller: every directory on the way needs search permission.
+ * out_dir is the directory of the last component, *name and *length that component in path.
+ * Components "", ".", ".." and ".ctl", and absolute paths, are -EINVAL; a symbolic link on the way
+ * is -ELOOP.  0, -ENOENT, -ENOTDIR, -EACCES, -ENAMETOOLONG.
+ */
+int access_walk(const struct tree *tree, struct caller *caller, struct node *dir, const char *path,
+                struct node **out_dir, const char **name, size_t *length);

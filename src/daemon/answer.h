@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * answer: carries out a request of the socket, and words the answer.
+ *
+ * A descriptor that is handed out is a fresh open of the region with just the access asked for,
+ * and only for who could have opened the file.
+ *
+ * Owns the descriptors of an answer until somebody takes them.  Never: commits, sends, knows of
+ * connections.
+ */
+
+#include "protocol.h"
+
+struct answer {
+        char text[LAYOUT_REPLY_MAX];
+        uint64_t length;
+        int fd;      /* to ride on the first byte, -1 for none */
+        int text_fd; /* the whole answer, if it is longer than text; -1 */
+        bool failed;
+        bool waits;   /* what is waited for does not exist yet; there is no answer */
+        bool notices; /* to be given when the kernel has been told of the change */
+};
+
+/* Nothing but the changes that the request makes is in the transaction afterwards. */
+void answer_request(struct commander *commander, struct caller *caller,
+                    const struct request *request, struct answer *out);
+/* Makes an answer an error; what it had is given back. */
+void answer_fail(struct answer *answer, const char *tag, int error, const char *text);
+void answer_clear(struct answer *answer);

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * ctl: the files of .ctl.
+ *
+ * Every directory has one.  A file of it is addressed by (kind, directory); open ones are handle
+ * records of the arena, whose text (a listing, or the last error) is in a memfd, so that a reader
+ * goes on where it was when the worker has been restarted.
+ *
+ * Owns the handle records.  Never: knows FUSE; fs.c translates.
+ */
+
+#include <sys/stat.h>
+#include "command.h"
+
+enum ctl_kind {
+        CTL_NONE = 0,
+        CTL_DIR, /* .ctl itself */
+        CTL_CREATE,
+        CTL_RESIZE,
+        CTL_SEAL,
+        CTL_REMOVE,
+        CTL_REGIONS,
+        CTL_REGIONS_JSON,
+        CTL_EVENTS,
+        CTL_STATS,
+        CTL_SOCKET, /* symbolic link */
+        CTL_ADMIN,  /* remount and upgrade; of the owner of the mount, in the root directory only */
+        _CTL_N,
+};
+
+struct ctl;
+
+int ctl_new(struct ctl **out, struct commander *commander);
+struct ctl *ctl_free(struct ctl *ctl);
+
+/* Name of a kind ("create", …), and the kind of a name in the .ctl of dir, CTL_NONE if there is
+ * no such file there. */
+const char *ctl_name(enum ctl_kind kind);
+enum ctl_kind ctl_lookup(const struct ctl *ctl, const struct node *dir, const char *name,
+                         size_t length);
+/* Type, permissions, owner, times, size 0; st_ino is left to the caller. */
+void ctl_stat(const struct ctl *ctl, enum ctl_kind kind, const struct node *dir, struct stat *st);
+
+/* A handle record.  0, -ENFILE (table full), -EACCES (admin, for others), -ENXIO (.ctl itself and
+ * the socket, which cannot be opened). */
+int ctl_open(struct ctl *ctl, enum ctl_kind kind, const struct node *dir, struct caller *caller,
+             uint32_t *handle);
+void ctl_close(struct ctl *ctl, uint32_t handle);
+
+/*
+ * Reads like pread(2): a listing as it was when the handle last read from offset 0; the text of the
+ * last failed write, or else the usage, which begin wherever the reader happens to be.  Count, or
+ * negative errno: -EMFILE if the user has too many listings open.
+ */
+ssize_t ctl_read(struct ctl *ctl, uint32_t handle, struct caller *caller, char *buffer,
+                 size_t size, uint64_t offset);
+/* The target of .ctl/socket; "" if there is none. */
+const char *ctl_socket_path(const struct ctl *ctl);
+
+/*
+ * Runs the commands of one write(2).  `size`, or negative errno; the text is kept for reading.
+ * Notices of the commands are written down, not sent.
+ */
+ssize_t ctl_write(struct ctl *ctl, uint32_t handle, struct caller *caller, const char *buffer,
+                  size_t size);

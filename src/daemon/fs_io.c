@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: MIT */
+#include "fs_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { FALLOCATE_AT_ONCE = 4 * 1024 * 1024 }; /* bytes; more is the helper's work */
+
+static bool flags_write(int flags) {
+        return (flags & O_ACCMODE) != O_RDONLY;
+}
+
+/* Opening */
+
+/*
+ * The region's one backing id: made at the first open and kept for the life of the region, because
+ * the kernel refuses a second one while the first is in use.  0 without passthrough.
+ */
+static int fs_backing(struct fs *fs, struct node *node) {
+        int id;
+
+        if (node->backing > 0 || !channel_has_passthrough(fs->channel))
+                return node->backing;
+        id = channel_backing_open(fs->channel, node->fd);
+        if (id > 0)
+                ARENA_SET(fs->parts.arena, node->backing, id);
+        return id;
+}
+
+static int fs_may_open(const struct node *node, int flags) {
+        if (!node_is_region(node) || node->fd < 0)
+                return -ESTALE;
+        /* Through passthrough the kernel would let a sealed memfd be mapped for writing. */
+        if (flags_write(flags) && (node->seals & F_SEAL_WRITE))
+                return -EPERM;
+        return 0;
+}
+
+static void fs_open_ctl(fuse_req_t req, struct fs *fs, fuse_ino_t ino, struct node *dir,
+                        struct fuse_file_info *fi) {
+        struct caller caller = fs_caller(req);
+        uint32_t handle;
+        int r;
+
+        r = ctl_open(fs->parts.ctl, fs_kind(ino), dir, &caller, &handle);
+        caller_clear(&caller);
+        if (r < 0) {
+                fuse_reply_err(req, -r);
+                return;
+        }
+        fi->fh = handle;
+        fi->direct_io = 1;
+        fuse_reply_open(req, fi);
+}
+
+void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
+        struct fs *fs = fs_of(req);
+        struct node *node = fs_node(fs, ino);
+        int r, backing = 0;
+
+        if (node && fs_kind(ino) != CTL_NONE) {
+                fs_open_ctl(req, fs, ino, node, fi);
+                return;
+        }
+        r = node ? fs_may_open(node, fi->flags) : -ESTALE;
+        if (r == 0)
+                r = backing = fs_backing(fs, node);
+        if (r < 0) {
+                fuse_reply_err(req, -r);
+                return;
+        }
+        tree_opened(fs->parts.tree, node, flags_write(fi->flags));
+        fi->keep_cache = 1;
+        channel_reply_open(req, NULL, fi, backing);
+}
+
+/* With name "/" the file has none: the channel turns O_TMPFILE into that. */
+static int fs_make_open_region(struct fs *fs, struct node *dir, const char *name,
+                               const struct birth *birth, struct node **out) {
+        int r;
+
+        if (strcmp(name, "/") != 0)
+                return fs_make_region(fs, dir, name, birth, out);
+        r = tree_create_unnamed(fs->parts.tree, dir, birth, out);
+        if (r < 0)
+                return r;
+        r = region_create_growable(fs->parts.regions, *out);
+        if (r == 0)
+                r = region_own(fs->parts.regions, *out);
+        if (r < 0)
+                tree_reap(fs->parts.tree, *out);
+        return r;
+}
+
+void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+               struct fuse_file_info *fi) {
+        struct fs *fs = fs_of(req);
+        struct node *dir = fs_node(fs, parent), *node = NULL;
+        struct birth birth = fs_birth(req, S_IFREG | (mode & 07777), 0);
+        struct fuse_entry_param entry;
+        int r, backing = 0;
+
+        if (!dir)
+                r = -ESTALE;
+        else if (fs_kind(parent) != CTL_NONE)
+                r = -EPERM;
+        else
+                r = fs_make_open_region(fs, dir, name, &birth, &node);
+        if (r < 0) {
+                fuse_reply_err(req, -r);
+                return;
+        }
+        r = backing = fs_backing(fs, node);
+        if (r >= 0) {
+                tree_opened(fs->parts.tree, node, flags_write(fi->flags));
+                r = fs_entry(fs, node, &entry);
+        }
+        if (r < 0) {
+                if (node->nlink > 0)
+                        tree_unlink(fs->parts.tree, dir, name, strlen(name));
+                fuse_reply_err(req, -r);
+                return;
+        }
+        channel_reply_open(req, &entry, fi, backing);
+}
+
+void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
+        struct fs *fs = fs_of(req);
+        struct node *node = fs_node(fs, ino);
+
+        if (node && fs_kind(ino) != CTL_NONE)
+                ctl_close(fs->parts.ctl, (uint32_t)fi->fh);
+        else if (node)
+                tree_closed(fs->parts.tree, node, flags_write(fi->flags));
+        fuse_reply_err(req, 0);
+}
+
+/* Reading and writing: of .ctl, and of regions without passthrough */
+
+void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi) {
+        struct fs *fs = fs_of(req);
+        struct node *node = fs_node(fs, ino);
+        ssize_t n;
+
+        if (size > FS_BUFFER_SIZE)
+                size = FS_BUFFER_SIZE;
+        if (!node || (fs_kind(ino) == CTL_NONE && node->fd < 0)) {
+                n = -ESTALE;
+        } else if (fs_kind(ino) != CTL_NONE) {
+                struct caller caller = fs_caller(req);
+
+                n = ctl_read(fs->parts.ctl, (uint32_t)fi->fh, &caller, fs->buffer, size,
+                             (uint64_t)offset);
+                caller_clear(&caller);
+        } else {
+                n = pread(node->fd, fs->buffer, size, offset);
+                if (n < 0)
+                        n = -errno;
+        }
+        if (n < 0)
+                fuse_reply_err(req, (int)-n);
+        else
+                fuse_reply_buf(req, fs->buffer, (size_t)n);
+}
+
+static void fs_wait(struct fs *fs, uint64_t unique, fuse_req_t req) {
+        struct fs_waiting *waiting = calloc(1, sizeof(*waiting));
+
+        if (!waiting)
+                abort(); /* the next worker gets the request again, and the answer is written down */
+        waiting->unique = unique;
+        waiting->req = req;
+        waiting->next = fs->waiting;
+        fs->waiting = waiting;
+}
+
+static void fs_write_ctl(fuse_req_t req, struct fs *fs, const char *bytes, size_t size,
+                         struct fuse_file_info *fi) {
+        uint64_t unique = channel_current(fs->channel);
+        struct caller caller = fs_caller(req);
+        int result = 0;
+
+        switch (notices_resume(fs->parts.notices, unique, &result)) {
+        case NOTICES_WAITING:
+                fs_wait(fs, unique, req);
+                return;
+        case NOTICES_DONE:
+                break;
+        case NOTICES_NONE:
+                result = (int)ctl_write(fs->parts.ctl, (uint32_t)fi->fh, &caller, bytes, size);
+                caller_clear(&caller);
+                if (!notices_answer_later(fs->parts.notices, unique, result))
+                        break;
+                fs_wait(fs, unique, req);
+                return;
+        }
+        if (result < 0)
+                fuse_reply_err(req, -result);
+        else
+                fuse_reply_write(req, (size_t)result);
+}
+
+/* Like tmpfs: as much as fits, and only then an error. */
+static ssize_t fs_write_region(struct fs *fs, struct node *node, const char *bytes, size_t size,
+                               off_t offset) {
+        uint64_t room;
+        ssize_t n;
+        int r;
+
+        r = region_reserve_write(fs->parts.regions, node, (uint64_t)offset + size);
+        if (r == -ENOSPC) {
+                room = region_room(fs->parts.regions, node);
+                if (room <= (uint64_t)offset)
+                        return r;
+                size = (size_t)(room - (uint64_t)offset);
+                r = region_reserve_write(fs->parts.regions, node, room);
+        }
+        if (r < 0)
+                return r;
+        n = pwrite(node->fd, bytes, size, offset);
+        return n < 0 ? -errno : n;
+}
+
+void fs_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, off_t offset,
+              struct fuse_file_info *fi) {
+        struct fs *fs = fs_of(req);
+        struct node *node = fs_node(fs, ino);
+        ssize_t n;
+
+        if (node && fs_kind(ino) != CTL_NONE) {
+                fs_write_ctl(req, fs, bytes, size, fi);
+                return;
+        }
+        n = node ? fs_write_region(fs, node, bytes, size, offset) : -ESTALE;
+        if (n < 0)
+                fuse_reply_err(req, (int)-n);
+        else
+                fuse_reply_write(req, (size_t)n);
+}
+
+/* Space */
+
+/* fallocate(2) of much memory, on the helper's thread. */
+struct allocation {
+        struct job job;
+        struct fs *fs;
+        fuse_req_t req;
+        fuse_ino_t ino;
+        int fd;
+        int mode;
+        off_t offset;
+        off_t length;
+        int result;
+};
+
+static void allocation_run(struct job *job) {
+        struct allocation *a = (struct allocation *)job;
+
+        if (fallocate(a->fd, a->mode, a->offset, a->length) < 0)
+                a->result = -errno;
+        close(a->fd);
+}
+
+static void fs_reply_allocated(fuse_req_t req, struct fs *fs, struct node *node, int r) {
+        struct stat st;
+
+        if (node) {
+                region_stat(fs->parts.regions, node, &st);
+                tree_touch_ctime(fs->parts.tree, node);
+        }
+        fuse_reply_err(req, -r);
+        fs_settle(fs);
+}
+
+static void allocation_done(struct job *job) {
+        struct allocation *a = (struct allocation *)job;
+
+        fs_reply_allocated(a->req, a->fs, fs_node(a->fs, a->ino), a->result);
+        free(a);
+}
+
+static int fs_allocate_later(fuse_req_t req, struct fs *fs, struct node *node, int mode,
+                             off_t offset, off_t length) {
+        struct allocation *a = calloc(1, sizeof(*a));
+
+        if (!a)
+                return -ENOMEM;
+        a->job.run = allocation_run;
+        a->job.done = allocation_done;
+        a->fs = fs;
+        a->req = req;
+        a->ino = node->id;
+        a->mode = mode;
+        a->offset = offset;
+        a->length = length;
+        /* One of its own: the region may be given up meanwhile, and its number be another's. */
+        a->fd = dup(node->fd);
+        if (a->fd < 0) {
+                free(a);
+                return -ENOSPC;
+        }
+        helper_submit(fs->parts.labour, &a->job);
+        return 0;
+}
+
+void fs_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
+                  struct fuse_file_info *fi) {
+        struct fs *fs = fs_of(req);
+        struct node *node = fs_node(fs, ino);
+        int r;
+
+        (void)fi;
+        if (!node || fs_kind(ino) != CTL_NONE) {
+                fuse_reply_err(req, node ? ENODEV : ESTALE);
+                return;
+        }
+        r = region_fallocate_begin(fs->parts.regions, node, mode, (uint64_t)offset,
+                                   (uint64_t)length);
+        if (r == 0 && length > FALLOCATE_AT_ONCE) {
+                r = fs_allocate_later(req, fs, node, mode, offset, length);
+                if (r == 0)
+                        return;
+        } else if (r == 0 && fallocate(node->fd, mode, offset, length) < 0) {
+                r = -errno;
+        }
+        if (r == 0)
+                fs_reply_allocated(req, fs, node, 0);
+        else
+                fuse_reply_err(req, -r);
+}
+
+void fs_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *fi) {
+        struct fs *fs = fs_of(req);
+        struct node *node = fs_node(fs, ino);
+        off_t r;
+
+        (void)fi;
+        if (!node || fs_kind(ino) != CTL_NONE || node->fd < 0) {
+                fuse_reply_err(req, node ? EINVAL : ESTALE);
+                return;
+        }
+        /* SEEK_DATA and SEEK_HOLE only, which do not use the position of our descriptor. */
+        r = lseek(node->fd, offset, whence);
+        if (r < 0)
+                fuse_reply_err(req, errno);
+        else
+                fuse_reply_lseek(req, r);
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * fs_private: what the files of fs share.
+ */
+
+#include "fs.h"
+
+enum {
+        FS_BUFFER_SIZE = 1024 * 1024,
+        /* Replies that count lookups must fit into an outcome. */
+        FS_READDIRPLUS_MAX = ARENA_OUTCOME_MAX - 4096,
+};
+
+/* A request that is answered when its notices have been told. */
+struct fs_waiting {
+        uint64_t unique;
+        fuse_req_t req;
+        struct fs_waiting *next;
+};
+
+struct fs {
+        struct fs_parts parts;
+        struct channel *channel;
+        struct fs_waiting *waiting;
+        char *buffer; /* FS_BUFFER_SIZE bytes, for the reply that is being made */
+};
+
+struct fs *fs_of(fuse_req_t req);
+
+/* Ids of .ctl and its files. */
+static inline enum ctl_kind fs_kind(fuse_ino_t ino) {
+        return (enum ctl_kind)(ino >> 32);
+}
+static inline fuse_ino_t fs_ctl_ino(enum ctl_kind kind, const struct node *dir) {
+        return (uint64_t)kind << 32 | dir->id;
+}
+/* The node, or for a file of .ctl its directory; NULL if it is gone. */
+struct node *fs_node(struct fs *fs, fuse_ino_t ino);
+
+/* Attributes and how long the kernel may keep them, seconds. */
+int fs_attributes(struct fs *fs, struct node *node, struct stat *st, double *timeout);
+void fs_ctl_attributes(struct fs *fs, enum ctl_kind kind, struct node *dir, struct stat *st);
+/* The entry of a node; counts a lookup. */
+int fs_entry(struct fs *fs, struct node *node, struct fuse_entry_param *entry);
+struct caller fs_caller(fuse_req_t req);
+struct birth fs_birth(fuse_req_t req, mode_t mode, dev_t rdev);
+/* Makes a regular file with its memory; leaves nothing behind on failure. */
+int fs_make_region(struct fs *fs, struct node *dir, const char *name, const struct birth *birth,
+                   struct node **out);
+
+/* fs_dir.c */
+void fs_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                struct fuse_file_info *fi);
+void fs_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                    struct fuse_file_info *fi);
+
+/* fs_io.c */
+void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+               struct fuse_file_info *fi);
+void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi);
+void fs_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, off_t offset,
+              struct fuse_file_info *fi);
+void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void fs_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
+                  struct fuse_file_info *fi);
+void fs_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *fi);

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: MIT */
+#include "index.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HASH_NONFATAL_OOM 1
+#define uthash_nonfatal_oom(element) ((element)->failed = true)
+#include <uthash.h>
+
+struct name {
+        UT_hash_handle hh; /* key: parent and name of the dentry record */
+        uint32_t dentry;
+        bool failed;
+};
+
+struct slot {
+        uint64_t cookie;
+        uint32_t dentry; /* 0: a gap */
+};
+
+struct listing {
+        struct slot *slots;
+        size_t n;
+        size_t capacity;
+        size_t gaps;
+};
+
+struct index {
+        struct arena *arena;
+        struct name *names;
+        struct name *spare;        /* for the next index_add() */
+        struct listing **listings; /* by node id of the directory */
+        size_t n_listings;
+};
+
+/* What a key looks like to the hash. */
+struct key {
+        uint32_t parent;
+        char name[LAYOUT_NAME_MAX + 1];
+};
+
+static const struct dentry *index_record(const struct index *index, uint32_t id) {
+        return arena_get(index->arena, TABLE_DENTRY, id);
+}
+
+static struct listing *index_listing(const struct index *index, uint32_t dir) {
+        return dir < index->n_listings ? index->listings[dir] : NULL;
+}
+
+static int index_make_listing(struct index *index, uint32_t dir) {
+        if (dir >= index->n_listings) {
+                size_t n = index->n_listings ? index->n_listings : 64;
+                struct listing **listings;
+
+                while (n <= dir)
+                        n *= 2;
+                listings = realloc(index->listings, n * sizeof(*listings));
+                if (!listings)
+                        return -ENOMEM;
+                memset(listings + index->n_listings, 0,
+                       (n - index->n_listings) * sizeof(*listings));
+                index->listings = listings;
+                index->n_listings = n;
+        }
+        if (!index->listings[dir])
+                index->listings[dir] = calloc(1, sizeof(struct listing));
+        return index->listings[dir] ? 0 : -ENOMEM;
+}
+
+static int listing_grow(struct listing *listing) {
+        size_t capacity = listing->capacity ? listing->capacity * 2 : 4;
+        struct slot *slots;
+
+        if (listing->n < listing->capacity)
+                return 0;
+        slots = realloc(listing->slots, capacity * sizeof(*slots));
+        if (!slots)
+                return -ENOMEM;
+        listing->slots = slots;
+        listing->capacity = capacity;
+        return 0;
+}
+
+int index_reserve(struct index *index, uint32_t dir) {
+        int r;
+
+        if (!index->spare)
+                index->spare = calloc(1, sizeof(*index->spare));
+        if (!index->spare)
+                return -ENOMEM;
+        r = index_make_listing(index, dir);
+        if (r < 0)
+                return r;
+        return listing_grow(index->listings[dir]);
+}
+
+/* uthash may need memory for its first table; without it the entry is only found by a walk. */
+static bool index_hash(struct index *index, struct name *name, const struct dentry *dentry) {
+        name->dentry = dentry->id;
+        name->failed = false;
+        HASH_ADD_KEYPTR(hh, index->names, (const void *)&dentry->parent,
+                        sizeof(dentry->parent) + dentry->length, name);
+        return !name->failed;
+}
+
+void index_add(struct index *index, const struct dentry *dentry) {
+        struct listing *listing = index_listing(index, dentry->parent);
+        struct name *name = index->spare;
+
+        index->spare = NULL;
+        if (!index_hash(index, name, dentry))
+                abort(); /* cannot go on without; the next worker rebuilds the index */
+        listing->slots[listing->n++] = (struct slot){dentry->cookie, dentry->id};
+}
+
+/* The first slot whose cookie is at least `cookie`. */
+static size_t listing_search(const struct listing *listing, uint64_t cookie) {
+        size_t low = 0, high = listing->n;
+
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+
+                if (listing->slots[middle].cookie < cookie)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        return low;
+}
+
+static void listing_pack(struct listing *listing) {
+        size_t to = 0;
+
+        for (size_t i = 0; i < listing->n; i++)
+                if (listing->slots[i].dentry != 0)
+                        listing->slots[to++] = listing->slots[i];
+        listing->n = to;
+        listing->gaps = 0;
+}
+
+static struct name *index_find_name(const struct index *index, uint32_t dir, const char *name,
+                                    size_t length) {
+        struct name *found;
+        struct key key = {.parent = dir};
+
+        if (length > LAYOUT_NAME_MAX)
+                return NULL;
+        memcpy(key.name, name, length);
+        HASH_FIND(hh, index->names, &key, sizeof(key.parent) + length, found);
+        return found;
+}
+
+void index_remove(struct index *index, const struct dentry *dentry) {
+        struct listing *listing = index_listing(index, dentry->parent);
+        struct name *name;
+        size_t at;
+
+        name = index_find_name(index, dentry->parent, dentry->name, dentry->length);
+        HASH_DEL(index->names, name);
+        if (!index->spare)
+                index->spare = name;
+        else
+                free(name);
+
+        at = listing_search(listing, dentry->cookie);
+        listing->slots[at].dentry = 0;
+        if (++listing->gaps > 32 && listing->gaps > listing->n / 2)
+                listing_pack(listing);
+}
+
+uint32_t index_find(const struct index *index, uint32_t dir, const char *name, size_t length) {
+        const struct name *found = index_find_name(index, dir, name, length);
+
+        return found ? found->dentry : 0;
+}
+
+const struct dentry *index_next(const struct index *index, uint32_t dir, uint64_t after) {
+        const struct listing *listing = index_listing(index, dir);
+
+        if (!listing || after == UINT64_MAX)
+                return NULL;
+        for (size_t i = listing_search(listing, after + 1); i < listing->n; i++)
+                if (listing->slots[i].dentry != 0)
+                        return index_record(index, listing->slots[i].dentry);
+        return NULL;
+}
+
+void index_drop(struct index *index, uint32_t dir) {
+        struct listing *listing = index_listing(index, dir);
+
+        if (!listing)
+                return;
+        free(listing->slots);
+        free(listing);
+        index->listings[dir] = NULL;
+}
+
+static int slot_compare(const void *a, const void *b) {
+        const struct slot *x = a, *y = b;
+
+        return (x->cookie > y->cookie) - (x->cookie < y->cookie);
+}
+
+static int index_rebuild(struct index *index) {
+        uint32_t high = arena_high(index->arena, TABLE_DENTRY);
+        int r;
+
+        for (uint32_t id = 1; id <= high; id++) {
+                const struct dentry *dentry = index_record(index, id);
+
+                if (dentry->id != id)
+                        continue;
+                r = index_reserve(index, dentry->parent);
+                if (r < 0)
+                        return r;
+                index_add(index, dentry);
+        }
+        /* Records are recycled, so that their order says nothing about that of the cookies. */
+        for (size_t i = 0; i < index->n_listings; i++)
+                if (index->listings[i])
+                        qsort(index->listings[i]->slots, index->listings[i]->n, sizeof(struct slot),
+                              slot_compare);
+        return 0;
+}
+
+int index_new(struct index **out, struct arena *arena) {
+        struct index *index;
+        int r;
+
+        index = calloc(1, sizeof(*index));
+        if (!index)
+                return -ENOMEM;
+        index->arena = arena;
+        r = index_rebuild(index);
+        if (r < 0) {
+                index_free(index);
+                return r;
+        }
+        *out = index;
+        return 0;
+}
+
+struct index *index_free(struct index *index) {
+        struct name *name, *next;
+
+        if (!index)
+                return NULL;
+        HASH_ITER(hh, index->names, name, next) {
+                HASH_DEL(index->names, name);
+                free(name);
+        }
+        free(index->spare);
+        for (size_t i = 0; i < index->n_listings; i++)
+                index_drop(index, (uint32_t)i);
+        free(index->listings);
+        free(index);
+        return NULL;
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+#include "layout.h"
+
+_Static_assert(sizeof(struct node) % 8 == 0, "records are multiples of 8 bytes");
+_Static_assert(sizeof(struct dentry) % 8 == 0, "records are multiples of 8 bytes");
+_Static_assert(sizeof(struct text) % 8 == 0, "records are multiples of 8 bytes");
+_Static_assert(sizeof(struct handle) % 8 == 0, "records are multiples of 8 bytes");
+_Static_assert(sizeof(struct notice) % 8 == 0, "records are multiples of 8 bytes");
+_Static_assert(sizeof(struct client) % 8 == 0, "records are multiples of 8 bytes");
+_Static_assert(offsetof(struct dentry, name) == offsetof(struct dentry, parent) + sizeof(uint32_t),
+               "parent and name are one key");
+
+static const struct arena_table_spec layout_tables[_TABLE_N] = {
+        [TABLE_NODE] = {sizeof(struct node), LAYOUT_NODES_MAX},
+        [TABLE_DENTRY] = {sizeof(struct dentry), LAYOUT_NODES_MAX},
+        [TABLE_TEXT] = {sizeof(struct text), LAYOUT_NODES_MAX},
+        [TABLE_HANDLE] = {sizeof(struct handle), 64 * 1024},
+        [TABLE_NOTICE] = {sizeof(struct notice), 64 * 1024},
+        [TABLE_CLIENT] = {sizeof(struct client), 16 * 1024},
+};
+
+static const struct arena_spec layout = {
+        .version = LAYOUT_VERSION,
+        .root_size = sizeof(struct root),
+        .scratch_size = LAYOUT_REQUEST_MAX,
+        .n_tables = _TABLE_N,
+        .tables = layout_tables,
+};
+
+const struct arena_spec *layout_spec(void) {
+        return &layout;
+}

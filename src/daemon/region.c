@@ -1,0 +1,504 @@
+/* SPDX-License-Identifier: MIT */
+#include "region.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "store.h"
+
+enum { PAGE = 4096 };
+
+struct regions {
+        struct arena *arena;
+        struct root *root;
+
+        /* Descriptors of regions that were given up, to be closed after the commit. */
+        struct region_remains *remains;
+        size_t n_remains;
+        size_t capacity;
+};
+
+static uint64_t page_round(uint64_t n) {
+        return (n + PAGE - 1) / PAGE * PAGE;
+}
+
+int regions_new(struct regions **out, struct arena *arena) {
+        struct regions *regions;
+
+        regions = calloc(1, sizeof(*regions));
+        if (!regions)
+                return -ENOMEM;
+        regions->arena = arena;
+        regions->root = arena_root(arena);
+        /* What the kernel sends when somebody opens a region in the middle of a lease probe. */
+        signal(SIGIO, SIG_IGN);
+        *out = regions;
+        return 0;
+}
+
+struct regions *regions_free(struct regions *regions) {
+        if (!regions)
+                return NULL;
+        regions_bury(regions, NULL, NULL);
+        free(regions->remains);
+        free(regions);
+        return NULL;
+}
+
+/* Accounting */
+
+static uint64_t *held_sum(struct root *root, uint32_t store) {
+        return store == STORE_TMPFS ? &root->held_tmpfs : &root->held_memfd;
+}
+
+/* Sets what the region counts for. */
+static void region_hold(struct regions *regions, struct node *node, uint64_t held) {
+        uint64_t *sum = held_sum(regions->root, node->store);
+
+        if (node->held == held)
+                return;
+        ARENA_SET(regions->arena, *sum, *sum - node->held + held);
+        ARENA_SET(regions->arena, node->held, held);
+}
+
+static void region_set_blocks(struct regions *regions, struct node *node, uint64_t blocks) {
+        struct root *root = regions->root;
+
+        if (node->blocks == blocks)
+                return;
+        if (node->store == STORE_TMPFS)
+                ARENA_SET(regions->arena, root->tmpfs_blocks,
+                          root->tmpfs_blocks - node->blocks + blocks);
+        ARENA_SET(regions->arena, node->blocks, blocks);
+}
+
+/* Takes over what fstat(2) says. */
+static void region_note(struct regions *regions, struct node *node, const struct stat *st) {
+        uint64_t size = (uint64_t)st->st_size, blocks = (uint64_t)st->st_blocks * 512;
+        uint64_t held = page_round(size);
+
+        if (node->size != size)
+                ARENA_SET(regions->arena, node->size, size);
+        region_set_blocks(regions, node, blocks);
+        /* fallocate(2) can allocate beyond the end. */
+        region_hold(regions, node, held > blocks ? held : blocks);
+}
+
+static int region_look(struct regions *regions, struct node *node, struct stat *st) {
+        if (fstat(node->fd, st) < 0)
+                return -errno;
+        region_note(regions, node, st);
+        return 0;
+}
+
+/* What tmpfs files have grown by without our knowing. */
+static uint64_t tmpfs_unaccounted(const struct regions *regions) {
+        uint64_t used;
+
+        if (regions->root->tmpfs_fd < 0)
+                return 0;
+        used = store_tmpfs_used(regions->root->tmpfs_fd);
+        return used > regions->root->tmpfs_blocks ? used - regions->root->tmpfs_blocks : 0;
+}
+
+/* Looks at every file of the private tmpfs that somebody may have written to. */
+static void regions_look_again(struct regions *regions) {
+        uint32_t high = arena_high(regions->arena, TABLE_NODE);
+        struct stat st;
+
+        for (uint32_t id = 1; id <= high; id++) {
+                struct node *node = arena_get(regions->arena, TABLE_NODE, id);
+
+                if (node->id == id && node_is_region(node) && node->store == STORE_TMPFS &&
+                    node->fd >= 0 && (node->flags & (NODE_WRITTEN | NODE_LENT)))
+                        region_look(regions, node, &st);
+        }
+}
+
+static uint64_t regions_used(const struct regions *regions) {
+        const struct root *root = regions->root;
+
+        return root->held_memfd + root->held_tmpfs + tmpfs_unaccounted(regions);
+}
+
+static bool regions_fit(const struct regions *regions, uint64_t more) {
+        uint64_t limit = regions->root->limit_bytes, used;
+
+        if (limit == 0)
+                return true;
+        used = regions_used(regions);
+        return used <= limit && more <= limit - used;
+}
+
+/* Whether `more` bytes can be promised. */
+static int regions_reserve(struct regions *regions, uint64_t more) {
+        if (more == 0 || regions_fit(regions, more))
+                return 0;
+        /* Holes that were filled look like growth until one looks at each file. */
+        if (tmpfs_unaccounted(regions) > 0)
+                regions_look_again(regions);
+        return regions_fit(regions, more) ? 0 : -ENOSPC;
+}
+
+/* The kernel stops growing files of the private tmpfs at what the memfds leave. */
+static int regions_limit_tmpfs(struct regions *regions, uint64_t limit, uint64_t memfds) {
+        if (regions->root->tmpfs_fd < 0)
+                return 0;
+        if (limit == 0)
+                return store_tmpfs_limit(regions->root->tmpfs_fd, UINT64_MAX);
+        return store_tmpfs_limit(regions->root->tmpfs_fd, limit > memfds ? limit - memfds : 0);
+}
+
+/* Promises a memfd region `held` bytes in all.  Fails before anything has changed. */
+static int region_reserve(struct regions *regions, struct node *node, uint64_t held) {
+        struct root *root = regions->root;
+        int r;
+
+        if (held <= node->held)
+                return 0;
+        r = regions_reserve(regions, held - node->held);
+        if (r == 0 && node->store == STORE_MEMFD && root->limit_bytes != 0)
+                r = regions_limit_tmpfs(regions, root->limit_bytes,
+                                        root->held_memfd + held - node->held);
+        if (r < 0)
+                return r;
+        region_hold(regions, node, held);
+        return 0;
+}
+
+/* Gives back what a memfd region does not need any more. */
+static void region_unreserve(struct regions *regions, struct node *node, uint64_t held) {
+        if (held >= node->held)
+                return;
+        region_hold(regions, node, held);
+        if (node->store == STORE_MEMFD && regions->root->limit_bytes != 0)
+                regions_limit_tmpfs(regions, regions->root->limit_bytes, regions->root->held_memfd);
+}
+
+void regions_space(struct regions *regions, struct space *out) {
+        if (tmpfs_unaccounted(regions) > 0)
+                regions_look_again(regions);
+        out->limit = regions->root->limit_bytes;
+        out->used = regions_used(regions);
+}
+
+int regions_set_limit(struct regions *regions, uint64_t bytes) {
+        struct space space;
+        int r;
+
+        regions_space(regions, &space);
+        if (bytes != 0 && bytes < space.used)
+                return -ENOSPC;
+        r = regions_limit_tmpfs(regions, bytes, regions->root->held_memfd);
+        if (r < 0)
+                return r;
+        ARENA_SET(regions->arena, regions->root->limit_bytes, bytes);
+        return 0;
+}
+
+/* Birth and death */
+
+static void region_adopt(struct regions *regions, struct node *node, int fd,
+                         enum store_kind store) {
+        arena_touch(regions->arena, node, sizeof(*node));
+        node->fd = fd;
+        node->store = store;
+        node->flags &= ~(uint32_t)NODE_DETACHED;
+}
+
+int region_create(struct regions *regions, struct node *node, uint64_t size) {
+        int fd, r;
+
+        if (size > REGION_MAX)
+                return -EFBIG;
+        ARENA_SET(regions->arena, node->store, STORE_MEMFD);
+        r = region_reserve(regions, node, page_round(size));
+        if (r < 0)
+                return r;
+        fd = store_memfd(size);
+        if (fd < 0) {
+                region_unreserve(regions, node, 0);
+                return fd;
+        }
+        region_adopt(regions, node, fd, STORE_MEMFD);
+        node->size = size;
+        return 0;
+}
+
+/* Made when the first file needs it: only then is it known whether there is passthrough. */
+static int regions_make_tmpfs(struct regions *regions) {
+        struct root *root = regions->root;
+        uint64_t left =
+                root->limit_bytes > root->held_memfd ? root->limit_bytes - root->held_memfd : 0;
+        int fd;
+
+        fd = store_tmpfs(root->limit_bytes == 0 ? UINT64_MAX : left);
+        if (fd < 0)
+                return fd;
+        ARENA_SET(regions->arena, root->tmpfs_fd, fd);
+        return 0;
+}
+
+int region_create_growable(struct regions *regions, struct node *node) {
+        int fd, r;
+
+        if (!regions->root->passthrough)
+                return region_create(regions, node, 0);
+        if (regions->root->tmpfs_fd < 0) {
+                r = regions_make_tmpfs(regions);
+                if (r < 0)
+                        return r;
+        }
+        fd = store_tmpfs_file(regions->root->tmpfs_fd);
+        if (fd < 0)
+                return fd;
+        region_adopt(regions, node, fd, STORE_TMPFS);
+        return 0;
+}
+
+void region_release(struct regions *regions, struct node *node) {
+        struct region_remains *remains = regions->remains;
+
+        if (node->fd < 0)
+                return;
+        if (regions->n_remains == regions->capacity) {
+                size_t capacity = regions->capacity ? regions->capacity * 2 : 16;
+
+                remains = realloc(remains, capacity * sizeof(*remains));
+                /* Nobody names the descriptor then, and the next worker closes it. */
+                if (remains) {
+                        regions->remains = remains;
+                        regions->capacity = capacity;
+                }
+        }
+        if (remains)
+                regions->remains[regions->n_remains++] = (struct region_remains){
+                        .fd = node->fd,
+                        .backing = node->backing,
+                        .blocks = node->blocks,
+                };
+        region_set_blocks(regions, node, 0);
+        region_unreserve(regions, node, 0);
+        ARENA_SET(regions->arena, node->fd, -1);
+        ARENA_SET(regions->arena, node->backing, 0);
+        ARENA_SET(regions->arena, node->size, 0);
+}
+
+void regions_bury(struct regions *regions, region_bury_fn bury, void *userdata) {
+        for (size_t i = 0; i < regions->n_remains; i++) {
+                if (bury)
+                        bury(userdata, &regions->remains[i]);
+                else
+                        close(regions->remains[i].fd);
+        }
+        regions->n_remains = 0;
+}
+
+/* Changes */
+
+/* Sizes beyond physical address space are refused as such; what is merely too much is ENOSPC. */
+static int region_check_size(uint64_t size) {
+        return size > REGION_MAX ? -EFBIG : 0;
+}
+
+int region_resize(struct regions *regions, struct node *node, uint64_t size) {
+        uint64_t before = node->held;
+        struct stat st;
+        int r;
+
+        if (node->fd < 0)
+                return -ESTALE;
+        r = region_look(regions, node, &st);
+        if (r < 0)
+                return r;
+        if ((size < node->size && (node->seals & F_SEAL_SHRINK)) ||
+            (size > node->size && (node->seals & F_SEAL_GROW)))
+                return -EPERM;
+        r = region_check_size(size);
+        if (r == 0)
+                r = region_reserve(regions, node, page_round(size));
+        if (r < 0)
+                return r;
+        if (ftruncate(node->fd, (off_t)size) < 0) {
+                r = -errno;
+                region_unreserve(regions, node, before);
+                return r;
+        }
+        r = region_look(regions, node, &st);
+        if (r == 0 && node->held < before && node->store == STORE_MEMFD &&
+            regions->root->limit_bytes != 0)
+                regions_limit_tmpfs(regions, regions->root->limit_bytes, regions->root->held_memfd);
+        return r;
+}
+
+int region_fallocate_begin(struct regions *regions, struct node *node, int mode, uint64_t offset,
+                           uint64_t length) {
+        uint64_t end = offset + length;
+        struct stat st;
+        int r;
+
+        if (mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE))
+                return -EOPNOTSUPP;
+        if (node->fd < 0)
+                return -ESTALE;
+        if (end < offset || region_check_size(end) < 0)
+                return -EFBIG;
+        if (mode & FALLOC_FL_PUNCH_HOLE)
+                return node->seals & F_SEAL_WRITE ? -EPERM : 0;
+        r = region_look(regions, node, &st);
+        if (r < 0)
+                return r;
+        if (end > node->size && !(mode & FALLOC_FL_KEEP_SIZE) && (node->seals & F_SEAL_GROW))
+                return -EPERM;
+        return region_reserve(regions, node, page_round(end));
+}
+
+int region_reserve_write(struct regions *regions, struct node *node, uint64_t end) {
+        int r;
+
+        if (node->fd < 0)
+                return -ESTALE;
+        if (node->seals & F_SEAL_WRITE || (end > node->size && (node->seals & F_SEAL_GROW)))
+                return -EPERM;
+        r = region_check_size(end);
+        return r < 0 ? r : region_reserve(regions, node, page_round(end));
+}
+
+uint64_t region_room(struct regions *regions, const struct node *node) {
+        struct space space;
+
+        regions_space(regions, &space);
+        if (space.limit == 0)
+                return REGION_MAX;
+        return node->held + (space.limit > space.used ? space.limit - space.used : 0) / PAGE * PAGE;
+}
+
+/*
+ * Files grow behind our back: memfds by write(2) through passthrough or a lent descriptor.  What
+ * is beyond the limit goes: it was never promised.
+ */
+static int region_cut_back(struct regions *regions, struct node *node, struct stat *st) {
+        uint64_t held = node->held, now = page_round((uint64_t)st->st_size);
+
+        if (node->store != STORE_MEMFD || now <= held)
+                return 0;
+        if (region_reserve(regions, node, now) == 0)
+                return 0;
+        regions->root->counters.cut_back++;
+        if (ftruncate(node->fd, (off_t)held) < 0 || fstat(node->fd, st) < 0)
+                return -errno;
+        return 0;
+}
+
+/* Its owner can seal a memfd through a descriptor that was lent. */
+static void region_note_seals(struct regions *regions, struct node *node) {
+        const unsigned int known = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+        int seals;
+
+        if (!(node->flags & NODE_LENT) || node->store != STORE_MEMFD)
+                return;
+        seals = fcntl(node->fd, F_GET_SEALS);
+        if (seals >= 0 && ((unsigned int)seals & known) != node->seals)
+                ARENA_SET(regions->arena, node->seals, (unsigned int)seals & known);
+}
+
+int region_stat(struct regions *regions, struct node *node, struct stat *st) {
+        int r;
+
+        if (node->fd < 0) {
+                *st = (struct stat){0};
+                st->st_atim = (struct timespec){node->atime.sec, node->atime.nsec};
+                st->st_mtim = (struct timespec){node->mtime.sec, node->mtime.nsec};
+                st->st_ctim = (struct timespec){node->ctime.sec, node->ctime.nsec};
+                return 0;
+        }
+        if (fstat(node->fd, st) < 0)
+                return -errno;
+        r = region_cut_back(regions, node, st);
+        if (r < 0)
+                return r;
+        region_note(regions, node, st);
+        region_note_seals(regions, node);
+        return 0;
+}
+
+int region_utimens(struct regions *regions, struct node *node, const struct timespec times[2]) {
+        (void)regions;
+        if (node->fd < 0)
+                return -ESTALE;
+        return futimens(node->fd, times) < 0 ? -errno : 0;
+}
+
+int region_own(struct regions *regions, struct node *node) {
+        (void)regions;
+        if (node->fd < 0)
+                return 0;
+        /* An ordinary user's daemon owns everything there is. */
+        if (fchown(node->fd, node->uid, node->gid) < 0 && errno != EPERM)
+                return -errno;
+        if (fchmod(node->fd, node->mode & 07777) < 0)
+                return -errno;
+        return 0;
+}
+
+int region_seal(struct regions *regions, struct node *node, unsigned int seals) {
+        if (seals & ~(unsigned int)(F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE))
+                return -EINVAL;
+        if (node->fd < 0)
+                return -ESTALE;
+        if (node->store != STORE_MEMFD)
+                return -EOPNOTSUPP;
+        if ((seals & F_SEAL_WRITE) && !(node->seals & F_SEAL_WRITE) &&
+            (node->writers > 0 || ((node->flags & NODE_LENT) && region_is_held(regions, node))))
+                return -EBUSY;
+        if (fcntl(node->fd, F_ADD_SEALS, seals) < 0)
+                return -errno;
+        ARENA_SET(regions->arena, node->seals, node->seals | seals);
+        return 0;
+}
+
+int region_reopen(struct regions *regions, const struct node *node, int flags) {
+        (void)regions;
+        return node->fd < 0 ? -ESTALE : store_reopen(node->fd, flags);
+}
+
+/* For a daemon that is no root, and that the permissions keep from what it has given leave to. */
+static int region_reopen_own(struct regions *regions, struct node *node, int flags) {
+        int fd, r;
+
+        if (fchmod(node->fd, 0600) < 0)
+                return -errno;
+        fd = store_reopen(node->fd, flags);
+        r = region_own(regions, node);
+        if (r < 0 && fd >= 0) {
+                close(fd);
+                return r;
+        }
+        return fd;
+}
+
+int region_lend(struct regions *regions, struct node *node, int flags, bool owner) {
+        bool writable = (flags & O_ACCMODE) != O_RDONLY;
+        int fd;
+
+        if (node->fd < 0)
+                return -ESTALE;
+        /* EPERM: it has that seal already. */
+        if (writable && !owner && node->store == STORE_MEMFD &&
+            fcntl(node->fd, F_ADD_SEALS, F_SEAL_SEAL) < 0 && errno != EPERM)
+                return -errno;
+        fd = store_reopen(node->fd, flags);
+        if (fd == -EACCES)
+                fd = region_reopen_own(regions, node, flags);
+        if (fd >= 0 && !(node->flags & NODE_LENT))
+                ARENA_SET(regions->arena, node->flags, node->flags | NODE_LENT);
+        return fd;
+}
+
+bool region_is_held(struct regions *regions, const struct node *node) {
+        (void)regions;
+        return node->fd >= 0 && store_is_held(node->fd);
+}

@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: MIT */
+#include "worker.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#include "broker.h"
+#include "channel.h"
+#include "fs.h"
+#include "keeper.h"
+#include "log.h"
+
+enum {
+        REQUESTS_PER_TURN = 64, /* before other descriptors get their turn */
+        SPIN_MISSES_MAX = 4,    /* spins in vain until we stop spinning */
+        SPIN_HITS_MIN = 3,      /* requests close together until we spin again */
+        KEEPER_RETRY_MS = 1000,
+};
+
+struct worker {
+        struct arena *arena;
+        struct root *root;
+        int keeper_pidfd;
+        int ready_fd;
+        int signal_fd;
+
+        struct loop *loop;
+        struct helper *notifier; /* tells the kernel */
+        struct helper *labour;   /* works on memory */
+        struct tree *tree;
+        struct regions *regions;
+        struct notices *notices;
+        struct commander commander;
+        struct ctl *ctl;
+        struct fs *fs;
+        struct channel *channel;
+        struct broker *broker;
+
+        struct loop_source *fuse_source, *signal_source, *keeper_source, *retry;
+
+        uint64_t spin_ns;   /* 0: never */
+        uint64_t last_seen; /* when the last request was done */
+        unsigned int misses, hits;
+};
+
+static uint64_t now_ns(void) {
+        struct timespec now;
+
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/*
+ * Descriptors.  All processes share one table, so what a dead worker had open for itself is still
+ * open.  Whatever no record names is closed.
+ */
+
+struct fd_set_list {
+        int *fds;
+        size_t n, max;
+};
+
+static void fd_keep(struct fd_set_list *list, int fd) {
+        if (fd > STDERR_FILENO && list->n < list->max)
+                list->fds[list->n++] = fd;
+}
+
+static int fd_compare(const void *a, const void *b) {
+        return *(const int *)a - *(const int *)b;
+}
+
+static void fd_keep_records(struct fd_set_list *list, struct arena *arena) {
+        for (uint32_t i = 1; i <= arena_high(arena, TABLE_NODE); i++) {
+                const struct node *node = arena_get(arena, TABLE_NODE, i);
+
+                if (node->id == i && node_is_region(node))
+                        fd_keep(list, node->fd);
+        }
+        for (uint32_t i = 1; i <= arena_high(arena, TABLE_HANDLE); i++) {
+                const struct handle *handle = arena_get(arena, TABLE_HANDLE, i);
+
+                if (handle->id == i)
+                        fd_keep(list, handle->fd);
+        }
+        for (uint32_t i = 1; i <= arena_high(arena, TABLE_CLIENT); i++) {
+                const struct client *client = arena_get(arena, TABLE_CLIENT, i);
+
+                if (client->id == i) {
+                        fd_keep(list, client->fd);
+                        fd_keep(list, client->reply_fd);
+                        fd_keep(list, client->text_fd);
+                }
+        }
+}
+
+static void close_between(const struct fd_set_list *list) {
+        unsigned int from = STDERR_FILENO + 1;
+
+        for (size_t i = 0; i < list->n; i++) {
+                unsigned int fd = (unsigned int)list->fds[i];
+
+                if (fd > from)
+                        close_range(from, fd - 1, 0);
+                if (fd >= from)
+                        from = fd + 1;
+        }
+        close_range(from, ~0U, 0);
+}
+
+static int worker_close_strays(struct worker *worker) {
+        const struct root *root = worker->root;
+        const int own[] = {
+                root->fuse_fd,    root->tmpfs_fd,          root->listen_fd,  root->log_fd,
+                root->inotify_fd, arena_fd(worker->arena), worker->ready_fd, worker->keeper_pidfd,
+        };
+        struct fd_set_list list = {
+                .max = sizeof(own) / sizeof(own[0]) + arena_used(worker->arena, TABLE_NODE) +
+                       arena_used(worker->arena, TABLE_HANDLE) +
+                       3 * arena_used(worker->arena, TABLE_CLIENT),
+        };
+
+        list.fds = calloc(list.max, sizeof(*list.fds));
+        if (!list.fds)
+                return -ENOMEM;
+        for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+                fd_keep(&list, own[i]);
+        fd_keep_records(&list, worker->arena);
+        qsort(list.fds, list.n, sizeof(*list.fds), fd_compare);
+        close_between(&list);
+        free(list.fds);
+        return 0;
+}
+
+/* Requests. */
+
+/* Tells whoever waits for the mount: the mounting command through the pipe, systemd by the keeper. */
+static void worker_announce(struct worker *worker) {
+        struct root *root = worker->root;
+        ssize_t n;
+
+        log_detach();
+        if (worker->ready_fd >= 0) {
+                n = write(worker->ready_fd, "", 1);
+                (void)n; /* whoever waited may have gone */
+        }
+        root->ready = 1;
+        if (worker->ready_fd >= 0)
+                close(worker->ready_fd);
+        worker->ready_fd = -1;
+        syscall(SYS_pidfd_send_signal, worker->keeper_pidfd, SIGUSR2, NULL, 0);
+}
+
+/* Handles what there is, up to a limit; how many. */
+static unsigned int worker_requests(struct worker *worker) {
+        unsigned int n = 0;
+        int r = 1;
+
+        while (n < REQUESTS_PER_TURN && (r = channel_dispatch(worker->channel)) > 0) {
+                fs_settle(worker->fs);
+                n++;
+        }
+        if (!worker->root->ready && channel_is_ready(worker->channel) && r >= 0)
+                worker_announce(worker);
+        if (r == -ENODEV) {
+                loop_stop(worker->loop, WORKER_UNMOUNTED);
+        } else if (r < 0) {
+                if (r != -EOPNOTSUPP)
+                        log_line(LOG_ERR, "connection to the kernel: %s", strerror(-r));
+                loop_stop(worker->loop, WORKER_FAILED);
+        }
+        return n;
+}
+
+static void worker_on_fuse(void *userdata, uint32_t events) {
+        struct worker *worker = userdata;
+
+        (void)events;
+        if (worker_requests(worker) == 0 || worker->spin_ns == 0)
+                return;
+        /* Woken from sleep: would a spin have caught it? */
+        if (worker->misses >= SPIN_MISSES_MAX) {
+                uint64_t now = now_ns();
+
+                worker->hits = now - worker->last_seen < worker->spin_ns ? worker->hits + 1 : 0;
+                worker->last_seen = now;
+                if (worker->hits >= SPIN_HITS_MIN)
+                        worker->misses = 0;
+        }
+}
+
+/*
+ * A wake-up from sleep costs more than most requests.  So, while they come one after the other, we
+ * look for the next one for a while before we sleep.
+ */
+static bool worker_spin(struct worker *worker) {
+        uint64_t end;
+
+        if (worker->spin_ns == 0 || worker->misses >= SPIN_MISSES_MAX)
+                return false;
+        end = now_ns() + worker->spin_ns;
+        do {
+                if (worker_requests(worker) > 0) {
+                        worker->misses = 0;
+                        return true;
+                }
+        } while (!loop_is_stopped(worker->loop) && now_ns() < end);
+        worker->misses++;
+        worker->hits = 0;
+        worker->last_seen = end;
+        return false;
+}
+
+static bool worker_idle(void *userdata) {
+        struct worker *worker = userdata;
+
+        channel_settle(worker->channel);
+        fs_settle(worker->fs);
+        if (worker->root->upgrade_wanted) {
+                worker->root->upgrade_wanted = 0;
+                syscall(SYS_pidfd_send_signal, worker->keeper_pidfd, SIGHUP, NULL, 0);
+        }
+        return worker_spin(worker);
+}
+
+/* Signals and the keeper. */
+
+static void worker_on_signal(void *userdata, uint32_t events) {
+        struct worker *worker = userdata;
+        struct signalfd_siginfo info;
+
+        (void)events;
+        if (read(worker->signal_fd, &info, sizeof(info)) != sizeof(info))
+                return;
+        loop_stop(worker->loop, info.ssi_signo == SIGUSR1 ? WORKER_UPGRADE : WORKER_STOPPED);
+}
+
+static void worker_succeed(void *userdata, uint32_t events) {
+        struct worker *worker = userdata;
+        int r;
+
+        (void)events;
+        worker->keeper_source = loop_remove(worker->keeper_source);
+        worker->root->counters.takeovers++;
+        log_line(LOG_WARNING, "the keeper has died; taking its place");
+        r = keeper_exec(worker->arena, "/proc/self/exe");
+        log_line(LOG_ERR, "the keeper has died, and its place cannot be taken: %s", strerror(-r));
+        loop_arm(worker->retry, KEEPER_RETRY_MS);
+}
+
+static int worker_watch(struct worker *worker) {
+        sigset_t signals;
+        int r;
+
+        sigemptyset(&signals);
+        sigaddset(&signals, SIGTERM);
+        sigaddset(&signals, SIGINT);
+        sigaddset(&signals, SIGUSR1);
+        worker->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+        if (worker->signal_fd < 0)
+                return -errno;
+        r = loop_add(worker->loop, &worker->signal_source, worker->signal_fd, EPOLLIN,
+                     worker_on_signal, worker);
+        if (r == 0)
+                r = loop_add_timer(worker->loop, &worker->retry, worker_succeed, worker);
+        if (r == 0)
+                r = loop_add(worker->loop, &worker->keeper_source, worker->keeper_pidfd, EPOLLIN,
+                             worker_succeed, worker);
+        if (r == 0)
+                r = loop_add(worker->loop, &worker->fuse_source, worker->root->fuse_fd, EPOLLIN,
+                             worker_on_fuse, worker);
+        return r;
+}
+
+/* The rooms, from the lowest up. */
+
+static int worker_build_rooms(struct worker *worker) {
+        struct arena *arena = worker->arena;
+        int r;
+
+        r = helper_new(&worker->notifier, worker->loop, "notifier");
+        if (r == 0)
+                r = helper_new(&worker->labour, worker->loop, "labour");
+        if (r == 0)
+                r = regions_new(&worker->regions, arena);
+        if (r == 0)
+                r = fs_new(&worker->fs);
+        if (r == 0)
+                r = tree_new(&worker->tree, arena, fs_abandon, worker->fs);
+        if (r == 0)
+                r = notices_new(&worker->notices, arena, worker->notifier, fs_answer, worker->fs);
+        if (r < 0)
+                return r;
+        worker->commander = (struct commander){
+                .arena = arena,
+                .tree = worker->tree,
+                .regions = worker->regions,
+                .notices = worker->notices,
+        };
+        return ctl_new(&worker->ctl, &worker->commander);
+}
+
+static int worker_build_fs(struct worker *worker) {
+        const struct fs_parts parts = {
+                .arena = worker->arena,
+                .tree = worker->tree,
+                .regions = worker->regions,
+                .notices = worker->notices,
+                .ctl = worker->ctl,
+                .labour = worker->labour,
+        };
+        int r;
+
+        fs_set_parts(worker->fs, &parts);
+        r = channel_new(&worker->channel, worker->arena, fs_operations(), fs_forget, worker->fs);
+        if (r == 0)
+                fs_set_channel(worker->fs, worker->channel);
+        return r;
+}
+
+static void worker_settle(void *userdata) {
+        struct worker *worker = userdata;
+
+        fs_settle(worker->fs);
+}
+
+/* The socket: last, when everything can be answered. */
+static int worker_build_broker(struct worker *worker) {
+        const struct broker_parts parts = {
+                .loop = worker->loop,
+                .commander = &worker->commander,
+                .settle = worker_settle,
+                .settle_userdata = worker,
+        };
+
+        return broker_new(&worker->broker, &parts);
+}
+
+static uint64_t spin_limit(const struct root *root) {
+        cpu_set_t cpus;
+
+        /* With one CPU, whoever would ask cannot run while we look. */
+        if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0 && CPU_COUNT(&cpus) < 2)
+                return 0;
+        return (uint64_t)root->settings.spin_us * 1000;
+}
+
+static int worker_build(struct worker *worker) {
+        int r;
+
+        broker_adopt(worker->arena);
+        r = worker_close_strays(worker);
+        if (r == 0)
+                r = loop_new(&worker->loop);
+        if (r == 0)
+                r = worker_build_rooms(worker);
+        if (r == 0)
+                r = worker_build_fs(worker);
+        if (r == 0)
+                r = worker_watch(worker);
+        worker->spin_ns = spin_limit(worker->root);
+        return r;
+}
+
+int worker_run(struct arena *arena, int keeper_pidfd, int ready_fd) {
+        struct worker worker = {
+                .arena = arena,
+                .root = arena_root(arena),
+                .keeper_pidfd = keeper_pidfd,
+                .ready_fd = ready_fd,
+        };
+        int r;
+
+        arena_rollback(arena);
+        if (worker.root->crash_again > 0 && arena_crash_left(arena) == 0 && worker.root->started) {
+                arena_crash_after(arena, worker.root->crash_again);
+                worker.root->crash_again = 0;
+        }
+        r = worker_build(&worker);
+        if (r == 0)
+                r = channel_resume(worker.channel);
+        if (r == 0)
+                r = worker_build_broker(&worker);
+        if (r < 0) {
+                log_line(LOG_ERR, "cannot start: %s", strerror(-r));
+                return WORKER_FAILED;
+        }
+        worker.root->serving = 1;
+        loop_set_idle(worker.loop, worker_idle, &worker);
+        r = loop_run(worker.loop);
+        if (r < 0) {
+                log_line(LOG_ERR, "event loop: %s", strerror(-r));
+                return WORKER_FAILED;
+        }
+        /* Not taken apart: the process ends, and its records are to stay. */
+        return r;
+}
