@@ -17,6 +17,10 @@ void caller_clear(struct caller *caller) {
         *caller = (struct caller){0};
 }
 
+static bool caller_is_root(const struct caller *caller) {
+        return caller->uid == 0 && !caller->powerless;
+}
+
 /* All of a file of /proc/PID, terminated, for the caller to free; NULL if it cannot be had. */
 static char *proc_read(pid_t pid, const char *name) {
         char path[64], *text = NULL;
@@ -126,12 +130,16 @@ static bool caller_in_group(struct caller *caller, gid_t gid) {
         return false;
 }
 
+bool access_in_group(struct caller *caller, gid_t gid) {
+        return caller_is_root(caller) || caller_in_group(caller, gid);
+}
+
 /* Rights */
 
 bool access_allows(struct caller *caller, const struct node *node, unsigned int mask) {
         unsigned int mode = node->mode;
 
-        if (caller->uid == 0)
+        if (caller_is_root(caller))
                 return true;
         if (caller->uid == node->uid)
                 mode >>= 6;
@@ -144,13 +152,13 @@ int access_unlink(struct caller *caller, const struct node *dir, const struct no
         if (!access_allows(caller, dir, ACCESS_WRITE | ACCESS_SEARCH))
                 return -EACCES;
         if ((dir->mode & S_ISVTX) && caller->uid != node->uid && caller->uid != dir->uid &&
-            caller->uid != 0)
+            !caller_is_root(caller))
                 return -EPERM;
         return 0;
 }
 
 bool access_owns(const struct caller *caller, const struct node *node) {
-        return caller->uid == 0 || caller->uid == node->uid;
+        return caller_is_root(caller) || caller->uid == node->uid;
 }
 
 /* Paths */

@@ -23,8 +23,9 @@ struct caller {
         uid_t uid;
         gid_t gid;
         pid_t pid;      /* 0: not known in our pid namespace */
+        bool powerless; /* uid 0 is nothing special: it has not CAP_DAC_OVERRIDE in our namespace */
         bool has_groups; /* groups below are final */
-        gid_t *groups;  /* owned: free with caller_clear() */
+        gid_t *groups;   /* owned: free with caller_clear() */
         size_t n_groups;
 };
 
@@ -39,6 +40,8 @@ bool access_allows(struct caller *caller, const struct node *node, unsigned int 
 /* Whether the caller may remove an entry of dir that names node: write and search, sticky bit.
  * 0, -EACCES, -EPERM. */
 int access_unlink(struct caller *caller, const struct node *dir, const struct node *node);
+/* Whether the caller is in the group, or root. */
+bool access_in_group(struct caller *caller, gid_t gid);
 /* Whether the caller is owner or root. */
 bool access_owns(const struct caller *caller, const struct node *node);
 

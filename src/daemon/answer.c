@@ -62,15 +62,19 @@ static const char *inquiry_reason(int error) {
         }
 }
 
-static void inquiry_fail(struct inquiry *inquiry, int error) {
-        const char *name = inquiry->request->command.name;
+void answer_fail_name(struct answer *answer, const struct request *request, int error,
+                      const char *reason) {
+        const char *name = request->command.name;
         size_t length = strnlen(name, 64);
         char shown[4 * 64 + 1], text[COMMAND_ERROR_MAX + sizeof(shown)];
 
         command_escape(shown, name, length);
-        snprintf(text, sizeof(text), "%s%s: %s", shown, name[length] ? "..." : "",
-                 inquiry_reason(error));
-        answer_fail(inquiry->answer, inquiry->request->tag, error, text);
+        snprintf(text, sizeof(text), "%s%s: %s", shown, name[length] ? "..." : "", reason);
+        answer_fail(answer, request->tag, error, text);
+}
+
+static void inquiry_fail(struct inquiry *inquiry, int error) {
+        answer_fail_name(inquiry->answer, inquiry->request, error, inquiry_reason(error));
 }
 
 static void inquiry_say_size(struct inquiry *inquiry) {
@@ -157,6 +161,13 @@ static int inquiry_run(struct inquiry *inquiry) {
         int r;
 
         r = command_run(inquiry->commander, root, inquiry->caller, command, &inquiry->node, &error);
+        if (r == -EINPROGRESS) {
+                command_abort(inquiry->commander, inquiry->node);
+                inquiry->node = NULL;
+                r = -EOPNOTSUPP;
+                snprintf(error.text, sizeof(error.text),
+                         "populate and huge are not to be had by the socket");
+        }
         if (r < 0)
                 answer_fail(inquiry->answer, inquiry->request->tag, r, error.text);
         return r;

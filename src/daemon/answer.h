@@ -28,4 +28,7 @@ void answer_request(struct commander *commander, struct caller *caller,
                     const struct request *request, struct answer *out);
 /* Makes an answer an error; what it had is given back. */
 void answer_fail(struct answer *answer, const char *tag, int error, const char *text);
+/* The same, with the name that the request is about. */
+void answer_fail_name(struct answer *answer, const struct request *request, int error,
+                      const char *reason);
 void answer_clear(struct answer *answer);

@@ -15,10 +15,12 @@
 #include "client.h"
 #include "listener.h"
 #include "log.h"
+#include "suspect.h"
 
 enum {
         ACCEPTS_PER_TURN = 16,
         ACCEPT_PAUSE_MS = 100,
+        WAITS_AT_ONCE = 8, /* waits looked at after every change */
         WAITS_PER_MS = 50, /* waits looked at: so many cost a twentieth of a processor */
 };
 
@@ -52,6 +54,7 @@ struct broker {
         struct user *users;
         uint32_t n_waiting;
         uint64_t next_deadline; /* 0: none */
+        uint64_t next_look;     /* not before this time, milliseconds */
         bool poked;
         bool warned;
         uint32_t max_clients;
@@ -261,7 +264,7 @@ static bool peer_wait(struct peer *peer) {
         if (record->waiting) {
                 if (record->deadline == 0 || now_ms() < record->deadline)
                         return true;
-                answer_fail(&broker->answer, request->tag, -ETIMEDOUT, "it did not appear in time");
+                answer_fail_name(&broker->answer, request, -ETIMEDOUT, "did not appear in time");
                 return false;
         }
         if (peer->user->waits >= broker->root->settings.limits.waits) {
@@ -281,13 +284,17 @@ static bool peer_wait(struct peer *peer) {
 
 /* Requests */
 
-/* Carries out the first line. */
-static void peer_carry_out(struct peer *peer, size_t line) {
+static void peer_try(struct peer *peer, size_t line) {
         struct broker *broker = peer->broker;
         struct client *record = peer->record;
         struct answer *answer = &broker->answer;
         const struct socket_limits *limits = &broker->root->settings.limits;
-        struct caller caller = {.uid = record->uid, .gid = record->gid, .pid = record->pid};
+        struct caller caller = {
+                .uid = record->uid,
+                .gid = record->gid,
+                .pid = record->pid,
+                .powerless = record->powerless,
+        };
 
         protocol_parse(&broker->request, record->in, line - 1);
         /* Without its groups a caller has fewer rights, never more. */
@@ -300,6 +307,22 @@ static void peer_carry_out(struct peer *peer, size_t line) {
                 answer_fail(answer, broker->request.tag, -ENOBUFS,
                             "read the answers of this user's other connections first (unread=)");
         peer_answer(peer, answer, line, false);
+}
+
+/* Carries out the first line, unless it is known to be the death of workers. */
+static void peer_carry_out(struct peer *peer, size_t line) {
+        struct root *root = peer->broker->root;
+        uint64_t key = SUSPECT_CLIENT | peer->record->id;
+
+        if (suspect_is_poison(root, key, SUSPECT_OPCODE_CLIENT)) {
+                peer_refuse(peer, line, -EIO, "the daemon failed at it twice", false);
+        } else {
+                suspect_enter(root, key, SUSPECT_OPCODE_CLIENT);
+                peer_try(peer, line);
+                suspect_leave(root);
+        }
+        /* The next line is another matter. */
+        suspect_absolve(root, key);
 }
 
 /* Receives.  False: there is nothing more for now. */
@@ -426,17 +449,24 @@ static void broker_on_poke(void *userdata, uint32_t events) {
 
         (void)events;
         broker->poked = false;
+        if (broker->n_waiting > WAITS_AT_ONCE)
+                broker->next_look = now_ms() + 1 + broker->n_waiting / WAITS_PER_MS;
         broker_look(broker);
 }
 
 /* Something has got a name.  Looked at when the change is committed, and not too often. */
 static void broker_on_name(void *userdata) {
         struct broker *broker = userdata;
+        uint64_t now;
 
         if (broker->n_waiting == 0 || broker->poked)
                 return;
         broker->poked = true;
-        loop_arm(broker->poke, 1 + broker->n_waiting / WAITS_PER_MS);
+        now = now_ms();
+        if (now >= broker->next_look)
+                loop_arm_soon(broker->poke);
+        else
+                loop_arm(broker->poke, broker->next_look - now);
 }
 
 /* Accepting */

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include "log.h"
+#include "suspect.h"
 
 /* What this system's linux/fuse.h may be too old for. */
 #define CHANNEL_UNIQUE_RESENT (UINT64_C(1) << 63)
@@ -30,7 +31,8 @@ struct backing_map {
 enum {
         MAX_WRITE = 1024 * 1024,
         FORGETS_PER_COMMIT = 64,
-        DEATHS_MAX = 2, /* a request that has cost this many workers is not tried again */
+        CHANNEL_TMPFILE = 51, /* FUSE_TMPFILE, Linux 6.2 */
+        DEATHS_MAX = 2,       /* a request that has cost this many workers is not tried again */
 };
 
 /* fuse_init_out as of protocol 7.40, as far as we fill it in. */
@@ -126,6 +128,8 @@ static void init_reply(struct channel *channel, const struct iovec *iov, int cou
                 return;
         }
         memcpy(&out, iov[1].iov_base, sizeof(out));
+        /* libfuse 3.14 takes the wish and forgets it. */
+        out.flags |= in->flags & FUSE_PARALLEL_DIROPS;
         if (extended && (in->flags2 & CHANNEL_INIT2_PASSTHROUGH) &&
             root->settings.want_passthrough != PASSTHROUGH_OFF) {
                 out.flags |= CHANNEL_INIT_EXT;
@@ -182,6 +186,12 @@ static void channel_init(void *userdata, struct fuse_conn_info *conn) {
         (void)userdata;
         conn->want = conn->capable & wanted;
         conn->max_write = MAX_WRITE;
+}
+
+uint64_t channel_poll_key(const struct channel *channel) {
+        const struct fuse_poll_in *in = (const void *)(channel->request + 1);
+
+        return channel->request->opcode == FUSE_POLL ? in->kh : 0;
 }
 
 static void channel_process(struct channel *channel, void *request, size_t length) {
@@ -313,23 +323,10 @@ static void channel_forget(struct channel *channel) {
         }
 }
 
-static unsigned int suspect_deaths(const struct root *root, uint64_t unique) {
-        for (int i = 0; i < LAYOUT_SUSPECTS; i++)
-                if (root->suspects[i].unique == unique)
-                        return root->suspects[i].deaths;
-        return 0;
-}
-
-/* A request that has cost too many workers is given up. */
 static bool channel_is_poison(struct channel *channel) {
         const struct fuse_in_header *request = channel->request;
 
-        if (suspect_deaths(channel->root, channel_unique(request->unique)) < DEATHS_MAX)
-                return false;
-        channel->root->counters.poisoned++;
-        log_line(LOG_ERR, "request of type %u has cost %d workers: given up", request->opcode,
-                 DEATHS_MAX);
-        return true;
+        return suspect_is_poison(channel->root, channel_unique(request->unique), request->opcode);
 }
 
 static bool is_forget(const struct fuse_in_header *request) {
@@ -350,35 +347,24 @@ static void channel_handle(struct channel *channel) {
         struct root *root = channel->root;
         struct fuse_in_header *request = channel->request;
 
-        if (request->opcode == root->crash_opcode && root->crash_opcode != 0)
-                abort();
-        if (is_forget(request)) {
+        root->counters.requests[request->opcode < 64 ? request->opcode : 0]++;
+        suspect_enter(root, channel_unique(request->unique), request->opcode);
+        /* libfuse has no handler for O_TMPFILE: a CREATE of the name "/", which no file can have. */
+        if (request->opcode == CHANNEL_TMPFILE)
+                request->opcode = FUSE_CREATE;
+        if (is_forget(request))
                 channel_forget(channel);
-                return;
-        }
-        channel_process(channel, request, request->len);
+        else
+                channel_process(channel, request, request->len);
         /* Answered later, or never: the change stands. */
         if (arena_dirty(channel->arena))
                 arena_commit(channel->arena);
         channel_settle(channel);
+        suspect_leave(root);
         if (root->crash_wanted > 0) {
                 arena_crash_after(channel->arena, root->crash_wanted - 1);
                 root->crash_wanted = 0;
         }
-}
-
-/* Says in the arena what is being handled, for the keeper to read when we are dead. */
-static void channel_enter(struct channel *channel) {
-        struct root *root = channel->root;
-        const struct fuse_in_header *request = channel->request;
-
-        root->counters.requests[request->opcode < 64 ? request->opcode : 0]++;
-        root->current_opcode = request->opcode;
-        __atomic_store_n(&root->current, channel_unique(request->unique), __ATOMIC_RELEASE);
-}
-
-static void channel_leave(struct channel *channel) {
-        __atomic_store_n(&channel->root->current, 0, __ATOMIC_RELEASE);
 }
 
 int channel_dispatch(struct channel *channel) {
@@ -407,9 +393,7 @@ int channel_dispatch(struct channel *channel) {
                 channel_refuse(channel);
                 return 1;
         }
-        channel_enter(channel);
         channel_handle(channel);
-        channel_leave(channel);
         return channel->failure < 0 ? channel->failure : 1;
 }
 
@@ -431,9 +415,7 @@ static void resume_forget(struct channel *channel) {
 
         if (request->len < sizeof(*request) || !is_forget(request) || channel_is_poison(channel))
                 return;
-        channel_enter(channel);
         channel_handle(channel);
-        channel_leave(channel);
 }
 
 static bool backing_is_named(struct channel *channel, int32_t id) {
@@ -487,14 +469,6 @@ bool channel_has_passthrough(const struct channel *channel) {
 
 uint64_t channel_current(const struct channel *channel) {
         return channel->root->current;
-}
-
-uint64_t channel_current_poll(const struct channel *channel) {
-        const struct fuse_poll_in *in = (const void *)(channel->request + 1);
-
-        if (channel->request->opcode != FUSE_POLL || !(in->flags & FUSE_POLL_SCHEDULE_NOTIFY))
-                return 0;
-        return in->kh;
 }
 
 int channel_backing_open(struct channel *channel, int fd) {

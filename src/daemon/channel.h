@@ -65,8 +65,6 @@ bool channel_has_passthrough(const struct channel *channel);
 uint64_t channel_current(const struct channel *channel);
 /* The same for one that is answered later. */
 uint64_t channel_unique(uint64_t unique);
-/* Of the POLL request that is being handled: what channel_wake_poll() wants; 0: do not notify. */
-uint64_t channel_current_poll(const struct channel *channel);
 
 /* A backing id for the file, above 0; or negative errno. */
 int channel_backing_open(struct channel *channel, int fd);
@@ -92,5 +90,7 @@ int channel_reply_open(fuse_req_t req, const struct fuse_entry_param *entry,
 int channel_invalidate_entry(int fuse_fd, uint64_t parent, const char *name, size_t length);
 /* Attributes, and cached pages too if `pages`. */
 int channel_invalidate_inode(int fuse_fd, uint64_t node, bool pages);
-/* Wakes poll(2) on a file; kh is what the POLL request brought. */
+/* What the POLL request that is being handled brought for that. */
+uint64_t channel_poll_key(const struct channel *channel);
+/* Wakes poll(2) on a file, by any thread. */
 int channel_wake_poll(int fuse_fd, uint64_t kh);

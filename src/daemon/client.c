@@ -19,6 +19,7 @@ struct client *client_new(struct arena *arena, int fd, const struct caller *call
         client->uid = caller->uid;
         client->gid = caller->gid;
         client->pid = caller->pid;
+        client->powerless = caller->powerless;
         client->reply_fd = client->text_fd = -1;
         arena_commit(arena);
         return client;

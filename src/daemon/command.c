@@ -9,13 +9,12 @@
 #include <sys/stat.h>
 
 /* What create takes but cannot give yet is refused, never passed over. */
-enum { FLAGS_SUPPORTED = NODE_FIXED };
 
 static const struct verb {
         const char *name;
         const char *usage;
 } verbs[_COMMAND_N] = {
-        [COMMAND_CREATE] = {"create", "usage: NAME SIZE [mode=0640] [fixed]\n"},
+        [COMMAND_CREATE] = {"create", "usage: NAME SIZE [mode=0640] [fixed] [ephemeral] [populate] [huge]\n"},
         [COMMAND_RESIZE] = {"resize", "usage: NAME SIZE\n"},
         [COMMAND_SEAL] = {"seal", "usage: NAME shrink,grow,write\n"},
         [COMMAND_REMOVE] = {"remove", "usage: NAME\n"},
@@ -564,6 +563,11 @@ static struct birth birth_of(const struct work *work) {
         };
 }
 
+static void work_tell(const struct work *work, enum event_kind kind) {
+        event_add(work->commander->tree, kind, work->node, work->dir, work->name, work->length,
+                  work->caller);
+}
+
 /* Gives a node that has no name yet all that it will have when it gets one. */
 static int create_furnish(struct work *work, struct node *node) {
         struct regions *regions = work->commander->regions;
@@ -578,37 +582,62 @@ static int create_furnish(struct work *work, struct node *node) {
                 r = region_own(regions, node);
         if (r == 0 && (work->command->flags & NODE_FIXED))
                 r = region_seal(regions, node, F_SEAL_SHRINK | F_SEAL_GROW);
+        if (r == 0)
+                r = lifetime_created(work->commander->lifetimes, node);
         return r;
 }
 
-static int run_create(struct work *work) {
-        struct tree *tree = work->commander->tree;
-        struct birth birth;
+/* Whether the name is free and may be made. */
+static int create_check(struct work *work) {
         int r;
 
-        if (work->command->flags & ~(uint32_t)FLAGS_SUPPORTED)
-                return fail(work->error, -EOPNOTSUPP,
-                            "ephemeral, populate and huge are not supported by this version");
         if (work->node)
                 return work_fail(work, -EEXIST);
         if (!access_allows(work->caller, work->dir, ACCESS_WRITE))
                 return work_fail(work, -EACCES);
         r = notice_inode(work->commander->notices, work->dir->id);
+        return r < 0 ? work_fail(work, r) : 0;
+}
+
+/* The last step: a region that is whole gets its name. */
+static int create_name(struct work *work, struct node *node) {
+        int r;
+
+        r = tree_link(work->commander->tree, node, work->dir, work->name, work->length);
         if (r < 0)
                 return work_fail(work, r);
+        work->node = node;
+        work_tell(work, EVENT_CREATE);
+        return 0;
+}
 
+static int run_create(struct work *work) {
+        struct commander *commander = work->commander;
+        struct birth birth;
+        struct node *node;
+        int r;
+
+        r = create_check(work);
+        if (r < 0)
+                return r;
         birth = birth_of(work);
-        r = tree_create_unnamed(tree, work->dir, &birth, &work->node);
-        if (r == 0) {
-                r = create_furnish(work, work->node);
-                if (r == 0)
-                        r = tree_link(tree, work->node, work->dir, work->name, work->length);
-                if (r < 0)
-                        tree_reap(tree, work->node);
-        }
+        r = tree_create_unnamed(commander->tree, work->dir, &birth, &node);
+        if (r < 0)
+                return fail_space(work, 0);
+        r = create_furnish(work, node);
         if (r == -ENOSPC)
-                return fail_space(work, work->command->size);
-        return r < 0 ? work_fail(work, r) : 0;
+                r = fail_space(work, work->command->size);
+        else if (r < 0)
+                r = work_fail(work, r);
+        else if (work->command->flags & (NODE_POPULATE | NODE_HUGE)) {
+                node->flags |= NODE_UNBORN;
+                work->node = node;
+                return -EINPROGRESS;
+        } else
+                r = create_name(work, node);
+        if (r < 0)
+                tree_reap(commander->tree, node);
+        return r;
 }
 
 /* The region that the command is about. */
@@ -655,7 +684,10 @@ static int run_resize(struct work *work) {
                                                            : "sealed against that");
         if (r == -ENOSPC)
                 return fail_space(work, size - work->node->size);
-        return r < 0 ? work_fail(work, r) : 0;
+        if (r < 0)
+                return work_fail(work, r);
+        work_tell(work, EVENT_RESIZE);
+        return 0;
 }
 
 static int run_seal(struct work *work) {
@@ -676,7 +708,10 @@ static int run_seal(struct work *work) {
                 return fail(work->error, r,
                             "%s: cannot be sealed: it was not made by a create command",
                             show(name, strlen(name)).text);
-        return r < 0 ? work_fail(work, r) : 0;
+        if (r < 0)
+                return work_fail(work, r);
+        work_tell(work, EVENT_SEAL);
+        return 0;
 }
 
 static int run_remove(struct work *work) {
@@ -694,10 +729,12 @@ static int run_remove(struct work *work) {
                 r = notice_inode(notices, work->dir->id);
         if (r == 0)
                 r = notice_inode(notices, work->node->id);
-        if (r == 0)
-                r = tree_unlink(work->commander->tree, work->dir, work->name, work->length);
-        if (r == 0)
-                work->node = NULL;
+        if (r < 0)
+                return work_fail(work, r);
+        if (node_is_region(work->node))
+                work_tell(work, EVENT_REMOVE);
+        r = tree_unlink(work->commander->tree, work->dir, work->name, work->length);
+        work->node = NULL;
         return r < 0 ? work_fail(work, r) : 0;
 }
 
@@ -730,7 +767,48 @@ int command_run(struct commander *commander, struct node *dir, struct caller *ca
         default:
                 r = fail(error, -EINVAL, "not a command that can be run here");
         }
-        if (r == 0 && node)
+        if ((r == 0 || r == -EINPROGRESS) && node)
                 *node = work.node;
+        return r;
+}
+
+int command_populate(struct commander *commander, const struct command *command,
+                     const struct node *node, struct population **out, population_fn done,
+                     void *userdata) {
+        return population_start(out, commander->labour, node->fd, command->size,
+                                command->flags & NODE_HUGE, done, userdata);
+}
+
+void command_abort(struct commander *commander, struct node *node) {
+        ARENA_SET(commander->arena, node->flags, node->flags & ~(uint32_t)NODE_UNBORN);
+        tree_reap(commander->tree, node);
+}
+
+int command_finish(struct commander *commander, struct node *dir, struct caller *caller,
+                   const struct command *command, struct node *node, int result, uint64_t huge,
+                   struct command_error *error) {
+        struct work work = {
+                .commander = commander,
+                .caller = caller,
+                .command = command,
+                .error = error,
+        };
+        int r;
+
+        /* Anything may have happened to the directory meanwhile. */
+        r = work_find(&work, dir);
+        if (r == 0 && result < 0)
+                r = result == -ENOSPC ? fail(error, -ENOSPC, "%s: not enough memory to populate it",
+                                             show(work.name, work.length).text)
+                                      : work_fail(&work, result);
+        if (r == 0)
+                r = create_check(&work);
+        if (r == 0) {
+                ARENA_SET(commander->arena, node->flags, node->flags & ~(uint32_t)NODE_UNBORN);
+                ARENA_SET(commander->arena, node->huge, huge);
+                r = create_name(&work, node);
+        }
+        if (r < 0)
+                command_abort(commander, node);
         return r;
 }

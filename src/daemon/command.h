@@ -20,7 +20,9 @@
 #include <limits.h>
 #include "access.h"
 #include "helper.h"
+#include "lifetime.h"
 #include "notice.h"
+#include "populate.h"
 #include "region.h"
 #include "tree.h"
 
@@ -84,11 +86,25 @@ struct commander {
         struct tree *tree;
         struct regions *regions;
         struct notices *notices;
+        struct lifetimes *lifetimes;
+        struct helper *labour;
 };
 
 /*
  * Runs create, resize, seal or remove relative to dir.  *node is the region it was about (NULL
  * after remove).  0, or the errno that open, truncate or unlink would have given, with text.
+ *
+ * -EINPROGRESS: a region that is to be populated is there, but has no name yet.  The caller has it
+ * populated with command_populate(), and then calls command_finish(), in a transaction of its own.
  */
 int command_run(struct commander *commander, struct node *dir, struct caller *caller,
                 const struct command *command, struct node **node, struct command_error *error);
+int command_populate(struct commander *commander, const struct command *command,
+                     const struct node *node, struct population **out, population_fn done,
+                     void *userdata);
+/* result and huge: of the population; node: the region without a name. */
+int command_finish(struct commander *commander, struct node *dir, struct caller *caller,
+                   const struct command *command, struct node *node, int result, uint64_t huge,
+                   struct command_error *error);
+/* Gives up a region that was to be populated. */
+void command_abort(struct commander *commander, struct node *node);

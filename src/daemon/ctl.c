@@ -7,7 +7,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include "event.h"
 #include "report.h"
+#include "store.h"
 
 enum {
         CTL_LINES_MAX = 1024,   /* commands of one write: what they change is one transaction */
@@ -40,6 +42,10 @@ struct ctl {
         struct arena *arena;
         struct root *root;
         bool testing; /* the test-only command `crash` works */
+
+        struct run *runs; /* suspended writes */
+        ctl_answer_fn answer;
+        void *answer_userdata;
 
         /* Of the handle closed last.  Its number may go only when the transaction is committed: by
          * then, and no sooner, no record names it. */
@@ -90,7 +96,6 @@ static bool ctl_has(const struct ctl *ctl, enum ctl_kind kind, const struct node
         switch (kind) {
         case CTL_NONE:
         case CTL_DIR:
-        case CTL_EVENTS:
                 return false;
         case CTL_SOCKET:
                 return ctl_socket_path(ctl)[0] != '\0';
@@ -162,6 +167,7 @@ int ctl_open(struct ctl *ctl, enum ctl_kind kind, const struct node *dir, struct
                 .uid = caller->uid,
                 .base = UINT64_MAX,
         };
+        event_seek_end(ctl->commander->tree, &handle->cursor, caller->uid);
         *out = id;
         return 0;
 }
@@ -221,6 +227,8 @@ static int ctl_make_fd(struct ctl *ctl, struct handle *handle) {
         fd = memfd_create("iomemfs-ctl", MFD_CLOEXEC);
         if (fd < 0)
                 return -errno;
+        if (handle->uid != 0 && store_leave_spare(fd, STORE_SPARE / 2) < 0)
+                return -EMFILE;
         ARENA_SET(ctl->arena, handle->fd, fd);
         return 0;
 }
@@ -297,6 +305,50 @@ static ssize_t ctl_read_text(struct ctl *ctl, struct handle *handle, char *buffe
         return (ssize_t)size;
 }
 
+/* Events */
+
+static ssize_t ctl_read_events(struct ctl *ctl, struct handle *handle, char *buffer, size_t size) {
+        const struct node *dir = tree_node(ctl->commander->tree, handle->dir);
+        size_t n;
+
+        if (!dir)
+                return -ESTALE;
+        arena_touch(ctl->arena, &handle->cursor, sizeof(handle->cursor));
+        n = event_read(ctl->commander->tree, dir, &handle->cursor, buffer, size);
+        return n > 0 || size == 0 ? (ssize_t)n : -EAGAIN;
+}
+
+static bool ctl_has_event(const struct ctl *ctl, const struct handle *handle) {
+        const struct node *dir = tree_node(ctl->commander->tree, handle->dir);
+
+        /* A directory that is gone is something to be told, too. */
+        return !dir || event_waits(ctl->commander->tree, dir, &handle->cursor);
+}
+
+bool ctl_poll(struct ctl *ctl, uint32_t id, uint64_t key) {
+        struct handle *handle = ctl_handle(ctl, id);
+
+        if (!handle || ctl_has_event(ctl, handle))
+                return true;
+        ARENA_SET(ctl->arena, handle->poll, key);
+        return false;
+}
+
+void ctl_wake(struct ctl *ctl, void (*wake)(void *userdata, uint64_t key), void *userdata) {
+        uint32_t high = arena_high(ctl->arena, TABLE_HANDLE);
+
+        if (arena_used(ctl->arena, TABLE_HANDLE) == 0)
+                return;
+        for (uint32_t id = 1; id <= high; id++) {
+                struct handle *handle = ctl_handle(ctl, id);
+
+                if (!handle || handle->poll == 0 || !ctl_has_event(ctl, handle))
+                        continue;
+                wake(userdata, handle->poll);
+                ARENA_SET(ctl->arena, handle->poll, 0);
+        }
+}
+
 ssize_t ctl_read(struct ctl *ctl, uint32_t id, struct caller *caller, char *buffer, size_t size,
                  uint64_t offset) {
         struct handle *handle = ctl_handle(ctl, id);
@@ -304,6 +356,8 @@ ssize_t ctl_read(struct ctl *ctl, uint32_t id, struct caller *caller, char *buff
         ctl_finish_close(ctl);
         if (!handle)
                 return -EBADF;
+        if (handle->kind == CTL_EVENTS)
+                return ctl_read_events(ctl, handle, buffer, size);
         if (kinds[handle->kind].verb >= 0)
                 return ctl_read_text(ctl, handle, buffer, size, offset);
         return ctl_read_listing(ctl, handle, caller, buffer, size, offset);
@@ -343,7 +397,7 @@ static int ctl_remount(struct ctl *ctl, const struct command *command,
         int r;
 
         if (command->has_limit_nodes && command->limit_nodes != 0 &&
-            command->limit_nodes < arena_used(ctl->arena, TABLE_NODE))
+            command->limit_nodes < tree_inodes(ctl->commander->tree))
                 return ctl_error(error, -EINVAL, "nr_inodes= is less than what is in use");
         if (command->has_limit_bytes) {
                 regions_space(ctl->commander->regions, &space);
@@ -388,25 +442,51 @@ static int ctl_run_admin(struct ctl *ctl, struct caller *caller, const struct co
         return ctl_remount(ctl, command, error);
 }
 
-static int ctl_run_line(struct ctl *ctl, const struct handle *handle, struct node *dir,
-                        struct caller *caller, const char *line, size_t length,
-                        struct command_error *error) {
+/* One write(2): its lines are carried out one after the other, with waits in between. */
+struct run {
+        struct ctl *ctl;
+        uint32_t handle;
+        uint64_t unique;
+        struct caller *caller;
+        const char *text;
+        size_t size;
+        const char *at; /* the line that is carried out */
+        unsigned int line, lines;
+
+        /* A suspended one is on the heap, with copies of all. */
+        struct caller own_caller;
+        char *own_text;
         struct command *command;
+        uint32_t node; /* the region that is being populated */
+        struct population *population;
+        struct run *next;
+};
+
+static void run_free(struct run *run) {
+        caller_clear(&run->own_caller);
+        free(run->own_text);
+        free(run->command);
+        free(run);
+}
+
+static int ctl_run_line(struct run *run, struct node *dir, struct command_error *error) {
+        struct ctl *ctl = run->ctl;
+        const struct handle *handle = ctl_handle(ctl, run->handle);
+        struct command *command = run->command;
+        struct node *node = NULL;
         int r;
 
-        command = malloc(sizeof(*command)); /* a name of PATH_MAX is too much for the stack */
-        if (!command)
-                return ctl_error(error, -ENOMEM, "out of memory");
         ctl->root->counters.commands++;
-        r = command_parse(command, (enum command_verb)kinds[handle->kind].verb, line, length,
-                          error);
+        r = command_parse(command, (enum command_verb)kinds[handle->kind].verb, run->at,
+                          strcspn(run->at, "\n"), error);
         if (r == 0 && command->verb == COMMAND_ADMIN)
-                r = ctl_run_admin(ctl, caller, command, error);
+                r = ctl_run_admin(ctl, run->caller, command, error);
         else if (r == 0)
-                r = command_run(ctl->commander, dir, caller, command, NULL, error);
-        if (r < 0)
+                r = command_run(ctl->commander, dir, run->caller, command, &node, error);
+        if (r == -EINPROGRESS)
+                run->node = node->id;
+        else if (r < 0)
                 ctl->root->counters.command_errors++;
-        free(command);
         return r;
 }
 
@@ -432,28 +512,172 @@ static int check_lines(const char *buffer, size_t size, unsigned int *lines,
         return 0;
 }
 
-static int ctl_run_lines(struct ctl *ctl, struct handle *handle, struct node *dir,
-                         struct caller *caller, const char *buffer, unsigned int lines) {
+static void run_fail(struct run *run, const struct command_error *error) {
+        ctl_keep_error(run->ctl, ctl_handle(run->ctl, run->handle), run->lines > 1 ? run->line : 0,
+                       error);
+}
+
+static void run_next(struct run *run) {
+        run->at += strcspn(run->at, "\n") + 1;
+        run->line++;
+}
+
+/* Carries out the lines that are left, up to one that has to wait: -EINPROGRESS. */
+static int run_lines(struct run *run, struct node *dir) {
         struct command_error error = {""};
         int r = 0;
 
-        for (unsigned int line = 1; line <= lines && r == 0; line++) {
-                size_t length = strcspn(buffer, "\n");
-
-                r = ctl_run_line(ctl, handle, dir, caller, buffer, length, &error);
+        for (; run->line <= run->lines; run_next(run)) {
+                r = ctl_run_line(run, dir, &error);
                 if (r < 0)
-                        ctl_keep_error(ctl, handle, lines > 1 ? line : 0, &error);
-                buffer += length + 1;
+                        break;
         }
+        if (r < 0 && r != -EINPROGRESS)
+                run_fail(run, &error);
         return r;
 }
 
-ssize_t ctl_write(struct ctl *ctl, uint32_t id, struct caller *caller, const char *buffer,
-                  size_t size) {
+static void run_on_populated(void *userdata, int result, uint64_t huge);
+
+/* Waits for the population of the line's region; everything before it is done for good. */
+static int run_wait(struct run *run) {
+        struct ctl *ctl = run->ctl;
+        struct handle *handle = ctl_handle(ctl, run->handle);
+        const struct node *node = tree_node(ctl->commander->tree, run->node);
+
+        arena_touch(ctl->arena, handle, sizeof(*handle));
+        handle->unique = run->unique;
+        handle->done = run->line - 1;
+        return command_populate(ctl->commander, run->command, node, &run->population,
+                                run_on_populated, run);
+}
+
+static void run_finish(struct run *run, int r) {
+        struct ctl *ctl = run->ctl;
+        struct run **at = &ctl->runs;
+
+        while (*at != run)
+                at = &(*at)->next;
+        *at = run->next;
+        if (r == -ECANCELED)
+                r = -EINTR;
+        ctl->answer(ctl->answer_userdata, run->unique, r < 0 ? r : (int)run->size);
+        run_free(run);
+}
+
+static void run_on_populated(void *userdata, int result, uint64_t huge) {
+        struct run *run = userdata;
+        struct ctl *ctl = run->ctl;
+        const struct handle *handle = ctl_handle(ctl, run->handle);
+        struct node *dir = tree_node(ctl->commander->tree, handle->dir);
+        struct node *node = tree_node(ctl->commander->tree, run->node);
+        struct command_error error = {""};
+        int r;
+
+        run->population = NULL;
+        if (dir) {
+                r = command_finish(ctl->commander, dir, run->caller, run->command, node, result,
+                                   huge, &error);
+        } else {
+                command_abort(ctl->commander, node);
+                r = ctl_error(&error, -ESTALE, "the directory is gone");
+        }
+        if (r < 0) {
+                ctl->root->counters.command_errors++;
+                run_fail(run, &error);
+        } else {
+                run_next(run);
+                r = run_lines(run, dir);
+        }
+        if (r == -EINPROGRESS) {
+                r = run_wait(run);
+                if (r == 0) {
+                        arena_commit(ctl->arena);
+                        return;
+                }
+                command_abort(ctl->commander, tree_node(ctl->commander->tree, run->node));
+        }
+        run_finish(run, r);
+}
+
+/* Puts a write that has to wait on the heap. */
+static int run_suspend(const struct run *run) {
+        struct run *own = malloc(sizeof(*own));
+        int r;
+
+        if (!own)
+                return -ENOMEM;
+        *own = *run;
+        own->own_text = malloc(run->size + 1);
+        if (!own->own_text) {
+                free(own);
+                return -ENOMEM;
+        }
+        memcpy(own->own_text, run->text, run->size);
+        own->own_text[run->size] = '\0';
+        own->at = own->own_text + (run->at - run->text);
+        own->text = own->own_text;
+        own->own_caller = (struct caller){
+                .uid = run->caller->uid,
+                .gid = run->caller->gid,
+                .pid = run->caller->pid,
+        };
+        own->caller = &own->own_caller;
+        r = run_wait(own);
+        if (r < 0) {
+                own->command = NULL;
+                run_free(own);
+                return r;
+        }
+        own->next = run->ctl->runs;
+        run->ctl->runs = own;
+        return -EINPROGRESS;
+}
+
+void ctl_set_answer(struct ctl *ctl, ctl_answer_fn answer, void *userdata) {
+        ctl->answer = answer;
+        ctl->answer_userdata = userdata;
+}
+
+void ctl_cancel(struct ctl *ctl, uint64_t unique) {
+        for (struct run *run = ctl->runs; run; run = run->next)
+                if (run->unique == unique)
+                        population_cancel(run->population);
+}
+
+static int ctl_start(struct run *run, struct handle *handle, struct node *dir) {
+        int r;
+
+        /* Resent after a crash in the middle: goes on where it was. */
+        if (handle->unique == run->unique)
+                while (run->line <= handle->done)
+                        run_next(run);
+        r = run_lines(run, dir);
+        if (r != -EINPROGRESS)
+                return r;
+        r = run_suspend(run);
+        if (r == -EINPROGRESS)
+                run->command = NULL; /* the suspended one's now */
+        else
+                command_abort(run->ctl->commander, tree_node(run->ctl->commander->tree, run->node));
+        return r;
+}
+
+ssize_t ctl_write(struct ctl *ctl, uint32_t id, struct caller *caller, uint64_t unique,
+                  const char *buffer, size_t size) {
         struct handle *handle = ctl_handle(ctl, id);
         struct command_error error = {""};
+        struct run run = {
+                .ctl = ctl,
+                .handle = id,
+                .unique = unique,
+                .caller = caller,
+                .text = buffer,
+                .size = size,
+                .at = buffer,
+                .line = 1,
+        };
         struct node *dir;
-        unsigned int lines;
         int r;
 
         ctl_finish_close(ctl);
@@ -464,10 +688,13 @@ ssize_t ctl_write(struct ctl *ctl, uint32_t id, struct caller *caller, const cha
                 return -ESTALE;
         /* The write may move the file's position. */
         ARENA_SET(ctl->arena, handle->base, UINT64_MAX);
-        r = check_lines(buffer, size, &lines, &error);
-        if (r < 0)
+        r = check_lines(buffer, size, &run.lines, &error);
+        if (r < 0) {
                 ctl_keep_error(ctl, handle, 0, &error);
-        else
-                r = ctl_run_lines(ctl, handle, dir, caller, buffer, lines);
+                return r;
+        }
+        run.command = malloc(sizeof(*run.command)); /* with a name of PATH_MAX */
+        r = run.command ? ctl_start(&run, handle, dir) : -ENOMEM;
+        free(run.command);
         return r < 0 ? r : (ssize_t)size;
 }

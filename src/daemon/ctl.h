@@ -54,14 +54,24 @@ void ctl_close(struct ctl *ctl, uint32_t handle);
  * last failed write, or else the usage, which begin wherever the reader happens to be.  Count, or
  * negative errno: -EMFILE if the user has too many listings open.
  */
-ssize_t ctl_read(struct ctl *ctl, uint32_t handle, struct caller *caller, char *buffer,
-                 size_t size, uint64_t offset);
+ssize_t ctl_read(struct ctl *ctl, uint32_t handle, struct caller *caller, char *buffer, size_t size,
+                 uint64_t offset);
 /* The target of .ctl/socket; "" if there is none. */
 const char *ctl_socket_path(const struct ctl *ctl);
 
 /*
- * Runs the commands of one write(2).  `size`, or negative errno; the text is kept for reading.
- * Notices of the commands are written down, not sent.
+ * Runs the commands of one write(2), the request `unique`.  `size`, or negative errno; the text is
+ * kept for reading.  Notices of the commands are written down, not sent.  -EINPROGRESS: a region
+ * is being populated; the answer comes later through ctl_set_answer()'s function, in a transaction
+ * that it commits.  A write that is resent after a crash goes on where it was.
  */
-ssize_t ctl_write(struct ctl *ctl, uint32_t handle, struct caller *caller, const char *buffer,
-                  size_t size);
+ssize_t ctl_write(struct ctl *ctl, uint32_t handle, struct caller *caller, uint64_t unique,
+                  const char *buffer, size_t size);
+typedef void (*ctl_answer_fn)(void *userdata, uint64_t unique, int result);
+void ctl_set_answer(struct ctl *ctl, ctl_answer_fn answer, void *userdata);
+/* The one who waits for a write has been interrupted: it ends soon, with -EINTR. */
+void ctl_cancel(struct ctl *ctl, uint64_t unique);
+
+/* Whether there is an event to read; if not, key is told by ctl_wake() when there is. */
+bool ctl_poll(struct ctl *ctl, uint32_t handle, uint64_t key);
+void ctl_wake(struct ctl *ctl, void (*wake)(void *userdata, uint64_t key), void *userdata);

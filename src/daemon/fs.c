@@ -2,6 +2,7 @@
 #include "fs_private.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -175,13 +176,42 @@ static int fs_set_times(struct fs *fs, struct node *node, const struct stat *att
         return 0;
 }
 
-static int fs_set_attributes(struct fs *fs, struct node *node, const struct stat *attr, int valid) {
+static int fs_resize(fuse_req_t req, struct fs *fs, struct node *node, uint64_t size) {
+        struct caller caller = fs_caller(req);
+        uint64_t before = node->size;
+        int r;
+
+        if (!node_is_region(node))
+                return -EINVAL;
+        r = region_resize(fs->parts.regions, node, size);
+        if (r == 0 && node->size != before)
+                event_add_node(fs->parts.tree, EVENT_RESIZE, node, &caller);
+        return r;
+}
+
+/*
+ * Who changes content or owner of a file without being in its group takes S_ISGID from it.  Where
+ * the group may execute the file the kernel sees to that; else it sends the request, and no more.
+ */
+static void fs_drop_setgid(fuse_req_t req, struct fs *fs, struct node *node, gid_t group,
+                           int valid) {
+        struct caller caller = fs_caller(req);
+
+        if (node_is_dir(node) || (node->mode & (S_ISGID | S_IXGRP)) != S_ISGID ||
+            (valid & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME)))
+                return;
+        if (!access_in_group(&caller, group))
+                ARENA_SET(fs->parts.arena, node->mode, node->mode & ~(uint32_t)S_ISGID);
+        caller_clear(&caller);
+}
+
+static int fs_set_attributes(fuse_req_t req, struct fs *fs, struct node *node,
+                             const struct stat *attr, int valid) {
+        uint32_t mode = node->mode, uid = node->uid, gid = node->gid;
         int r = 0;
 
         if (valid & FUSE_SET_ATTR_SIZE)
-                r = node_is_region(node)
-                            ? region_resize(fs->parts.regions, node, (uint64_t)attr->st_size)
-                            : -EINVAL;
+                r = fs_resize(req, fs, node, (uint64_t)attr->st_size);
         if (r == 0)
                 r = fs_set_times(fs, node, attr, valid);
         if (r < 0)
@@ -193,9 +223,9 @@ static int fs_set_attributes(struct fs *fs, struct node *node, const struct stat
                 ARENA_SET(fs->parts.arena, node->uid, attr->st_uid);
         if (valid & FUSE_SET_ATTR_GID)
                 ARENA_SET(fs->parts.arena, node->gid, attr->st_gid);
+        fs_drop_setgid(req, fs, node, gid, valid);
         tree_touch_ctime(fs->parts.tree, node);
-        if (node_is_region(node) &&
-            (valid & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)))
+        if (node_is_region(node) && (node->mode != mode || node->uid != uid || node->gid != gid))
                 r = region_own(fs->parts.regions, node);
         return r;
 }
@@ -210,7 +240,7 @@ static void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int va
         if (!node)
                 r = -ESTALE;
         else if (fs_kind(ino) == CTL_NONE)
-                r = fs_set_attributes(fs, node, attr, valid);
+                r = fs_set_attributes(req, fs, node, attr, valid);
         else if (valid & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
                 r = -EPERM; /* but truncating a file of .ctl is what `echo … >` does */
         if (r < 0)
@@ -275,31 +305,48 @@ static struct node *fs_dir_for_change(fuse_req_t req, fuse_ino_t parent) {
         return NULL;
 }
 
-int fs_make_region(struct fs *fs, struct node *dir, const char *name, const struct birth *birth,
+/* Gives a fresh node of a regular file its memory, and says whose it is. */
+int fs_furnish(fuse_req_t req, struct node *node) {
+        struct fs *fs = fs_of(req);
+        struct caller caller = fs_caller(req);
+        int r;
+
+        node->creator_uid = caller.uid;
+        node->creator_pid = caller.pid;
+        caller_command(&caller, node->creator_name);
+        r = region_create_growable(fs->parts.regions, node);
+        if (r == 0)
+                r = region_own(fs->parts.regions, node);
+        return r;
+}
+
+int fs_make_region(fuse_req_t req, struct node *dir, const char *name, const struct birth *birth,
                    struct node **out) {
+        struct fs *fs = fs_of(req);
+        struct caller caller = fs_caller(req);
         int r;
 
         r = tree_create(fs->parts.tree, dir, name, strlen(name), birth, out);
         if (r < 0)
                 return r;
-        r = region_create_growable(fs->parts.regions, *out);
-        if (r == 0)
-                r = region_own(fs->parts.regions, *out);
+        r = fs_furnish(req, *out);
         if (r < 0)
                 tree_unlink(fs->parts.tree, dir, name, strlen(name));
+        else
+                event_add(fs->parts.tree, EVENT_CREATE, *out, dir, name, strlen(name), &caller);
         return r;
 }
 
 static void fs_make(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev) {
         struct fs *fs = fs_of(req);
-        struct node *dir = fs_dir_for_change(req, parent), *node;
         struct birth birth = fs_birth(req, mode, rdev);
+        struct node *dir = fs_dir_for_change(req, parent), *node; /* may answer: last */
         int r;
 
         if (!dir)
                 return;
         if (S_ISREG(mode))
-                r = fs_make_region(fs, dir, name, &birth, &node);
+                r = fs_make_region(req, dir, name, &birth, &node);
         else
                 r = tree_create(fs->parts.tree, dir, name, strlen(name), &birth, &node);
         if (r < 0)
@@ -318,8 +365,8 @@ static void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 
 static void fs_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name) {
         struct fs *fs = fs_of(req);
-        struct node *dir = fs_dir_for_change(req, parent), *node;
         struct birth birth = fs_birth(req, S_IFLNK | 0777, 0);
+        struct node *dir = fs_dir_for_change(req, parent), *node; /* may answer: last */
         int r;
 
         if (!dir)
@@ -365,11 +412,23 @@ static void fs_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const cha
                 fs_reply_entry(req, fs, node);
 }
 
+/* Before a name goes, if it is a region's. */
+static void fs_tell_removal(fuse_req_t req, struct node *dir, const char *name) {
+        struct tree *tree = fs_of(req)->parts.tree;
+        struct caller caller = fs_caller(req);
+        struct node *node;
+
+        if (tree_lookup(tree, dir, name, strlen(name), &node) == 0 && node_is_region(node))
+                event_add(tree, EVENT_REMOVE, node, dir, name, strlen(name), &caller);
+}
+
 static void fs_unlink(fuse_req_t req, fuse_ino_t parent, const char *name) {
         struct node *dir = fs_dir_for_change(req, parent);
 
-        if (dir)
-                fuse_reply_err(req, -tree_unlink(fs_of(req)->parts.tree, dir, name, strlen(name)));
+        if (!dir)
+                return;
+        fs_tell_removal(req, dir, name);
+        fuse_reply_err(req, -tree_unlink(fs_of(req)->parts.tree, dir, name, strlen(name)));
 }
 
 static void fs_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name) {
@@ -383,6 +442,33 @@ static void fs_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name) {
                 fuse_reply_err(req, -tree_rmdir(fs_of(req)->parts.tree, dir, name, strlen(name)));
 }
 
+static int fs_move(fuse_req_t req, struct node *dir, const char *name, struct node *new_dir,
+                   const char *new_name, unsigned int flags) {
+        struct tree *tree = fs_of(req)->parts.tree;
+        struct caller caller = fs_caller(req);
+        struct birth birth = fs_birth(req, 0, 0);
+        struct node *node = NULL, *replaced = NULL;
+        bool removal;
+        int r;
+
+        if (strcmp(name, ".ctl") == 0 || strcmp(new_name, ".ctl") == 0)
+                return -EBUSY;
+        tree_lookup(tree, dir, name, strlen(name), &node);
+        tree_lookup(tree, new_dir, new_name, strlen(new_name), &replaced);
+        removal = replaced && replaced != node && node_is_region(replaced) &&
+                  !(flags & RENAME_EXCHANGE);
+        r = tree_rename(tree, dir, name, strlen(name), new_dir, new_name, strlen(new_name), flags,
+                        &birth);
+        if (r < 0)
+                return r;
+        /* The replaced node may be gone by now; its event says no more than its name. */
+        if (removal)
+                event_add(tree, EVENT_REMOVE, NULL, new_dir, new_name, strlen(new_name), &caller);
+        if (node_is_region(node))
+                event_add(tree, EVENT_RENAME, node, new_dir, new_name, strlen(new_name), &caller);
+        return 0;
+}
+
 static void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
                       const char *new_name, unsigned int flags) {
         struct node *dir = fs_dir_for_change(req, parent), *new_dir;
@@ -390,13 +476,8 @@ static void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
         if (!dir)
                 return;
         new_dir = fs_dir_for_change(req, new_parent);
-        if (!new_dir)
-                return;
-        if (strcmp(name, ".ctl") == 0 || strcmp(new_name, ".ctl") == 0)
-                fuse_reply_err(req, EBUSY);
-        else
-                fuse_reply_err(req, -tree_rename(fs_of(req)->parts.tree, dir, name, strlen(name),
-                                                 new_dir, new_name, strlen(new_name), flags));
+        if (new_dir)
+                fuse_reply_err(req, -fs_move(req, dir, name, new_dir, new_name, flags));
 }
 
 void fs_forget(void *userdata, uint64_t id, uint64_t count) {
@@ -414,7 +495,7 @@ void fs_forget(void *userdata, uint64_t id, uint64_t count) {
 static void fs_statfs(fuse_req_t req, fuse_ino_t ino) {
         struct fs *fs = fs_of(req);
         const struct root *root = tree_root_record(fs->parts.tree);
-        uint64_t nodes = arena_used(fs->parts.arena, TABLE_NODE);
+        uint64_t nodes = tree_inodes(fs->parts.tree);
         struct space space;
         struct statvfs st = {.f_bsize = 4096, .f_frsize = 4096, .f_namemax = LAYOUT_NAME_MAX};
 
@@ -439,28 +520,13 @@ static void fs_statfs(fuse_req_t req, fuse_ino_t ino) {
 bool fs_abandon(void *userdata, struct node *node) {
         struct fs *fs = userdata;
 
-        if (node_is_region(node))
-                region_release(fs->parts.regions, node);
-        return true;
-}
-
-bool fs_answer(void *userdata, uint64_t unique, int result) {
-        struct fs *fs = userdata;
-
-        for (struct fs_waiting **at = &fs->waiting; *at; at = &(*at)->next) {
-                struct fs_waiting *waiting = *at;
-
-                if (waiting->unique != unique)
-                        continue;
-                *at = waiting->next;
-                if (result < 0)
-                        fuse_reply_err(waiting->req, -result);
-                else
-                        fuse_reply_write(waiting->req, (size_t)result);
-                free(waiting);
+        if (!node_is_region(node))
                 return true;
-        }
-        return false;
+        /* In this transaction: an id that no record names any more could not be closed later. */
+        if (node->backing > 0)
+                channel_backing_close(fs->channel, node->backing);
+        region_release(fs->parts.regions, node);
+        return true;
 }
 
 /* Frees the memory of a large region, unless somebody else still has it. */
@@ -495,8 +561,6 @@ static void fs_bury(void *userdata, const struct region_remains *remains) {
         struct fs *fs = userdata;
         struct burial *burial = NULL;
 
-        if (remains->backing > 0)
-                channel_backing_close(fs->channel, remains->backing);
         if (remains->blocks > BURY_AT_ONCE)
                 burial = calloc(1, sizeof(*burial));
         if (!burial) {
@@ -510,6 +574,7 @@ static void fs_bury(void *userdata, const struct region_remains *remains) {
 }
 
 void fs_settle(struct fs *fs) {
+        fs_tell_readers(fs);
         notices_send(fs->parts.notices);
         regions_bury(fs->parts.regions, fs_bury, fs);
 }
@@ -533,6 +598,7 @@ static const struct fuse_lowlevel_ops operations = {
         .readdir = fs_readdir,
         .readdirplus = fs_readdirplus,
         .statfs = fs_statfs,
+        .poll = fs_poll,
         .create = fs_create,
         .fallocate = fs_fallocate,
         .lseek = fs_lseek,
@@ -559,6 +625,7 @@ int fs_new(struct fs **out) {
 
 void fs_set_parts(struct fs *fs, const struct fs_parts *parts) {
         fs->parts = *parts;
+        ctl_set_answer(parts->ctl, fs_written, fs);
 }
 
 void fs_set_channel(struct fs *fs, struct channel *channel) {
@@ -568,12 +635,8 @@ void fs_set_channel(struct fs *fs, struct channel *channel) {
 struct fs *fs_free(struct fs *fs) {
         if (!fs)
                 return NULL;
-        while (fs->waiting) {
-                struct fs_waiting *next = fs->waiting->next;
-
-                free(fs->waiting);
-                fs->waiting = next;
-        }
+        fs_drop_waiting(&fs->waiting);
+        fs_drop_waiting(&fs->readers);
         free(fs->buffer);
         free(fs);
         return NULL;

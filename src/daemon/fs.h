@@ -10,7 +10,8 @@
  *
  *   fs.c      putting together, attributes, names
  *   fs_dir.c  reading directories
- *   fs_io.c   open files: regions, with and without passthrough, and those of .ctl
+ *   fs_io.c   open files: regions, with and without passthrough
+ *   fs_ctl.c  open files of .ctl, and those who wait for them
  *
  * Owns nothing but the requests that wait for something.  Never: decides; what a name or a region
  * does is the business of the rooms below.
@@ -19,6 +20,7 @@
 #include "channel.h"
 #include "ctl.h"
 #include "helper.h"
+#include "lifetime.h"
 
 struct fs;
 
@@ -28,6 +30,7 @@ struct fs_parts {
         struct tree *tree;
         struct regions *regions;
         struct notices *notices;
+        struct lifetimes *lifetimes;
         struct ctl *ctl;
         struct helper *labour; /* work on memory */
 };

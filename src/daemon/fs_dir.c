@@ -74,13 +74,14 @@ static void listing_put_node(struct listing *listing, const struct dentry *dentr
 static void listing_fill(struct listing *listing, uint64_t after) {
         struct tree *tree = listing->fs->parts.tree;
         const struct node *parent = tree_node(tree, listing->dir->parent);
+        uint64_t before = after <= COOKIE_DOT_DOT ? UINT64_MAX : after;
         const struct dentry *dentry;
 
         if (!listing_put_dots(listing, after, listing->dir->ino,
                               parent ? parent->ino : listing->dir->ino))
                 return;
-        for (; listing->error == 0 && (dentry = tree_next(tree, listing->dir, after));
-             after = dentry->cookie) {
+        for (; listing->error == 0 && (dentry = tree_before(tree, listing->dir, before));
+             before = dentry->cookie) {
                 if (!listing_fits(listing, dentry->name))
                         return;
                 listing_put_node(listing, dentry);

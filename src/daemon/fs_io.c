@@ -30,30 +30,18 @@ static int fs_backing(struct fs *fs, struct node *node) {
         return id;
 }
 
-static int fs_may_open(const struct node *node, int flags) {
+static int fs_may_open(struct fs *fs, struct node *node, int flags) {
+        struct stat st;
+
         if (!node_is_region(node) || node->fd < 0)
                 return -ESTALE;
+        /* Its owner may have sealed it through a descriptor that was lent. */
+        if (flags_write(flags) && (node->flags & NODE_LENT))
+                region_stat(fs->parts.regions, node, &st);
         /* Through passthrough the kernel would let a sealed memfd be mapped for writing. */
         if (flags_write(flags) && (node->seals & F_SEAL_WRITE))
                 return -EPERM;
         return 0;
-}
-
-static void fs_open_ctl(fuse_req_t req, struct fs *fs, fuse_ino_t ino, struct node *dir,
-                        struct fuse_file_info *fi) {
-        struct caller caller = fs_caller(req);
-        uint32_t handle;
-        int r;
-
-        r = ctl_open(fs->parts.ctl, fs_kind(ino), dir, &caller, &handle);
-        caller_clear(&caller);
-        if (r < 0) {
-                fuse_reply_err(req, -r);
-                return;
-        }
-        fi->fh = handle;
-        fi->direct_io = 1;
-        fuse_reply_open(req, fi);
 }
 
 void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
@@ -65,7 +53,7 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
                 fs_open_ctl(req, fs, ino, node, fi);
                 return;
         }
-        r = node ? fs_may_open(node, fi->flags) : -ESTALE;
+        r = node ? fs_may_open(fs, node, fi->flags) : -ESTALE;
         if (r == 0)
                 r = backing = fs_backing(fs, node);
         if (r < 0) {
@@ -73,25 +61,26 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
                 return;
         }
         tree_opened(fs->parts.tree, node, flags_write(fi->flags));
-        fi->keep_cache = 1;
+        lifetime_opened(fs->parts.lifetimes, node, flags_write(fi->flags));
+        /* Without passthrough, what holders of a descriptor wrote is seen at the next open. */
+        fi->keep_cache = !(node->flags & NODE_LENT);
         channel_reply_open(req, NULL, fi, backing);
 }
 
 /* With name "/" the file has none: the channel turns O_TMPFILE into that. */
-static int fs_make_open_region(struct fs *fs, struct node *dir, const char *name,
+static int fs_make_open_region(fuse_req_t req, struct node *dir, const char *name,
                                const struct birth *birth, struct node **out) {
+        struct tree *tree = fs_of(req)->parts.tree;
         int r;
 
         if (strcmp(name, "/") != 0)
-                return fs_make_region(fs, dir, name, birth, out);
-        r = tree_create_unnamed(fs->parts.tree, dir, birth, out);
+                return fs_make_region(req, dir, name, birth, out);
+        r = tree_create_unnamed(tree, dir, birth, out);
         if (r < 0)
                 return r;
-        r = region_create_growable(fs->parts.regions, *out);
-        if (r == 0)
-                r = region_own(fs->parts.regions, *out);
+        r = fs_furnish(req, *out);
         if (r < 0)
-                tree_reap(fs->parts.tree, *out);
+                tree_reap(tree, *out);
         return r;
 }
 
@@ -108,7 +97,7 @@ void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
         else if (fs_kind(parent) != CTL_NONE)
                 r = -EPERM;
         else
-                r = fs_make_open_region(fs, dir, name, &birth, &node);
+                r = fs_make_open_region(req, dir, name, &birth, &node);
         if (r < 0) {
                 fuse_reply_err(req, -r);
                 return;
@@ -116,6 +105,7 @@ void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
         r = backing = fs_backing(fs, node);
         if (r >= 0) {
                 tree_opened(fs->parts.tree, node, flags_write(fi->flags));
+                lifetime_opened(fs->parts.lifetimes, node, flags_write(fi->flags));
                 r = fs_entry(fs, node, &entry);
         }
         if (r < 0) {
@@ -127,6 +117,18 @@ void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
         channel_reply_open(req, &entry, fi, backing);
 }
 
+static void fs_release_region(fuse_req_t req, struct fs *fs, struct node *node, int flags) {
+        struct caller caller = fs_caller(req);
+        fuse_ino_t ino = node->id;
+
+        if (node->opens == 1)
+                event_add_node(fs->parts.tree, EVENT_LAST_CLOSE, node, &caller);
+        tree_closed(fs->parts.tree, node, flags_write(flags));
+        node = fs_node(fs, ino);
+        if (node)
+                lifetime_closed(fs->parts.lifetimes, node);
+}
+
 void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
         struct fs *fs = fs_of(req);
         struct node *node = fs_node(fs, ino);
@@ -134,73 +136,30 @@ void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
         if (node && fs_kind(ino) != CTL_NONE)
                 ctl_close(fs->parts.ctl, (uint32_t)fi->fh);
         else if (node)
-                tree_closed(fs->parts.tree, node, flags_write(fi->flags));
+                fs_release_region(req, fs, node, fi->flags);
         fuse_reply_err(req, 0);
 }
 
-/* Reading and writing: of .ctl, and of regions without passthrough */
+/* Reading and writing without passthrough */
 
 void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi) {
         struct fs *fs = fs_of(req);
         struct node *node = fs_node(fs, ino);
         ssize_t n;
 
+        if (node && fs_kind(ino) != CTL_NONE) {
+                fs_read_ctl(req, fs, ino, size, offset, fi);
+                return;
+        }
         if (size > FS_BUFFER_SIZE)
                 size = FS_BUFFER_SIZE;
-        if (!node || (fs_kind(ino) == CTL_NONE && node->fd < 0)) {
-                n = -ESTALE;
-        } else if (fs_kind(ino) != CTL_NONE) {
-                struct caller caller = fs_caller(req);
-
-                n = ctl_read(fs->parts.ctl, (uint32_t)fi->fh, &caller, fs->buffer, size,
-                             (uint64_t)offset);
-                caller_clear(&caller);
-        } else {
-                n = pread(node->fd, fs->buffer, size, offset);
-                if (n < 0)
-                        n = -errno;
-        }
+        n = node && node->fd >= 0 ? pread(node->fd, fs->buffer, size, offset) : -ESTALE;
+        if (n < 0 && n != -ESTALE)
+                n = -errno;
         if (n < 0)
                 fuse_reply_err(req, (int)-n);
         else
                 fuse_reply_buf(req, fs->buffer, (size_t)n);
-}
-
-static void fs_wait(struct fs *fs, uint64_t unique, fuse_req_t req) {
-        struct fs_waiting *waiting = calloc(1, sizeof(*waiting));
-
-        if (!waiting)
-                abort(); /* the next worker gets the request again, and the answer is written down */
-        waiting->unique = unique;
-        waiting->req = req;
-        waiting->next = fs->waiting;
-        fs->waiting = waiting;
-}
-
-static void fs_write_ctl(fuse_req_t req, struct fs *fs, const char *bytes, size_t size,
-                         struct fuse_file_info *fi) {
-        uint64_t unique = channel_current(fs->channel);
-        struct caller caller = fs_caller(req);
-        int result = 0;
-
-        switch (notices_resume(fs->parts.notices, unique, &result)) {
-        case NOTICES_WAITING:
-                fs_wait(fs, unique, req);
-                return;
-        case NOTICES_DONE:
-                break;
-        case NOTICES_NONE:
-                result = (int)ctl_write(fs->parts.ctl, (uint32_t)fi->fh, &caller, bytes, size);
-                caller_clear(&caller);
-                if (!notices_answer_later(fs->parts.notices, unique, result))
-                        break;
-                fs_wait(fs, unique, req);
-                return;
-        }
-        if (result < 0)
-                fuse_reply_err(req, -result);
-        else
-                fuse_reply_write(req, (size_t)result);
 }
 
 /* Like tmpfs: as much as fits, and only then an error. */

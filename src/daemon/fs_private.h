@@ -13,18 +13,23 @@ enum {
         FS_READDIRPLUS_MAX = ARENA_OUTCOME_MAX - 4096,
 };
 
-/* A request that is answered when its notices have been told. */
+/* A request that is answered later: when its notices have been told, or something happens. */
 struct fs_waiting {
-        uint64_t unique;
+        struct fs *fs;
         fuse_req_t req;
+        uint64_t unique; /* notices */
+        uint32_t handle; /* events */
+        size_t size;
         struct fs_waiting *next;
 };
 
 struct fs {
         struct fs_parts parts;
         struct channel *channel;
-        struct fs_waiting *waiting;
-        char *buffer; /* FS_BUFFER_SIZE bytes, for the reply that is being made */
+        struct fs_waiting *waiting; /* for notices */
+        struct fs_waiting *readers; /* for events */
+        uint64_t told;              /* sequence number of the next event that readers wait for */
+        char *buffer;               /* FS_BUFFER_SIZE bytes, for the reply that is being made */
 };
 
 struct fs *fs_of(fuse_req_t req);
@@ -46,8 +51,10 @@ void fs_ctl_attributes(struct fs *fs, enum ctl_kind kind, struct node *dir, stru
 int fs_entry(struct fs *fs, struct node *node, struct fuse_entry_param *entry);
 struct caller fs_caller(fuse_req_t req);
 struct birth fs_birth(fuse_req_t req, mode_t mode, dev_t rdev);
+/* Gives a fresh node of a regular file its memory, and notes who made it. */
+int fs_furnish(fuse_req_t req, struct node *node);
 /* Makes a regular file with its memory; leaves nothing behind on failure. */
-int fs_make_region(struct fs *fs, struct node *dir, const char *name, const struct birth *birth,
+int fs_make_region(fuse_req_t req, struct node *dir, const char *name, const struct birth *birth,
                    struct node **out);
 
 /* fs_dir.c */
@@ -55,6 +62,21 @@ void fs_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                 struct fuse_file_info *fi);
 void fs_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                     struct fuse_file_info *fi);
+
+/* fs_ctl.c */
+void fs_open_ctl(fuse_req_t req, struct fs *fs, fuse_ino_t ino, struct node *dir,
+                 struct fuse_file_info *fi);
+void fs_read_ctl(fuse_req_t req, struct fs *fs, fuse_ino_t ino, size_t size, off_t offset,
+                 struct fuse_file_info *fi);
+void fs_write_ctl(fuse_req_t req, struct fs *fs, const char *bytes, size_t size,
+                  struct fuse_file_info *fi);
+void fs_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
+             struct fuse_pollhandle *handle);
+/* For ctl_set_answer(). */
+void fs_written(void *userdata, uint64_t unique, int result);
+/* Wakes those who wait for events, if there are new ones. */
+void fs_tell_readers(struct fs *fs);
+void fs_drop_waiting(struct fs_waiting **list);
 
 /* fs_io.c */
 void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);

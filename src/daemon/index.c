@@ -187,6 +187,17 @@ const struct dentry *index_next(const struct index *index, uint32_t dir, uint64_
         return NULL;
 }
 
+const struct dentry *index_before(const struct index *index, uint32_t dir, uint64_t before) {
+        const struct listing *listing = index_listing(index, dir);
+
+        if (!listing)
+                return NULL;
+        for (size_t i = listing_search(listing, before); i > 0; i--)
+                if (listing->slots[i - 1].dentry != 0)
+                        return index_record(index, listing->slots[i - 1].dentry);
+        return NULL;
+}
+
 void index_drop(struct index *index, uint32_t dir) {
         struct listing *listing = index_listing(index, dir);
 

@@ -32,5 +32,7 @@ void index_remove(struct index *index, const struct dentry *dentry);
 
 /* The entry of dir with the smallest cookie above `after`, or NULL. */
 const struct dentry *index_next(const struct index *index, uint32_t dir, uint64_t after);
+/* The entry of dir with the largest cookie below `before`, or NULL. */
+const struct dentry *index_before(const struct index *index, uint32_t dir, uint64_t before);
 /* Drops what is kept for a directory that is no more. */
 void index_drop(struct index *index, uint32_t dir);

@@ -20,11 +20,14 @@
 #include "layout.h"
 #include "log.h"
 #include "mount.h"
+#include "suspect.h"
 #include "worker.h"
 
 enum {
         FAILURES_MAX = 5,       /* workers in a row that die before they serve */
         KILLS_MAX = 1000,       /* the same, of workers that somebody kills */
+        CALM_SECONDS = 5,       /* what a worker that is well lives at least */
+        PAUSE_NS = 10000000,    /* between restarts of workers that are not, times their number */
         STOP_SECONDS = 5,       /* until a worker that was told to end is killed */
         LAYOUT_CHECK_MS = 3000, /* for a new program to say what layout it knows */
 };
@@ -35,11 +38,13 @@ struct keeper {
         struct arena *arena;
         struct root *root;
         int ready_fd;
-        int pidfd;    /* our own, for the worker to watch */
-        pid_t worker; /* 0: none */
-        unsigned int failures, kills;
-        bool stopping;  /* a signal told us to end */
-        bool upgrading; /* the worker was told to make way */
+        int pidfd;                    /* our own, for the worker to watch */
+        pid_t worker;                 /* 0: none */
+        time_t started;               /* when the worker was */
+        unsigned int failures, kills; /* in a row, before serving */
+        unsigned int unexplained;     /* in a row, soon after the start */
+        bool stopping;                /* a signal told us to end */
+        bool upgrading;               /* the worker was told to make way */
         bool done;
         int status; /* of the program, when done */
 };
@@ -81,6 +86,7 @@ static int keeper_start(struct keeper *keeper) {
         if (pid == 0)
                 worker_process(keeper);
         keeper->worker = (pid_t)pid;
+        keeper->started = time(NULL);
         return 0;
 }
 
@@ -122,26 +128,6 @@ static void keeper_start_or_end(struct keeper *keeper) {
         keeper_take_down(keeper, MOUNT_SYSTEM);
 }
 
-/* Writes down which request a worker died in, for the next one to judge. */
-static void keeper_suspect(struct root *root) {
-        struct suspect *suspect = NULL, *least = &root->suspects[0];
-
-        if (root->current == 0)
-                return;
-        for (int i = 0; i < LAYOUT_SUSPECTS; i++) {
-                if (root->suspects[i].unique == root->current)
-                        suspect = &root->suspects[i];
-                if (root->suspects[i].unique < least->unique)
-                        least = &root->suspects[i];
-        }
-        if (!suspect) {
-                suspect = least;
-                *suspect = (struct suspect){.unique = root->current};
-        }
-        suspect->opcode = root->current_opcode;
-        suspect->deaths++;
-}
-
 static void describe_death(char *text, size_t size, int status) {
         if (WIFSIGNALED(status))
                 snprintf(text, size, "was killed by signal %d (%s)", WTERMSIG(status),
@@ -162,14 +148,34 @@ static bool keeper_may_retry(struct keeper *keeper, bool killed) {
         return ++keeper->failures < FAILURES_MAX;
 }
 
+/*
+ * A worker that serves for a moment and dies of nothing in particular, again and again, keeps its
+ * mount, because the data is worth more than the service; but not all of the CPU.
+ */
+static void keeper_pause(struct keeper *keeper, bool explained) {
+        time_t now = time(NULL);
+        unsigned int n;
+
+        if (explained || now - keeper->started > CALM_SECONDS)
+                keeper->unexplained = 0;
+        else
+                keeper->unexplained++;
+        n = keeper->unexplained + keeper->kills;
+        if (n > 2)
+                nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS * (n < 50 ? n : 50)}, NULL);
+}
+
 static void keeper_after_death(struct keeper *keeper, int status) {
         bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
         struct root *root = keeper->root;
+        bool explained = killed;
         char how[128];
 
         describe_death(how, sizeof(how), status);
-        if (!killed)
-                keeper_suspect(root);
+        if (killed)
+                suspect_leave(root);
+        else
+                explained = suspect_blame(root);
         if (!keeper_may_retry(keeper, killed)) {
                 log_line(LOG_ERR,
                          "the worker %s before it could serve, as %u did before it: "
@@ -179,8 +185,7 @@ static void keeper_after_death(struct keeper *keeper, int status) {
                 return;
         }
         log_line(LOG_WARNING, "the worker %s; starting another", how);
-        if (keeper->failures + keeper->kills > 1)
-                nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+        keeper_pause(keeper, explained);
         keeper_start_or_end(keeper);
         log_notify_service("STATUS=serving %s; %llu restarts, the last because a worker %s",
                            root->settings.mountpoint, (unsigned long long)root->counters.restarts,
@@ -195,8 +200,9 @@ static void keeper_upgrade(struct keeper *keeper) {
         root->counters.upgrades++;
         r = keeper_exec(keeper->arena, root->settings.program);
         root->counters.upgrades--;
-        log_line(LOG_ERR, "cannot run %s: %s; going on as before", root->settings.program,
-                 strerror(-r));
+        root->counters.upgrades_refused++;
+        log_line(LOG_WARNING, "not upgraded: cannot run %s: %s; going on as before",
+                 root->settings.program, strerror(-r));
         keeper_start_or_end(keeper);
 }
 
@@ -229,44 +235,58 @@ static void keeper_reap(struct keeper *keeper) {
                 keeper_on_end(keeper, status);
 }
 
-/* What `program --layout` prints, or negative errno. */
-static int ask_layout(const char *program) {
-        char *argv[] = {"iomemfs", "--layout", NULL}, text[32];
+/* Starts `program --layout` with out_fd as its output.  Its pid, or negative errno. */
+static pid_t spawn_layout(const char *program, int out_fd) {
+        char *argv[] = {"iomemfs", "--layout", NULL};
         posix_spawn_file_actions_t actions;
         posix_spawnattr_t attributes;
-        int pipe_fds[2], r, status;
-        struct pollfd pollfd;
         sigset_t none;
-        ssize_t n = -1;
         pid_t pid;
+        int r;
 
-        if (pipe2(pipe_fds, O_CLOEXEC) < 0)
-                return -errno;
         sigemptyset(&none);
         posix_spawn_file_actions_init(&actions);
-        posix_spawn_file_actions_adddup2(&actions, pipe_fds[1], STDOUT_FILENO);
+        posix_spawn_file_actions_adddup2(&actions, out_fd, STDOUT_FILENO);
         posix_spawnattr_init(&attributes);
         posix_spawnattr_setsigmask(&attributes, &none);
         posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-        r = -posix_spawn(&pid, program, &actions, &attributes, argv, environ);
+        r = posix_spawn(&pid, program, &actions, &attributes, argv, environ);
         posix_spawn_file_actions_destroy(&actions);
         posix_spawnattr_destroy(&attributes);
-        close(pipe_fds[1]);
-        if (r == 0) {
-                pollfd = (struct pollfd){.fd = pipe_fds[0], .events = POLLIN};
-                if (poll(&pollfd, 1, LAYOUT_CHECK_MS) > 0)
-                        n = read(pipe_fds[0], text, sizeof(text) - 1);
-                else
-                        kill(pid, SIGKILL);
-                waitpid(pid, &status, 0);
-                r = -EPROTO;
-                if (n > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-                        text[n] = '\0';
-                        r = atoi(text) > 0 ? atoi(text) : -EPROTO;
-                }
-        }
-        close(pipe_fds[0]);
-        return r;
+        return r == 0 ? pid : -r;
+}
+
+/* What it said, or negative errno; it ends in any case. */
+static int await_layout(pid_t pid, int fd) {
+        struct pollfd end = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
+        char text[32];
+        ssize_t n;
+        int status;
+
+        if (poll(&end, 1, LAYOUT_CHECK_MS) <= 0)
+                kill(pid, SIGKILL);
+        waitpid(pid, &status, 0);
+        if (end.fd >= 0)
+                close(end.fd);
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+                return -ENOEXEC;
+        n = read(fd, text, sizeof(text) - 1);
+        text[n > 0 ? n : 0] = '\0';
+        return atoi(text) > 0 ? atoi(text) : -ENOEXEC;
+}
+
+/* The layout that the program knows, or negative errno. */
+static int ask_layout(const char *program) {
+        int fds[2], layout;
+        pid_t pid;
+
+        if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+                return -errno;
+        pid = spawn_layout(program, fds[1]);
+        close(fds[1]);
+        layout = pid < 0 ? pid : await_layout(pid, fds[0]);
+        close(fds[0]);
+        return layout;
 }
 
 static void keeper_on_upgrade(struct keeper *keeper) {
@@ -289,6 +309,7 @@ static void keeper_on_upgrade(struct keeper *keeper) {
                 kill(keeper->worker, SIGUSR1);
                 return;
         }
+        keeper->root->counters.upgrades_refused++;
 }
 
 static void keeper_on_stop(struct keeper *keeper) {

@@ -16,6 +16,7 @@ static const struct arena_table_spec layout_tables[_TABLE_N] = {
         [TABLE_TEXT] = {sizeof(struct text), LAYOUT_NODES_MAX},
         [TABLE_HANDLE] = {sizeof(struct handle), 64 * 1024},
         [TABLE_NOTICE] = {sizeof(struct notice), 64 * 1024},
+        [TABLE_EVENT] = {sizeof(struct event), EVENT_RING},
         [TABLE_CLIENT] = {sizeof(struct client), 16 * 1024},
 };
 

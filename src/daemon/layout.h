@@ -42,6 +42,7 @@ enum layout_table {
         TABLE_HANDLE,
         TABLE_NOTICE,
         TABLE_CLIENT,
+        TABLE_EVENT,
         _TABLE_N,
 };
 
@@ -66,6 +67,8 @@ enum {
         NODE_FIXED = 1 << 3,     /* sealed against shrinking and growing at birth */
         NODE_POPULATE = 1 << 4,  /* populated at birth */
         NODE_HUGE = 1 << 5,      /* transparent huge pages were asked for */
+        NODE_USED = 1 << 7,      /* ephemeral: was opened or handed out since it was made */
+        NODE_UNBORN = 1 << 8,    /* being populated: gets its name when that is done */
         NODE_DETACHED = 1 << 6,  /* the region was given up; only the kernel's lookups remain */
 };
 
@@ -81,8 +84,9 @@ struct node {
         uint64_t rdev;
         uint32_t flags; /* NODE_… */
 
-        uint32_t opens;       /* open handles, by the kernel's count of OPEN and RELEASE */
-        uint32_t writers;     /* of these, writable ones */
+        uint32_t opens;   /* open handles, by the kernel's count of OPEN and RELEASE */
+        uint32_t writers; /* of these, writable ones */
+        uint32_t dentry;  /* one of its names, 0 for none or unknown; of directories the only one */
         uint32_t ctl_lookups; /* directories: the kernel's lookups of its .ctl and files in it */
         uint64_t lookups;     /* the kernel's lookup count */
 
@@ -91,7 +95,6 @@ struct node {
 
         /* directories */
         uint32_t parent;      /* node id; of the root, itself */
-        uint32_t dentry;      /* its one name, 0 for the root and after rmdir */
         uint32_t children;    /* entries */
         uint64_t next_cookie; /* of the next entry made here */
 
@@ -107,7 +110,7 @@ struct node {
         uint64_t size;   /* bytes, as last known */
         uint64_t held;   /* bytes this region counts for in the limit (page-rounded size) */
         uint64_t blocks; /* bytes allocated, as last known */
-        int32_t watch;   /* inotify watch, 0 for none */
+        uint64_t huge;   /* of these, bytes in huge pages when it was populated */
 
         /* birth */
         uint32_t creator_uid;
@@ -140,6 +143,15 @@ struct text {
         char bytes[LAYOUT_TEXT_BYTES];
 };
 
+/* Where a reader of events is. */
+struct event_cursor {
+        uint64_t next;    /* sequence number of the event to be told */
+        uint64_t lost;    /* events before it that are to be told as lost first */
+        uint64_t partial; /* bytes of the line to be told that were read already */
+        uint32_t uid;     /* of the reader */
+        uint32_t pad;
+};
+
 /* An open file of .ctl. */
 struct handle {
         uint32_t id;
@@ -150,8 +162,12 @@ struct handle {
         uint32_t text; /* text record with the last error, 0 if none */
         uint32_t text_length;
         uint32_t pad;
-        uint64_t base; /* offset at which reading of the error or the usage began */
-        uint64_t next; /* events: sequence number of the next event to tell */
+        uint64_t base;   /* offset at which reading of the error or the usage began */
+        uint64_t unique; /* of the write that was suspended last */
+        uint32_t done;   /* lines of it that were carried out before that */
+        uint32_t done_pad;
+        uint64_t poll;              /* events: what wakes poll(2), 0 for nobody */
+        struct event_cursor cursor; /* events */
 };
 
 /* The kernel must be told of a change it did not ask for, and perhaps a reply waits for that. */
@@ -181,16 +197,39 @@ struct client {
         int32_t fd;
         uint32_t uid, gid;
         int32_t pid;
-        uint32_t in_length;  /* unlogged while it grows */
-        uint64_t deadline;   /* wait: milliseconds of CLOCK_MONOTONIC, 0 for none */
-        uint32_t waiting;    /* 1: the first line of `in` is a wait that was taken up */
-        int32_t reply_fd;    /* rides on the first byte of the answer, -1 for none */
-        int32_t text_fd;     /* memfd with the answer if it is longer than `out`, else -1 */
-        uint32_t closing;    /* 1: the connection ends with the answer */
+        uint32_t in_length; /* unlogged while it grows */
+        uint64_t deadline;  /* wait: milliseconds of CLOCK_MONOTONIC, 0 for none */
+        uint32_t waiting;   /* 1: the first line of `in` is a wait that was taken up */
+        int32_t reply_fd;   /* rides on the first byte of the answer, -1 for none */
+        int32_t text_fd;    /* memfd with the answer if it is longer than `out`, else -1 */
+        uint32_t closing;   /* 1: the connection ends with the answer */
+        uint32_t powerless; /* 1: see struct caller */
+        uint32_t client_pad;
         uint64_t out_length; /* bytes of the answer, 0 for none */
         uint64_t out_sent;
         char out[LAYOUT_REPLY_MAX];
         char in[LAYOUT_LINE_MAX];
+};
+
+enum {
+        EVENT_RING = 4096,    /* events that are kept */
+        EVENT_PATH_MAX = 440, /* bytes; longer paths are cut, and end in "..." */
+};
+
+/* Something happened to a region; see event.h. */
+struct event {
+        uint64_t sequence;
+        uint32_t kind; /* enum event_kind */
+        uint32_t uid;
+        int32_t pid;
+        uint32_t seals;
+        uint64_t size;
+        uint64_t ino;
+        uint32_t length;     /* of path */
+        uint32_t hidden;     /* bytes of path up to the innermost directory that is not for all */
+        uint32_t hidden_uid; /* who may list it; root's if several would have to */
+        uint32_t pad;
+        char path[EVENT_PATH_MAX]; /* from the root of the file system, without a slash in front */
 };
 
 /* Counters of .ctl/stats, unlogged. */
@@ -203,7 +242,8 @@ struct counters {
         uint64_t commands, command_errors;
         uint64_t cut_back; /* regions cut back to the limit */
         uint64_t upgrades; /* the program was replaced */
-        uint64_t pad[15];
+        uint64_t upgrades_refused;
+        uint64_t pad[14];
 };
 
 /* What one user can make the socket hold. */
@@ -226,13 +266,14 @@ struct settings {
         uint32_t spin_us;          /* longest time the loop spins, microseconds */
         uint32_t want_passthrough; /* enum passthrough */
         uint32_t root_mode, root_uid, root_gid;
-        uint32_t pad;
+        uint32_t
+                grace_s; /* how long an ephemeral region waits for its first use, seconds; 0: for ever */
         struct socket_limits limits;
 };
 
 /* A request during which workers died; unlogged. */
 struct suspect {
-        uint64_t unique; /* 0 for none */
+        uint64_t key; /* see suspect.h; 0 for none */
         uint32_t opcode;
         uint32_t deaths;
 };
@@ -245,8 +286,6 @@ struct root {
         int32_t tmpfs_fd;  /* the private tmpfs, a detached mount */
         int32_t listen_fd; /* the socket */
         int32_t log_fd;    /* unconnected datagram socket, for syslog and sd_notify */
-        int32_t inotify_fd;
-        int32_t fd_pad;
 
         /* channel */
         uint32_t init_length; /* of the saved INIT request; 0: it has not been answered */
@@ -259,6 +298,7 @@ struct root {
         uint32_t current_opcode; /* unlogged, with current */
         uint64_t current;        /* unlogged: unique of the request being handled, 0 for none */
         struct suspect suspects[LAYOUT_SUSPECTS];
+        uint64_t next_suspect;   /* unlogged */
         uint64_t crash_wanted;   /* for tests: the arena's crash count, plus 1, from the next
                                   * request on */
         uint64_t crash_again;    /* for tests: the same, of the worker after that */
@@ -274,11 +314,12 @@ struct root {
         /* tree and regions */
         uint64_t next_ino;
         uint64_t next_generation;
-        uint64_t limit_bytes;  /* size=, 0 for none */
-        uint64_t limit_nodes;  /* nr_inodes=, 0 for none */
-        uint64_t held_memfd;   /* sum of node.held over regions of STORE_MEMFD */
-        uint64_t held_tmpfs;   /* the same over STORE_TMPFS */
-        uint64_t tmpfs_blocks; /* sum of node.blocks over STORE_TMPFS */
+        uint64_t detached_nodes; /* how many nodes are NODE_DETACHED: gone for all but the kernel */
+        uint64_t limit_bytes;    /* size=, 0 for none */
+        uint64_t limit_nodes;    /* nr_inodes=, 0 for none */
+        uint64_t held_memfd;     /* sum of node.held over regions of STORE_MEMFD */
+        uint64_t held_tmpfs;     /* the same over STORE_TMPFS */
+        uint64_t tmpfs_blocks;   /* sum of node.blocks over STORE_TMPFS */
 
         uint64_t next_notice;
         uint64_t next_event;

@@ -130,6 +130,12 @@ int loop_arm(struct loop_source *timer, uint64_t milliseconds) {
         return timerfd_settime(timer->fd, 0, &when, NULL) < 0 ? -errno : 0;
 }
 
+int loop_arm_soon(struct loop_source *timer) {
+        struct itimerspec when = {.it_value.tv_nsec = 1};
+
+        return timerfd_settime(timer->fd, 0, &when, NULL) < 0 ? -errno : 0;
+}
+
 void loop_set_idle(struct loop *loop, bool (*idle)(void *userdata), void *userdata) {
         loop->idle = idle;
         loop->idle_userdata = userdata;

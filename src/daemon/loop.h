@@ -31,6 +31,8 @@ struct loop_source *loop_remove(struct loop_source *source);
 /* A one-shot timer, milliseconds from now; 0 disarms.  The source owns its timerfd. */
 int loop_add_timer(struct loop *loop, struct loop_source **out, loop_fn fn, void *userdata);
 int loop_arm(struct loop_source *timer, uint64_t milliseconds);
+/* The same, to go off in the loop's next turn. */
+int loop_arm_soon(struct loop_source *timer);
 
 /*
  * idle: called before the loop sleeps; true: something may have been done, look again without

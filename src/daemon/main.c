@@ -57,6 +57,7 @@ static int main_fill_settings(struct settings *settings, const struct options *o
         settings->verbose = options->verbose;
         settings->owner = geteuid();
         settings->spin_us = options->spin_us;
+        settings->grace_s = options->grace_s;
         settings->limits = options->limits;
         settings->want_passthrough = options->passthrough;
         settings->root_mode = options->mode;
@@ -69,7 +70,6 @@ static int main_fill_root(struct root *root, const struct options *options) {
         root->fuse_fd = -1;
         root->tmpfs_fd = -1;
         root->listen_fd = -1;
-        root->inotify_fd = -1;
         root->log_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         root->limit_bytes =
                 main_round_to_page(options->has_size ? options->size : options_default_size());

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef MS_NOSYMFOLLOW
@@ -20,6 +21,11 @@
 #ifndef ST_NOSYMFOLLOW
 #define ST_NOSYMFOLLOW 8192
 #endif
+
+enum {
+        UPGRADE_LOOK_NS = 20 * 1000 * 1000,
+        UPGRADE_PATIENCE = 500, /* looks */
+};
 
 extern char **environ;
 
@@ -234,6 +240,48 @@ int mount_remount(const struct options *options) {
         return status ? status : mount_remount_flags(options);
 }
 
+/* How often upgrades were made, or refused, by .ctl/stats; false if that cannot be read. */
+static bool mount_count_upgrades(const struct options *options, unsigned long *made,
+                                 unsigned long *refused) {
+        char path[PATH_MAX], line[256];
+        int found = 0;
+        FILE *stats;
+
+        if (snprintf(path, sizeof(path), "%s/.ctl/stats", options->mountpoint) >= PATH_MAX)
+                return false;
+        stats = fopen(path, "re");
+        if (!stats)
+                return false;
+        while (fgets(line, sizeof(line), stats)) {
+                found += sscanf(line, "iomemfs_upgrades_total %lu", made) == 1;
+                found += sscanf(line, "iomemfs_upgrades_refused_total %lu", refused) == 1;
+        }
+        fclose(stats);
+        return found == 2;
+}
+
+/* Asks, and waits for what comes of it. */
 int mount_upgrade(const struct options *options) {
-        return mount_administer(options, "upgrade\n");
+        unsigned long made, refused, made_now, refused_now;
+        int status;
+
+        if (!mount_count_upgrades(options, &made, &refused))
+                made = refused = 0;
+        status = mount_administer(options, "upgrade\n");
+        for (int waited = 0; status == MOUNT_OK; waited++) {
+                if (!mount_count_upgrades(options, &made_now, &refused_now))
+                        break;
+                if (made_now > made)
+                        return MOUNT_OK;
+                if (refused_now > refused || waited > UPGRADE_PATIENCE) {
+                        fprintf(stderr, "iomemfs: %s: not upgraded; the log says why\n",
+                                options->mountpoint);
+                        status = MOUNT_FAILED;
+                }
+                nanosleep(&(struct timespec){.tv_nsec = UPGRADE_LOOK_NS}, NULL);
+        }
+        if (status == MOUNT_OK)
+                fprintf(stderr, "iomemfs: %s: cannot tell whether it was upgraded\n",
+                        options->mountpoint);
+        return MOUNT_FAILED;
 }

@@ -22,6 +22,8 @@
 enum {
         OPTIONS_SPIN_DEFAULT_US = 50,
         OPTIONS_SPIN_MAX_US = 1000,
+        OPTIONS_GRACE_DEFAULT_S = 60,
+        OPTIONS_GRACE_MAX_S = 86400 * 365,
         OPTIONS_MODE_DEFAULT = 01777, /* like /dev/shm */
         OPTIONS_CLIENTS_DEFAULT = 1024,
         OPTIONS_WAITS_DEFAULT = 256,
@@ -338,6 +340,13 @@ static int options_spin(struct options *options, const char *value) {
         return 0;
 }
 
+static int options_grace(struct options *options, const char *value) {
+        if (!options_integer(value, 10, OPTIONS_GRACE_MAX_S, &options->grace_s))
+                return options_complain("grace=%s: not between 0 and %d seconds", value,
+                                        OPTIONS_GRACE_MAX_S);
+        return 0;
+}
+
 /* Our own options, each with a value. */
 static const struct options_own {
         const char *name; /* with '=' */
@@ -347,8 +356,9 @@ static const struct options_own {
         {"mode=", options_mode},     {"uid=", options_uid},
         {"gid=", options_gid},       {"passthrough=", options_passthrough},
         {"socket=", options_socket}, {"spin=", options_spin},
-        {"clients=", options_clients},       {"waits=", options_waits},
-        {"unfinished=", options_unfinished}, {"unread=", options_unread},
+        {"grace=", options_grace},   {"clients=", options_clients},
+        {"waits=", options_waits},   {"unfinished=", options_unfinished},
+        {"unread=", options_unread},
 };
 
 static bool options_set_flag(struct options *options, const char *option) {
@@ -475,6 +485,7 @@ static void options_set_defaults(struct options *options) {
                 .passthrough = PASSTHROUGH_AUTO,
                 /* Spinning on the only processor keeps the client from running. */
                 .spin_us = one_cpu ? 0 : OPTIONS_SPIN_DEFAULT_US,
+                .grace_s = OPTIONS_GRACE_DEFAULT_S,
                 .limits = {OPTIONS_CLIENTS_DEFAULT, OPTIONS_WAITS_DEFAULT,
                            OPTIONS_UNFINISHED_DEFAULT, OPTIONS_UNREAD_DEFAULT},
         };
@@ -603,6 +614,8 @@ void options_usage(void) {
               "  unread=SIZE            bytes of answers not read (default: 64m)\n"
               "  spin=MICROSECONDS      wait busily that long for the next request, 0 to 1000\n"
               "                         (default: 50; 0 if there is but one processor)\n"
+              "  grace=SECONDS          how long an ephemeral region waits for its first use;\n"
+              "                         0: for ever (default: 60)\n"
               "  remount                change size= and nr_inodes= of what is mounted\n"
               "  allow_other            (ordinary users) let others in as well\n",
               stdout);

@@ -16,17 +16,18 @@ struct options {
         char *source;     /* default "iomemfs" */
         char *mountpoint; /* as given; mount_check() makes it absolute */
         bool help, version, foreground, verbose, fake, remount;
-        bool upgrade;     /* --upgrade DIR */
-        bool layout;      /* --layout: print LAYOUT_VERSION, for an upgrade's check */
-        int resume_fd;    /* --resume FD, -1 if not given */
+        bool upgrade;  /* --upgrade DIR */
+        bool layout;   /* --layout: print LAYOUT_VERSION, for an upgrade's check */
+        int resume_fd; /* --resume FD, -1 if not given */
 
         bool has_size, has_nr_inodes;
         uint64_t size;      /* bytes, 0 = no limit */
         uint64_t nr_inodes; /* 0 = no limit */
         uint32_t mode, uid, gid;
         enum passthrough passthrough;
-        char *socket;     /* absolute path, "" for none, NULL for the default */
+        char *socket; /* absolute path, "" for none, NULL for the default */
         struct socket_limits limits;
+        uint32_t grace_s; /* how long an ephemeral region waits for its first use, seconds */
         uint32_t spin_us; /* longest spin before the loop sleeps, microseconds */
 
         char *mount_options; /* what libfuse's mount is given, comma-separated */

@@ -277,7 +277,6 @@ void region_release(struct regions *regions, struct node *node) {
         if (remains)
                 regions->remains[regions->n_remains++] = (struct region_remains){
                         .fd = node->fd,
-                        .backing = node->backing,
                         .blocks = node->blocks,
                 };
         region_set_blocks(regions, node, 0);
@@ -344,10 +343,10 @@ int region_fallocate_begin(struct regions *regions, struct node *node, int mode,
                 return -EOPNOTSUPP;
         if (node->fd < 0)
                 return -ESTALE;
-        if (end < offset || region_check_size(end) < 0)
-                return -EFBIG;
         if (mode & FALLOC_FL_PUNCH_HOLE)
                 return node->seals & F_SEAL_WRITE ? -EPERM : 0;
+        if (end < offset || region_check_size(end) < 0)
+                return -EFBIG;
         r = region_look(regions, node, &st);
         if (r < 0)
                 return r;
@@ -381,28 +380,37 @@ uint64_t region_room(struct regions *regions, const struct node *node) {
  * is beyond the limit goes: it was never promised.
  */
 static int region_cut_back(struct regions *regions, struct node *node, struct stat *st) {
-        uint64_t held = node->held, now = page_round((uint64_t)st->st_size);
+        uint64_t now = page_round((uint64_t)st->st_size), room;
 
-        if (node->store != STORE_MEMFD || now <= held)
+        if (node->store != STORE_MEMFD || now <= node->held)
                 return 0;
         if (region_reserve(regions, node, now) == 0)
                 return 0;
+        room = region_room(regions, node);
+        region_reserve(regions, node, room);
         regions->root->counters.cut_back++;
-        if (ftruncate(node->fd, (off_t)held) < 0 || fstat(node->fd, st) < 0)
+        if (ftruncate(node->fd, (off_t)room) < 0 || fstat(node->fd, st) < 0)
                 return -errno;
+        /* The writer may be at it still: what it adds is cut at the next look. */
+        if (st->st_size > (off_t)room) {
+                st->st_size = (off_t)room;
+                st->st_blocks = (blkcnt_t)(room / 512);
+        }
         return 0;
 }
 
-/* Its owner can seal a memfd through a descriptor that was lent. */
+/* Whoever was lent a writable descriptor of an unsealed memfd can seal it himself. */
 static void region_note_seals(struct regions *regions, struct node *node) {
-        const unsigned int known = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
         int seals;
 
-        if (!(node->flags & NODE_LENT) || node->store != STORE_MEMFD)
+        if (node->store != STORE_MEMFD || !(node->flags & NODE_LENT))
                 return;
         seals = fcntl(node->fd, F_GET_SEALS);
-        if (seals >= 0 && ((unsigned int)seals & known) != node->seals)
-                ARENA_SET(regions->arena, node->seals, (unsigned int)seals & known);
+        if (seals < 0)
+                return;
+        seals &= F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+        if (node->seals != (uint32_t)seals)
+                ARENA_SET(regions->arena, node->seals, (uint32_t)seals);
 }
 
 int region_stat(struct regions *regions, struct node *node, struct stat *st) {

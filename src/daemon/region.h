@@ -86,7 +86,6 @@ void region_release(struct regions *regions, struct node *node);
  * because a transaction that is rolled back wants it back. */
 struct region_remains {
         int fd;
-        int backing;     /* backing id, 0 for none */
         uint64_t blocks; /* bytes allocated, as last known: closing may take long */
 };
 typedef void (*region_bury_fn)(void *userdata, const struct region_remains *remains);

@@ -167,15 +167,15 @@ static struct tm birth_time(const struct node *node) {
 /* Table */
 
 static const char *const columns[] = {
-        "NAME", "SIZE",  "ALLOCATED", "MODE",    "UID", "GID",
-        "REFS", "FLAGS", "SEALS",     "CREATED", "PID", "COMMAND",
+        "NAME", "SIZE",  "ALLOCATED", "HUGE",    "MODE", "UID",     "GID",
+        "REFS", "FLAGS", "SEALS",     "CREATED", "PID",  "COMMAND",
 };
 
 enum { COLUMNS = sizeof(columns) / sizeof(columns[0]) };
 
 /* Columns of numbers, which are aligned to the right. */
 static const bool is_number[COLUMNS] = {
-        [1] = true, [2] = true, [4] = true, [5] = true, [6] = true, [10] = true,
+        [1] = true, [2] = true, [3] = true, [5] = true, [6] = true, [7] = true, [11] = true,
 };
 
 /* Cells one after the other, each terminated: what they are padded to is known at the end only. */
@@ -248,6 +248,7 @@ static int table_region(void *userdata, const char *name, size_t length, const s
                 return r;
         table_number(table, node->size);
         table_number(table, node->blocks);
+        table_number(table, node->huge);
         snprintf(cell, sizeof(cell), "%04o", node->mode & 07777);
         table_cell(table, cell);
         table_number(table, node->uid);
@@ -350,11 +351,12 @@ static void json_region(FILE *stream, const char *name, size_t length, const str
         fputs("{\"name\": ", stream);
         json_string(stream, name, length);
         fprintf(stream,
-                ", \"size\": %" PRIu64 ", \"allocated\": %" PRIu64 ", \"mode\": \"%04o\""
+                ", \"size\": %" PRIu64 ", \"allocated\": %" PRIu64 ", \"huge\": %" PRIu64
+                ", \"mode\": \"%04o\""
                 ", \"uid\": %u, \"gid\": %u, \"inode\": %" PRIu64 ", \"links\": %u, \"refs\": %u"
                 ", \"writers\": %u, \"flags\": [",
-                node->size, node->blocks, node->mode & 07777, node->uid, node->gid, node->ino,
-                node->nlink, node->opens, node->writers);
+                node->size, node->blocks, node->huge, node->mode & 07777, node->uid, node->gid,
+                node->ino, node->nlink, node->opens, node->writers);
         bits_write(stream, flag_bits, node->flags, true);
         fputs("], \"seals\": [", stream);
         bits_write(stream, seal_bits, node->seals, true);
@@ -452,6 +454,10 @@ static void stats_counters(FILE *stream, const struct counters *counters) {
         counter(stream, "restarts_total", "Restarts of the worker.", counters->restarts);
         counter(stream, "takeovers_total", "Takeovers of the keeper's place by the worker.",
                 counters->takeovers);
+        counter(stream, "upgrades_total", "Times that the program was replaced.",
+                counters->upgrades);
+        counter(stream, "upgrades_refused_total", "Upgrades that were not made; see the log.",
+                counters->upgrades_refused);
         counter(stream, "replayed_total", "Requests answered again after a restart.",
                 counters->replayed);
         counter(stream, "poisoned_total", "Requests answered EIO because two workers died of them.",
@@ -480,7 +486,7 @@ static void stats_nodes(FILE *stream, const struct tree *tree) {
         gauge(stream, "regions", "Regions.", regions);
         gauge(stream, "open_handles", "Open files and directories.", opens);
         gauge(stream, "ctl_handles", "Open files of .ctl.", arena_used(arena, TABLE_HANDLE));
-        gauge(stream, "inodes", "Files of any type.", arena_used(arena, TABLE_NODE));
+        gauge(stream, "inodes", "Files of any type.", tree_inodes(tree));
         gauge(stream, "inodes_max", "Limit of nr_inodes=, 0 for none.",
               tree_root_record(tree)->limit_nodes);
 }

@@ -17,8 +17,8 @@
 #include "tree.h"
 
 /*
- * Columns of the table: NAME SIZE ALLOCATED MODE UID GID REFS FLAGS SEALS CREATED PID COMMAND.  Users
- * are numbers: looking their names up could block the daemon, or lead back into its own mount.
+ * Columns of the table: NAME SIZE ALLOCATED HUGE MODE UID GID REFS FLAGS SEALS CREATED PID COMMAND.
+ * Users are numbers: looking their names up could block the daemon, or lead back into its own mount.
  * 0 or -ENOMEM, here and below.
  */
 int report_table(FILE *stream, struct tree *tree, struct regions *regions, struct caller *caller,

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -32,6 +33,16 @@ int store_reopen(int fd, int flags) {
         return r < 0 ? store_error(errno) : r;
 }
 
+int store_leave_spare(int fd, unsigned int spare) {
+        struct rlimit limit;
+
+        /* The kernel gives out the lowest number that is free. */
+        if (fd < 0 || getrlimit(RLIMIT_NOFILE, &limit) < 0 || fd + (rlim_t)spare < limit.rlim_cur)
+                return fd;
+        close(fd);
+        return -ENOSPC;
+}
+
 static int store_memfd_create(void) {
         unsigned int flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
         int fd;
@@ -49,7 +60,8 @@ int store_memfd(uint64_t size) {
         born = store_memfd_create();
         if (born < 0)
                 return born;
-        fd = store_reopen(born, O_RDWR);
+        /* One less, because the first descriptor is in the place that it gives up. */
+        fd = store_leave_spare(store_reopen(born, O_RDWR), STORE_SPARE - 1);
         close(born);
         if (fd >= 0 && ftruncate(fd, (off_t)size) < 0) {
                 int error = errno;
@@ -131,14 +143,10 @@ uint64_t store_tmpfs_used(int tmpfs) {
 }
 
 int store_tmpfs_file(int tmpfs) {
-        int born, fd;
+        /* Unlike that of memfd_create(2), this descriptor is an open like any other. */
+        int fd = openat(tmpfs, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 
-        born = openat(tmpfs, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-        if (born < 0)
-                return store_error(errno);
-        fd = store_reopen(born, O_RDWR);
-        close(born);
-        return fd;
+        return fd < 0 ? store_error(errno) : store_leave_spare(fd, STORE_SPARE);
 }
 
 bool store_is_held(int fd) {

@@ -33,6 +33,14 @@ uint64_t store_tmpfs_used(int tmpfs);
 /* An empty unnamed file in it.  Descriptor, or as store_memfd(). */
 int store_tmpfs_file(int tmpfs);
 
+/*
+ * Closes fd and returns -ENOSPC if fewer than `spare` descriptors are left above it.  Regions leave
+ * STORE_SPARE to the daemon itself, which at all times must be able to list what takes them all,
+ * to free it, and to be restarted.
+ */
+enum { STORE_SPARE = 64 };
+int store_leave_spare(int fd, unsigned int spare);
+
 /* A fresh open of what fd refers to.  Descriptor, -ENOSPC (out of descriptors), … */
 int store_reopen(int fd, int flags);
 /*

@@ -155,11 +155,13 @@ void tree_reap(struct tree *tree, struct node *node) {
                 if (tree->abandon && !tree->abandon(tree->userdata, node))
                         return;
                 ARENA_SET(tree->arena, node->flags, node->flags | NODE_DETACHED);
+                ARENA_SET(tree->arena, tree->root->detached_nodes, tree->root->detached_nodes + 1);
         }
         if (node->lookups > 0 || node->ctl_lookups > 0)
                 return;
         tree_delete_text(tree, node);
         index_drop(tree->index, node->id);
+        ARENA_SET(tree->arena, tree->root->detached_nodes, tree->root->detached_nodes - 1);
         arena_delete(tree->arena, TABLE_NODE, node->id);
 }
 
@@ -251,12 +253,15 @@ static void tree_add_name(struct tree *tree, struct node *dir, const char *name,
 
         dentry->id = id;
         dentry->node = node->id;
-        if (node_is_dir(node))
-                ARENA_SET(tree->arena, node->dentry, id);
+        ARENA_SET(tree->arena, node->dentry, id);
         tree_place(tree, dentry, dir, name, length);
 }
 
 static void tree_remove_name(struct tree *tree, struct node *dir, struct dentry *dentry) {
+        struct node *node = tree_node(tree, dentry->node);
+
+        if (node->dentry == dentry->id)
+                ARENA_SET(tree->arena, node->dentry, 0);
         index_remove(tree->index, dentry);
         arena_delete(tree->arena, TABLE_DENTRY, dentry->id);
         ARENA_SET(tree->arena, dir->children, dir->children - 1);
@@ -265,11 +270,13 @@ static void tree_remove_name(struct tree *tree, struct node *dir, struct dentry 
 
 /* Making */
 
-static bool tree_has_room(const struct tree *tree) {
-        uint32_t used = arena_used(tree->arena, TABLE_NODE);
+uint64_t tree_inodes(const struct tree *tree) {
+        return arena_used(tree->arena, TABLE_NODE) - tree->root->detached_nodes;
+}
 
-        return used < LAYOUT_NODES_MAX &&
-               (tree->root->limit_nodes == 0 || used < tree->root->limit_nodes);
+static bool tree_has_room(const struct tree *tree) {
+        return arena_used(tree->arena, TABLE_NODE) < LAYOUT_NODES_MAX &&
+               (tree->root->limit_nodes == 0 || tree_inodes(tree) < tree->root->limit_nodes);
 }
 
 /* A directory with S_ISGID hands down its group, and to directories S_ISGID as well. */
@@ -364,7 +371,6 @@ static void tree_lose_name(struct tree *tree, struct node *dir, struct node *nod
         if (node_is_dir(node)) {
                 tree_add_links(tree, dir, -1);
                 tree_add_links(tree, node, -2);
-                ARENA_SET(tree->arena, node->dentry, 0);
         } else {
                 tree_add_links(tree, node, -1);
         }
@@ -425,10 +431,8 @@ static bool tree_is_below(const struct tree *tree, const struct node *dir,
 
 static void rename_set_parent(struct tree *tree, struct node *node, struct node *from,
                               struct node *to, const struct dentry *dentry) {
-        if (!node_is_dir(node))
-                return;
         ARENA_SET(tree->arena, node->dentry, dentry->id);
-        if (from == to)
+        if (!node_is_dir(node) || from == to)
                 return;
         tree_add_links(tree, from, -1);
         tree_add_links(tree, to, 1);
@@ -477,14 +481,43 @@ static int tree_move(struct tree *tree, struct node *dir, struct dentry *dentry,
         return 0;
 }
 
-static int tree_new_whiteout(struct tree *tree, const struct node *dir, struct node **out) {
-        struct birth birth = {.mode = S_IFCHR, .uid = dir->uid, .gid = dir->gid};
+/*
+ * The entry takes the place of the target, whose dentry stays: a reader of the directory meets a
+ * name that is replaced once, and where it always was.
+ */
+static void tree_supplant(struct tree *tree, struct node *dir, struct dentry *dentry,
+                          struct node *new_dir, struct dentry *target, struct node *whiteout) {
+        struct node *node = tree_node(tree, dentry->node);
+        struct node *replaced = tree_node(tree, target->node);
 
-        return tree_create_unnamed(tree, dir, &birth, out);
+        if (whiteout) {
+                whiteout->nlink = 1;
+                whiteout->dentry = dentry->id;
+                ARENA_SET(tree->arena, dentry->node, whiteout->id);
+                tree_touch_dir(tree, dir);
+        } else {
+                tree_remove_name(tree, dir, dentry);
+        }
+        if (replaced->dentry == target->id)
+                ARENA_SET(tree->arena, replaced->dentry, 0);
+        ARENA_SET(tree->arena, target->node, node->id);
+        tree_touch_dir(tree, new_dir);
+        rename_set_parent(tree, node, dir, new_dir, target);
+        tree_touch_ctime(tree, node);
+        tree_lose_name(tree, new_dir, replaced);
+        tree_tell_name(tree);
+}
+
+static int tree_new_whiteout(struct tree *tree, const struct node *dir, const struct birth *birth,
+                             struct node **out) {
+        struct birth whiteout = {.mode = S_IFCHR, .uid = birth->uid, .gid = birth->gid};
+
+        return tree_create_unnamed(tree, dir, &whiteout, out);
 }
 
 int tree_rename(struct tree *tree, struct node *dir, const char *name, size_t length,
-                struct node *new_dir, const char *new_name, size_t new_length, unsigned int flags) {
+                struct node *new_dir, const char *new_name, size_t new_length, unsigned int flags,
+                const struct birth *birth) {
         struct dentry *dentry = tree_find(tree, dir, name, length);
         struct dentry *target = tree_find(tree, new_dir, new_name, new_length);
         struct node *node, *replaced = NULL, *whiteout = NULL;
@@ -517,16 +550,13 @@ int tree_rename(struct tree *tree, struct node *dir, const char *name, size_t le
         if (r < 0)
                 return r;
         if (flags & RENAME_WHITEOUT)
-                r = tree_new_whiteout(tree, dir, &whiteout);
+                r = tree_new_whiteout(tree, dir, birth, &whiteout);
         if (r < 0)
                 return r;
 
         if (target) {
-                tree_remove_name(tree, new_dir, target);
-                tree_lose_name(tree, new_dir, replaced);
-                r = index_reserve(tree->index, new_dir->id);
-                if (r < 0)
-                        abort(); /* half done: the rollback of the next worker is the way out */
+                tree_supplant(tree, dir, dentry, new_dir, target, whiteout);
+                return 0;
         }
         return tree_move(tree, dir, dentry, new_dir, new_name, new_length, whiteout);
 }
@@ -537,10 +567,14 @@ const struct dentry *tree_next(const struct tree *tree, const struct node *dir, 
         return index_next(tree->index, dir->id, after);
 }
 
+const struct dentry *tree_before(const struct tree *tree, const struct node *dir, uint64_t before) {
+        return index_before(tree->index, dir->id, before);
+}
+
 const struct dentry *tree_name_of(const struct tree *tree, const struct node *node) {
         uint32_t high = arena_high(tree->arena, TABLE_DENTRY);
 
-        if (node_is_dir(node))
+        if (node->dentry != 0 || node_is_dir(node) || node->nlink == 0)
                 return arena_get(tree->arena, TABLE_DENTRY, node->dentry);
         for (uint32_t id = 1; id <= high; id++) {
                 const struct dentry *dentry = arena_get(tree->arena, TABLE_DENTRY, id);

@@ -77,8 +77,10 @@ int tree_unlink(struct tree *tree, struct node *dir, const char *name, size_t le
 /* -ENOENT, -ENOTDIR, -ENOTEMPTY. */
 int tree_rmdir(struct tree *tree, struct node *dir, const char *name, size_t length);
 /* flags: RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT; -EINVAL for what cannot be. */
+/* birth: whose a whiteout is, if one is made. */
 int tree_rename(struct tree *tree, struct node *dir, const char *name, size_t length,
-                struct node *new_dir, const char *new_name, size_t new_length, unsigned int flags);
+                struct node *new_dir, const char *new_name, size_t new_length, unsigned int flags,
+                const struct birth *birth);
 
 /*
  * The entry of dir with the smallest cookie above `after`, or NULL at the end.  Cookies are never
@@ -86,6 +88,14 @@ int tree_rename(struct tree *tree, struct node *dir, const char *name, size_t le
  * twice and misses none that was there all along.  The first cookie is 3.
  */
 const struct dentry *tree_next(const struct tree *tree, const struct node *dir, uint64_t after);
+/*
+ * The entry with the largest cookie below `before`, or NULL: the way of a reader who must come to
+ * an end even if somebody adds an entry for each that it reads, as tmpfs does it, too.
+ */
+const struct dentry *tree_before(const struct tree *tree, const struct node *dir, uint64_t before);
+
+/* Inodes in use, as df -i counts them: without those that only the kernel's lookups keep. */
+uint64_t tree_inodes(const struct tree *tree);
 
 /* The kernel's references. */
 void tree_remember(struct tree *tree, struct node *node);
@@ -98,7 +108,7 @@ void tree_forget_ctl(struct tree *tree, struct node *dir, uint64_t count);
 /* Frees the node if nothing holds it any more; see `abandon` above. */
 void tree_reap(struct tree *tree, struct node *node);
 
-/* Any one name of the node, or NULL.  For directories in O(1), else a walk over all names. */
+/* Any one name of the node, or NULL.  A walk over all names if the one that was known is gone. */
 const struct dentry *tree_name_of(const struct tree *tree, const struct node *node);
 
 /* The real time clock, for the time stamps of a transaction. */

@@ -37,6 +37,7 @@ struct worker {
         struct tree *tree;
         struct regions *regions;
         struct notices *notices;
+        struct lifetimes *lifetimes;
         struct commander commander;
         struct ctl *ctl;
         struct fs *fs;
@@ -117,8 +118,8 @@ static void close_between(const struct fd_set_list *list) {
 static int worker_close_strays(struct worker *worker) {
         const struct root *root = worker->root;
         const int own[] = {
-                root->fuse_fd,    root->tmpfs_fd,          root->listen_fd,  root->log_fd,
-                root->inotify_fd, arena_fd(worker->arena), worker->ready_fd, worker->keeper_pidfd,
+                root->fuse_fd,           root->tmpfs_fd,   root->listen_fd,      root->log_fd,
+                arena_fd(worker->arena), worker->ready_fd, worker->keeper_pidfd,
         };
         struct fd_set_list list = {
                 .max = sizeof(own) / sizeof(own[0]) + arena_used(worker->arena, TABLE_NODE) +
@@ -164,10 +165,10 @@ static unsigned int worker_requests(struct worker *worker) {
 
         while (n < REQUESTS_PER_TURN && (r = channel_dispatch(worker->channel)) > 0) {
                 fs_settle(worker->fs);
+                if (!worker->root->ready && channel_is_ready(worker->channel))
+                        worker_announce(worker);
                 n++;
         }
-        if (!worker->root->ready && channel_is_ready(worker->channel) && r >= 0)
-                worker_announce(worker);
         if (r == -ENODEV) {
                 loop_stop(worker->loop, WORKER_UNMOUNTED);
         } else if (r < 0) {
@@ -236,7 +237,8 @@ static void worker_on_signal(void *userdata, uint32_t events) {
         struct signalfd_siginfo info;
 
         (void)events;
-        if (read(worker->signal_fd, &info, sizeof(info)) != sizeof(info))
+        if (read(worker->signal_fd, &info, sizeof(info)) != sizeof(info) ||
+            info.ssi_signo == SIGHUP) /* the keeper's */
                 return;
         loop_stop(worker->loop, info.ssi_signo == SIGUSR1 ? WORKER_UPGRADE : WORKER_STOPPED);
 }
@@ -262,6 +264,7 @@ static int worker_watch(struct worker *worker) {
         sigaddset(&signals, SIGTERM);
         sigaddset(&signals, SIGINT);
         sigaddset(&signals, SIGUSR1);
+        sigaddset(&signals, SIGHUP);
         worker->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
         if (worker->signal_fd < 0)
                 return -errno;
@@ -280,6 +283,25 @@ static int worker_watch(struct worker *worker) {
 
 /* The rooms, from the lowest up. */
 
+static void worker_settle(void *userdata) {
+        struct worker *worker = userdata;
+
+        fs_settle(worker->fs);
+}
+
+static int worker_build_lifetimes(struct worker *worker) {
+        const struct lifetime_parts parts = {
+                .loop = worker->loop,
+                .tree = worker->tree,
+                .regions = worker->regions,
+                .notices = worker->notices,
+                .settle = worker_settle,
+                .userdata = worker,
+        };
+
+        return lifetimes_new(&worker->lifetimes, &parts);
+}
+
 static int worker_build_rooms(struct worker *worker) {
         struct arena *arena = worker->arena;
         int r;
@@ -295,6 +317,8 @@ static int worker_build_rooms(struct worker *worker) {
                 r = tree_new(&worker->tree, arena, fs_abandon, worker->fs);
         if (r == 0)
                 r = notices_new(&worker->notices, arena, worker->notifier, fs_answer, worker->fs);
+        if (r == 0)
+                r = worker_build_lifetimes(worker);
         if (r < 0)
                 return r;
         worker->commander = (struct commander){
@@ -302,6 +326,8 @@ static int worker_build_rooms(struct worker *worker) {
                 .tree = worker->tree,
                 .regions = worker->regions,
                 .notices = worker->notices,
+                .lifetimes = worker->lifetimes,
+                .labour = worker->labour,
         };
         return ctl_new(&worker->ctl, &worker->commander);
 }
@@ -312,6 +338,7 @@ static int worker_build_fs(struct worker *worker) {
                 .tree = worker->tree,
                 .regions = worker->regions,
                 .notices = worker->notices,
+                .lifetimes = worker->lifetimes,
                 .ctl = worker->ctl,
                 .labour = worker->labour,
         };
@@ -322,12 +349,6 @@ static int worker_build_fs(struct worker *worker) {
         if (r == 0)
                 fs_set_channel(worker->fs, worker->channel);
         return r;
-}
-
-static void worker_settle(void *userdata) {
-        struct worker *worker = userdata;
-
-        fs_settle(worker->fs);
 }
 
 /* The socket: last, when everything can be answered. */
@@ -375,6 +396,7 @@ int worker_run(struct arena *arena, int keeper_pidfd, int ready_fd) {
                 .keeper_pidfd = keeper_pidfd,
                 .ready_fd = ready_fd,
         };
+        uint64_t start = now_ns();
         int r;
 
         arena_rollback(arena);
@@ -391,7 +413,14 @@ int worker_run(struct arena *arena, int keeper_pidfd, int ready_fd) {
                 log_line(LOG_ERR, "cannot start: %s", strerror(-r));
                 return WORKER_FAILED;
         }
+        if (worker.root->ready) {
+                event_add_restart(worker.tree);
+                arena_commit(arena);
+        }
+        lifetimes_start(worker.lifetimes);
         worker.root->serving = 1;
+        log_line(LOG_DEBUG, "serving, %llu microseconds after the start",
+                 (unsigned long long)(now_ns() - start) / 1000);
         loop_set_idle(worker.loop, worker_idle, &worker);
         r = loop_run(worker.loop);
         if (r < 0) {

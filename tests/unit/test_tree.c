@@ -236,7 +236,8 @@ static void test_symlink(void **state) {
 
 static int move(struct world *world, struct node *dir, const char *name, struct node *to,
                 const char *new_name, unsigned int flags) {
-        return tree_rename(world->tree, dir, NAME(name), to, NAME(new_name), flags);
+        return tree_rename(world->tree, dir, NAME(name), to, NAME(new_name), flags,
+                           &(struct birth){0});
 }
 
 static void test_rename(void **state) {

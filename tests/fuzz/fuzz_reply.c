@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+
+/* What libiomem reads of a daemon: regions as JSON. */
+
+#include <string.h>
+#include "fuzz.h"
+#include "json.h"
+
+static int visit(void *userdata, const struct iomem_stat *region) {
+        unsigned int *n = userdata;
+
+        FUZZ_CHECK(memchr(region->name, '\0', sizeof(region->name)));
+        FUZZ_CHECK(memchr(region->creator_command, '\0', sizeof(region->creator_command)));
+        return ++*n == 1000;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+        struct iomem_stat region;
+        unsigned int n = 0;
+
+        if (json_region((const char *)data, size, &region) == 0)
+                visit(&n, &region);
+        n = 0;
+        json_regions((const char *)data, size, visit, &n);
+        return 0;
+}
