@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <time.h>
+#include "cli.h"
+#include "table.h"
+
+/* ls and stat: what regions there are. */
+
+enum column {
+        COL_NAME,
+        COL_SIZE,
+        COL_ALLOCATED,
+        COL_MODE,
+        COL_USER,
+        COL_GROUP,
+        COL_SEALS,
+        COL_FLAGS,
+        COL_REFS,
+        _COL_DEFAULT,
+        COL_CREATED = _COL_DEFAULT,
+        COL_CREATOR,
+        COL_INODE,
+        COL_LINKS,
+};
+
+static const struct table_column columns[] = {
+        [COL_NAME] = {"NAME", 0.3, 0, SCOLS_JSON_STRING, "name"},
+        [COL_SIZE] = {"SIZE", 5, SCOLS_FL_RIGHT, SCOLS_JSON_NUMBER, "size"},
+        [COL_ALLOCATED] = {"ALLOCATED", 5, SCOLS_FL_RIGHT, SCOLS_JSON_NUMBER, "memory in use"},
+        [COL_MODE] = {"MODE", 4, 0, SCOLS_JSON_STRING, "permissions"},
+        [COL_USER] = {"USER", 0.1, 0, SCOLS_JSON_STRING, "owner"},
+        [COL_GROUP] = {"GROUP", 0.1, 0, SCOLS_JSON_STRING, "group"},
+        [COL_SEALS] = {"SEALS", 0.1, 0, SCOLS_JSON_STRING, "what cannot be done any more"},
+        [COL_FLAGS] = {"FLAGS", 0.1, 0, SCOLS_JSON_STRING, "how it was made"},
+        [COL_REFS] = {"REFS", 2, SCOLS_FL_RIGHT, SCOLS_JSON_NUMBER, "open handles of the mount"},
+        [COL_CREATED] = {"CREATED", 19, 0, SCOLS_JSON_STRING, "time of its creation"},
+        [COL_CREATOR] = {"CREATOR", 0.1, 0, SCOLS_JSON_STRING, "command and pid that made it"},
+        [COL_INODE] = {"INODE", 4, SCOLS_FL_RIGHT, SCOLS_JSON_NUMBER, "inode number"},
+        [COL_LINKS] = {"LINKS", 2, SCOLS_FL_RIGHT, SCOLS_JSON_NUMBER, "number of its names"},
+        {NULL},
+};
+
+/* Sizes for people are strings in JSON, too, as with lsblk(8). */
+static const struct table_column *columns_for(bool bytes) {
+        static struct table_column human[sizeof(columns) / sizeof(*columns)];
+
+        if (bytes)
+                return columns;
+        for (size_t i = 0; i < sizeof(columns) / sizeof(*columns); i++)
+                human[i] = columns[i];
+        human[COL_SIZE].json = human[COL_ALLOCATED].json = SCOLS_JSON_STRING;
+        return human;
+}
+
+static void set_number(struct table *table, struct libscols_line *line, int column,
+                       uint64_t number) {
+        char text[32];
+
+        snprintf(text, sizeof(text), "%" PRIu64, number);
+        table_set(table, line, column, text);
+}
+
+static void set_size(struct table *table, struct libscols_line *line, int column, uint64_t bytes) {
+        char text[32];
+
+        if (table->bytes) {
+                set_number(table, line, column, bytes);
+                return;
+        }
+        cli_format_size(text, sizeof(text), bytes);
+        table_set(table, line, column, text);
+}
+
+static void set_birth(struct table *table, struct libscols_line *line,
+                      const struct iomem_stat *region) {
+        char text[64];
+        time_t created = (time_t)region->created;
+        struct tm tm;
+
+        if (localtime_r(&created, &tm) && strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S%z", &tm))
+                table_set(table, line, COL_CREATED, text);
+        if (region->creator_pid > 0)
+                snprintf(text, sizeof(text), "%s[%d]", region->creator_command,
+                         (int)region->creator_pid);
+        else
+                snprintf(text, sizeof(text), "%s", region->creator_command);
+        table_set(table, line, COL_CREATOR, text);
+}
+
+static int add_region(void *userdata, const struct iomem_stat *region) {
+        struct table *table = userdata;
+        struct libscols_line *line = table_line(table);
+        char text[256];
+
+        table_set(table, line, COL_NAME, region->name);
+        set_size(table, line, COL_SIZE, region->size);
+        set_size(table, line, COL_ALLOCATED, region->allocated);
+        snprintf(text, sizeof(text), "%04o", region->mode);
+        table_set(table, line, COL_MODE, text);
+        cli_format_user(text, sizeof(text), region->uid);
+        table_set(table, line, COL_USER, text);
+        cli_format_group(text, sizeof(text), region->gid);
+        table_set(table, line, COL_GROUP, text);
+        cli_format_seals(text, sizeof(text), region->seals);
+        table_set(table, line, COL_SEALS, text);
+        cli_format_flags(text, sizeof(text), region->flags);
+        table_set(table, line, COL_FLAGS, text);
+        set_number(table, line, COL_REFS, region->refs);
+        set_birth(table, line, region);
+        set_number(table, line, COL_INODE, region->inode);
+        set_number(table, line, COL_LINKS, region->links);
+        return 0;
+}
+
+static int parse_options(struct table *table, int argc, char **argv) {
+        static const struct option options[] = {TABLE_LONG_OPTIONS, {NULL, 0, NULL, 0}};
+        int option;
+
+        while ((option = getopt_long(argc, argv, TABLE_OPTIONS, options, NULL)) != -1) {
+                int r = table_option(table, option, optarg);
+
+                if (r == 0)
+                        cli_try_help();
+                if (r <= 0)
+                        return -1;
+        }
+        table->columns = columns_for(table->bytes);
+        return table_begin(table);
+}
+
+int cli_ls(int argc, char **argv) {
+        struct iomem *connection;
+        struct table table;
+        const char *directory;
+        int r;
+
+        table_setup(&table, "regions", columns, _COL_DEFAULT);
+        if (parse_options(&table, argc, argv) < 0)
+                return EXIT_FAILURE;
+        if (argc - optind > 1)
+                return cli_misuse("ls takes one directory at most");
+        if (optind < argc && argv[optind][0] == '/' && !cli_where) {
+                cli_where = argv[optind];
+                connection = cli_connect(NULL, &directory);
+        } else {
+                connection = cli_connect(argv[optind], &directory);
+        }
+        if (!connection)
+                return EXIT_FAILURE;
+        r = iomem_list(connection, directory, add_region, &table);
+        iomem_disconnect(connection);
+        return r < 0 ? cli_fail_iomem() : table_end(&table);
+}
+
+int cli_stat(int argc, char **argv) {
+        int status = EXIT_SUCCESS, shown;
+        struct table table;
+
+        table_setup(&table, "regions", columns, COL_LINKS + 1);
+        if (parse_options(&table, argc, argv) < 0)
+                return EXIT_FAILURE;
+        if (optind == argc)
+                return cli_misuse("stat needs a name");
+        for (int i = optind; i < argc; i++) {
+                struct iomem_stat region;
+                const char *name;
+                struct iomem *connection = cli_connect(argv[i], &name);
+
+                if (!connection)
+                        return EXIT_FAILURE;
+                if (iomem_stat(connection, name, &region) < 0)
+                        status = cli_fail_iomem();
+                else
+                        add_region(&table, &region);
+                iomem_disconnect(connection);
+        }
+        shown = table_end(&table);
+        return status ? status : shown;
+}

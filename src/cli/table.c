@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+#include "table.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include "cli.h"
+
+void table_setup(struct table *table, const char *name, const struct table_column *columns,
+                 int n_default) {
+        *table = (struct table){.columns = columns, .name = name, .n_wanted = n_default};
+        for (int i = 0; i < n_default; i++)
+                table->wanted[i] = i;
+}
+
+static int column_find(const struct table *table, const char *name, size_t length) {
+        for (int i = 0; table->columns[i].name; i++)
+                if (strlen(table->columns[i].name) == length &&
+                    strncasecmp(table->columns[i].name, name, length) == 0)
+                        return i;
+        return -1;
+}
+
+/* A list of columns; one that begins with + adds to what is shown anyway. */
+static int table_choose(struct table *table, const char *list) {
+        if (*list == '+')
+                list++;
+        else
+                table->n_wanted = 0;
+        for (;;) {
+                size_t length = strcspn(list, ",");
+                int column = column_find(table, list, length);
+
+                if (column < 0) {
+                        cli_misuse("unknown column: %.*s", (int)length, list);
+                        return -1;
+                }
+                if (table->n_wanted == TABLE_COLUMNS_MAX) {
+                        cli_misuse("too many columns");
+                        return -1;
+                }
+                table->wanted[table->n_wanted++] = column;
+                if (list[length] == '\0')
+                        return 1;
+                list += length + 1;
+        }
+}
+
+int table_option(struct table *table, int option, const char *argument) {
+        switch (option) {
+        case 'b':
+                table->bytes = true;
+                return 1;
+        case 'J':
+                table->json = true;
+                return 1;
+        case 'n':
+                table->no_headings = true;
+                return 1;
+        case 'o':
+                return table_choose(table, argument);
+        case 'r':
+                table->raw = true;
+                return 1;
+        default:
+                return 0;
+        }
+}
+
+static int table_add_column(struct table *table, const struct table_column *column) {
+        struct libscols_column *new =
+                scols_table_new_column(table->scols, column->name, column->width, column->flags);
+
+        if (!new)
+                return -1;
+        scols_column_set_json_type(new, column->json);
+        return 0;
+}
+
+int table_begin(struct table *table) {
+        if (table->json && table->raw) {
+                cli_misuse("-J and -r exclude each other");
+                return -1;
+        }
+        scols_init_debug(0);
+        table->scols = scols_new_table();
+        if (!table->scols) {
+                cli_fail("out of memory");
+                return -1;
+        }
+        scols_table_set_name(table->scols, table->name);
+        scols_table_enable_json(table->scols, table->json);
+        scols_table_enable_raw(table->scols, table->raw);
+        scols_table_enable_noheadings(table->scols, table->no_headings);
+        for (int i = 0; i < table->n_wanted; i++)
+                if (table_add_column(table, &table->columns[table->wanted[i]]) < 0) {
+                        cli_fail("out of memory");
+                        return -1;
+                }
+        return 0;
+}
+
+struct libscols_line *table_line(struct table *table) {
+        struct libscols_line *line = scols_table_new_line(table->scols, NULL);
+
+        if (!line)
+                abort();
+        return line;
+}
+
+void table_set(struct table *table, struct libscols_line *line, int column, const char *text) {
+        for (int i = 0; i < table->n_wanted; i++)
+                if (table->wanted[i] == column && scols_line_set_data(line, (size_t)i, text) != 0)
+                        abort();
+}
+
+int table_end(struct table *table) {
+        int r = scols_print_table(table->scols);
+
+        scols_unref_table(table->scols);
+        return r == 0 ? EXIT_SUCCESS : cli_fail("writing the table failed");
+}

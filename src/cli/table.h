@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * table: output in columns, by libsmartcols, with the options that lsns(8) has for it.
+ *
+ * Owns the libsmartcols table.
+ */
+
+#include <libsmartcols.h>
+#include <stdbool.h>
+
+enum { TABLE_COLUMNS_MAX = 32 };
+
+struct table_column {
+        const char *name;
+        double width; /* hint, as libsmartcols has it */
+        int flags;    /* SCOLS_FL_... */
+        int json;     /* SCOLS_JSON_... */
+        const char *help;
+};
+
+struct table {
+        const struct table_column *columns; /* all there are; the end has no name */
+        const char *name;                   /* of the list in JSON */
+        int wanted[TABLE_COLUMNS_MAX];
+        int n_wanted;
+        bool bytes, json, raw, no_headings;
+        struct libscols_table *scols;
+};
+
+/* Short options to be put into the command's own, and the long ones. */
+#define TABLE_OPTIONS "bJno:r"
+#define TABLE_LONG_OPTIONS                                                                        \
+        {"bytes", no_argument, NULL, 'b'}, {"json", no_argument, NULL, 'J'},                      \
+                {"noheadings", no_argument, NULL, 'n'}, {"output", required_argument, NULL, 'o'}, \
+        {                                                                                         \
+                "raw", no_argument, NULL, 'r'                                                     \
+        }
+
+/* n_default columns, from the first on, are shown if nothing else is said. */
+void table_setup(struct table *table, const char *name, const struct table_column *columns,
+                 int n_default);
+/* Takes an option of getopt_long(3).  1: done; 0: not one of the table's; -1 after a message. */
+int table_option(struct table *table, int option, const char *argument);
+/* After the options.  0, or -1 after a message. */
+int table_begin(struct table *table);
+struct libscols_line *table_line(struct table *table);
+/* Sets the cell of a column, given by its number in `columns`, if it is shown. */
+void table_set(struct table *table, struct libscols_line *line, int column, const char *text);
+/* Prints; an exit status. */
+int table_end(struct table *table);

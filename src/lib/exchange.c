@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+#include "connection.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include "error.h"
+
+enum { TAG_MAX = 24, PIECE = 64 * 1024 };
+
+/* What could not be sent or received: the connection is to be made anew. */
+enum { BROKEN_SENDING = 1, BROKEN_RECEIVING = 2 };
+
+int exchange_open(struct iomem *connection) {
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        const char *path = connection->socket_path;
+        int fd, r;
+
+        if (strlen(path) >= sizeof(address.sun_path))
+                return error_about(-ENAMETOOLONG, path);
+        memcpy(address.sun_path, path, strlen(path) + 1);
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd < 0)
+                return error_about(-errno, path);
+        do
+                r = connect(fd, (struct sockaddr *)&address, sizeof(address));
+        while (r < 0 && errno == EINTR);
+        if (r < 0) {
+                r = error_about(-errno, path);
+                close(fd);
+                return r;
+        }
+        connection->fd = fd;
+        connection->pid = getpid();
+        connection->used = 0;
+        return 0;
+}
+
+static void received_fd_drop(struct iomem *connection) {
+        if (connection->received_fd >= 0)
+                close(connection->received_fd);
+        connection->received_fd = -1;
+}
+
+void exchange_close(struct iomem *connection) {
+        received_fd_drop(connection);
+        if (connection->fd >= 0)
+                close(connection->fd);
+        connection->fd = -1;
+        connection->used = 0;
+}
+
+/* After fork(2) the socket is the parent's: answers would go to whoever reads first. */
+static int exchange_ready(struct iomem *connection) {
+        if (connection->fd >= 0 && connection->pid != getpid())
+                exchange_close(connection);
+        return connection->fd >= 0 ? 0 : exchange_open(connection);
+}
+
+static int exchange_send(struct iomem *connection, const char *line, size_t length) {
+        while (length > 0) {
+                ssize_t n = send(connection->fd, line, length, MSG_NOSIGNAL);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return BROKEN_SENDING;
+                line += n;
+                length -= (size_t)n;
+        }
+        return 0;
+}
+
+static int buffer_reserve(struct iomem *connection) {
+        size_t size = connection->size;
+        char *grown;
+
+        if (size - connection->used >= PIECE)
+                return 0;
+        size = 2 * size + 2 * PIECE;
+        grown = realloc(connection->buffer, size);
+        if (!grown)
+                return -ENOMEM;
+        connection->buffer = grown;
+        connection->size = size;
+        return 0;
+}
+
+/* Receives a piece into the buffer, and the descriptor that comes with it. */
+static int exchange_receive(struct iomem *connection) {
+        union {
+                struct cmsghdr header;
+                char space[CMSG_SPACE(sizeof(int))];
+        } control;
+        struct iovec iov;
+        struct msghdr message = {.msg_iov = &iov,
+                                 .msg_iovlen = 1,
+                                 .msg_control = &control,
+                                 .msg_controllen = CMSG_LEN(sizeof(int))};
+        struct cmsghdr *header;
+        ssize_t n;
+
+        if (buffer_reserve(connection) < 0)
+                return -ENOMEM;
+        iov.iov_base = connection->buffer + connection->used;
+        iov.iov_len = connection->size - connection->used - 1;
+        do
+                n = recvmsg(connection->fd, &message, MSG_CMSG_CLOEXEC);
+        while (n < 0 && errno == EINTR);
+        if (n <= 0)
+                return BROKEN_RECEIVING;
+        header = CMSG_FIRSTHDR(&message);
+        if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
+            header->cmsg_len == CMSG_LEN(sizeof(int))) {
+                received_fd_drop(connection);
+                memcpy(&connection->received_fd, CMSG_DATA(header), sizeof(int));
+        }
+        connection->used += (size_t)n;
+        return 0;
+}
+
+/* Takes the first line (of `length` bytes with its newline) off the buffer. */
+static void buffer_take(struct iomem *connection, size_t length) {
+        connection->used -= length;
+        memmove(connection->buffer, connection->buffer + length, connection->used);
+}
+
+/*
+ * Waits for the line that has our tag.  Another one is an answer to an earlier request, sent again
+ * because the daemon was restarted while it sent it.  *length: with the newline.
+ */
+static int exchange_await(struct iomem *connection, const char *tag, size_t *length) {
+        for (;;) {
+                char *end = connection->used ? memchr(connection->buffer, '\n', connection->used)
+                                             : NULL;
+                int r;
+
+                if (!end) {
+                        r = exchange_receive(connection);
+                        if (r != 0)
+                                return r;
+                        continue;
+                }
+                *length = (size_t)(end - connection->buffer) + 1;
+                if (strncmp(connection->buffer, tag, strlen(tag)) == 0)
+                        return 0;
+                /* A refusal of the whole connection knows no tag. */
+                if (connection->buffer[0] != '@')
+                        return 0;
+                buffer_take(connection, *length);
+                received_fd_drop(connection);
+        }
+}
+
+static const struct errno_name {
+        const char *name;
+        int number;
+} errno_names[] = {
+        {"E2BIG", E2BIG},   {"EACCES", EACCES},   {"EAGAIN", EAGAIN},
+        {"EBUSY", EBUSY},   {"EEXIST", EEXIST},   {"EFBIG", EFBIG},
+        {"EINVAL", EINVAL}, {"EIO", EIO},         {"EISDIR", EISDIR},
+        {"ELOOP", ELOOP},   {"EMFILE", EMFILE},   {"ENAMETOOLONG", ENAMETOOLONG},
+        {"ENFILE", ENFILE}, {"ENOBUFS", ENOBUFS}, {"ENOENT", ENOENT},
+        {"ENOMEM", ENOMEM}, {"ENOSPC", ENOSPC},   {"ENOTDIR", ENOTDIR},
+        {"ENXIO", ENXIO},   {"EPERM", EPERM},     {"EOPNOTSUPP", EOPNOTSUPP},
+        {"ESTALE", ESTALE}, {"EMLINK", EMLINK},   {"ETIMEDOUT", ETIMEDOUT},
+        {"EUSERS", EUSERS}, {"ENOTSUP", ENOTSUP},
+};
+
+/* `ENOENT frames: no such region` */
+static int reply_error(char *text) {
+        char *space = strchr(text, ' ');
+
+        if (space)
+                *space = '\0';
+        for (size_t i = 0; i < sizeof(errno_names) / sizeof(*errno_names); i++)
+                if (strcmp(text, errno_names[i].name) == 0)
+                        return error_set(-errno_names[i].number, "%s", space ? space + 1 : text);
+        return error_set(-EIO, "%s", space ? space + 1 : text);
+}
+
+/* The answer is the line at the start of the buffer; takes it. */
+static int reply_parse(struct iomem *connection, const char *tag, size_t length,
+                       struct reply *out) {
+        char *line = connection->buffer;
+        int r;
+
+        line[length - 1] = '\0';
+        if (strncmp(line, tag, strlen(tag)) == 0)
+                line += strlen(tag);
+        if (strncmp(line, "error ", 6) == 0) {
+                r = reply_error(line + 6);
+        } else if (strncmp(line, "ok", 2) == 0) {
+                line += line[2] == ' ' ? 3 : 2;
+                out->length = strlen(line);
+                out->text = strdup(line);
+                out->fd = connection->received_fd;
+                connection->received_fd = -1;
+                r = out->text ? 0 : error_about(-ENOMEM, "the answer");
+        } else {
+                r = error_set(-EBADMSG, "%s: not an answer of iomemfs", connection->socket_path);
+        }
+        buffer_take(connection, length);
+        return r;
+}
+
+static int exchange_once(struct iomem *connection, const char *tag, const char *line, size_t length,
+                         struct reply *out) {
+        size_t answer;
+        int r;
+
+        r = exchange_ready(connection);
+        if (r < 0)
+                return r;
+        /* One who refuses the connection says why and hangs up: read that if sending fails. */
+        r = exchange_send(connection, line, length);
+        if (r == 0 || r == BROKEN_SENDING) {
+                int sent = r;
+
+                r = exchange_await(connection, tag, &answer);
+                if (r == BROKEN_RECEIVING && sent != 0)
+                        r = sent;
+        }
+        if (r != 0) {
+                exchange_close(connection);
+                return r < 0 ? error_about(r, connection->socket_path) : r;
+        }
+        return reply_parse(connection, tag, answer, out);
+}
+
+int exchange_ask(struct iomem *connection, const char *line, unsigned int how, struct reply *out) {
+        char tag[TAG_MAX], *tagged;
+        int length, r;
+
+        *out = (struct reply){.fd = -1};
+        snprintf(tag, sizeof(tag), "@%llu ", (unsigned long long)++connection->tag);
+        length = asprintf(&tagged, "%s%s\n", tag, line);
+        if (length < 0)
+                return error_about(-ENOMEM, connection->socket_path);
+        r = exchange_once(connection, tag, tagged, (size_t)length, out);
+        /* What was not sent in full was not done; what was may have been. */
+        if (r == BROKEN_SENDING || (r == BROKEN_RECEIVING && (how & ASK_REPEATABLE)))
+                r = exchange_once(connection, tag, tagged, (size_t)length, out);
+        free(tagged);
+        if (r > 0)
+                r = error_set(-ECONNRESET, "%s: the connection broke", connection->socket_path);
+        if (r == 0 && (how & ASK_FOR_FD) && out->fd < 0) {
+                free(out->text);
+                r = error_set(-EBADMSG, "%s: the answer came without its descriptor",
+                              connection->socket_path);
+        }
+        if (r == 0 && !(how & ASK_FOR_FD) && out->fd >= 0) {
+                close(out->fd);
+                out->fd = -1;
+        }
+        return r;
+}

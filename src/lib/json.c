@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: MIT */
+#include "json.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { DEPTH_MAX = 32, KEY_MAX = 64 };
+
+struct reader {
+        const char *at, *end;
+        bool failed;
+};
+
+static char peek(struct reader *reader) {
+        while (reader->at < reader->end && strchr(" \t\r\n", *reader->at) && *reader->at)
+                reader->at++;
+        return reader->at < reader->end ? *reader->at : '\0';
+}
+
+static bool take(struct reader *reader, char c) {
+        if (peek(reader) != c || c == '\0')
+                return false;
+        reader->at++;
+        return true;
+}
+
+static void expect(struct reader *reader, char c) {
+        if (!take(reader, c))
+                reader->failed = true;
+}
+
+/* Strings */
+
+struct string {
+        char *at;
+        char *last; /* where the terminator goes at the latest */
+};
+
+static void string_add(struct string *string, unsigned int c) {
+        if (string->at < string->last)
+                *string->at++ = (char)c;
+}
+
+/* As UTF-8; \udc80 to \udcff stand for the bytes 0x80 to 0xff. */
+static void string_add_code(struct string *string, unsigned int code) {
+        if (code >= 0xdc80 && code <= 0xdcff) {
+                string_add(string, code - 0xdc00);
+        } else if (code < 0x80) {
+                string_add(string, code);
+        } else if (code < 0x800) {
+                string_add(string, 0xc0 | code >> 6);
+                string_add(string, 0x80 | (code & 0x3f));
+        } else {
+                string_add(string, 0xe0 | code >> 12);
+                string_add(string, 0x80 | (code >> 6 & 0x3f));
+                string_add(string, 0x80 | (code & 0x3f));
+        }
+}
+
+static unsigned int read_hex(struct reader *reader) {
+        unsigned int code = 0;
+
+        for (int i = 0; i < 4; i++) {
+                const char *digits = "0123456789abcdef", *found;
+
+                if (reader->at == reader->end || !*reader->at ||
+                    !(found = strchr(digits, *reader->at | (*reader->at > '9' ? 0x20 : 0)))) {
+                        reader->failed = true;
+                        return 0;
+                }
+                code = code * 16 + (unsigned int)(found - digits);
+                reader->at++;
+        }
+        return code;
+}
+
+static void read_escape(struct reader *reader, struct string *string) {
+        static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+        const char *found;
+        char c;
+
+        if (reader->at == reader->end) {
+                reader->failed = true;
+                return;
+        }
+        c = *reader->at++;
+        found = c ? strchr(from, c) : NULL;
+        if (c == 'u')
+                string_add_code(string, read_hex(reader));
+        else if (found)
+                string_add(string, (unsigned char)to[found - from]);
+        else
+                reader->failed = true;
+}
+
+/* Into buffer, cut to its size; size 0: passed over. */
+static void read_string(struct reader *reader, char *buffer, size_t size) {
+        struct string string = {buffer, size ? buffer + size - 1 : buffer};
+
+        expect(reader, '"');
+        while (!reader->failed) {
+                if (reader->at == reader->end) {
+                        reader->failed = true;
+                        break;
+                }
+                unsigned char c = (unsigned char)*reader->at++;
+                if (c == '"')
+                        break;
+                if (c == '\\')
+                        read_escape(reader, &string);
+                else
+                        string_add(&string, c);
+        }
+        if (size)
+                *string.at = '\0';
+}
+
+/* Numbers */
+
+static int64_t read_number(struct reader *reader) {
+        bool negative = take(reader, '-');
+        uint64_t value = 0;
+
+        if (peek(reader) < '0' || peek(reader) > '9')
+                reader->failed = true;
+        while (reader->at < reader->end && *reader->at >= '0' && *reader->at <= '9')
+                value = value * 10 + (uint64_t)(*reader->at++ - '0');
+        /* Fractions and exponents are nothing that we are told. */
+        while (reader->at < reader->end && *reader->at && strchr(".eE+-0123456789", *reader->at))
+                reader->at++;
+        return (int64_t)(negative ? 0 - value : value);
+}
+
+/* What is not known */
+
+static void skip_value(struct reader *reader, int depth);
+
+static void skip_members(struct reader *reader, char close, int depth) {
+        reader->at++;
+        if (take(reader, close))
+                return;
+        do {
+                if (close == '}') {
+                        read_string(reader, NULL, 0);
+                        expect(reader, ':');
+                }
+                skip_value(reader, depth + 1);
+        } while (!reader->failed && take(reader, ','));
+        expect(reader, close);
+}
+
+static void skip_value(struct reader *reader, int depth) {
+        char c = peek(reader);
+
+        if (depth > DEPTH_MAX || c == '\0')
+                reader->failed = true;
+        else if (c == '"')
+                read_string(reader, NULL, 0);
+        else if (c == '{' || c == '[')
+                skip_members(reader, c == '{' ? '}' : ']', depth);
+        else if (c >= 'a' && c <= 'z')
+                while (reader->at < reader->end && *reader->at >= 'a' && *reader->at <= 'z')
+                        reader->at++;
+        else
+                read_number(reader);
+}
+
+/* Regions */
+
+static const struct word {
+        const char *name;
+        unsigned int value;
+} words[] = {
+        {"fixed", IOMEM_FIXED},      {"ephemeral", IOMEM_EPHEMERAL}, {"populate", IOMEM_POPULATE},
+        {"huge", IOMEM_HUGE},        {"shrink", IOMEM_SEAL_SHRINK},  {"grow", IOMEM_SEAL_GROW},
+        {"write", IOMEM_SEAL_WRITE},
+};
+
+/* An array of words: their bits. */
+static uint32_t read_words(struct reader *reader) {
+        char word[KEY_MAX];
+        uint32_t bits = 0;
+
+        expect(reader, '[');
+        if (take(reader, ']'))
+                return 0;
+        do {
+                read_string(reader, word, sizeof(word));
+                for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++)
+                        if (strcmp(word, words[i].name) == 0)
+                                bits |= words[i].value;
+        } while (!reader->failed && take(reader, ','));
+        expect(reader, ']');
+        return bits;
+}
+
+/* 2026-01-31T12:00:00.123456Z */
+static void read_time(struct reader *reader, struct iomem_stat *out) {
+        char text[KEY_MAX];
+        struct tm tm = {0};
+        const char *rest;
+        uint32_t scale = 100000000;
+
+        read_string(reader, text, sizeof(text));
+        rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+        if (!rest)
+                return;
+        out->created = timegm(&tm);
+        if (*rest != '.')
+                return;
+        for (rest++; *rest >= '0' && *rest <= '9'; rest++, scale /= 10)
+                out->created_nsec += scale * (uint32_t)(*rest - '0');
+}
+
+static void read_mode(struct reader *reader, struct iomem_stat *out) {
+        char text[KEY_MAX];
+
+        read_string(reader, text, sizeof(text));
+        out->mode = (uint32_t)strtoul(text, NULL, 8);
+}
+
+static bool read_number_member(struct reader *reader, const char *key, struct iomem_stat *out) {
+        const struct {
+                const char *key;
+                void *field;
+                size_t size;
+        } members[] = {
+                {"size", &out->size, 8},
+                {"allocated", &out->allocated, 8},
+                {"inode", &out->inode, 8},
+                {"uid", &out->uid, 4},
+                {"gid", &out->gid, 4},
+                {"links", &out->links, 4},
+                {"refs", &out->refs, 4},
+                {"creator_uid", &out->creator_uid, 4},
+                {"creator_pid", &out->creator_pid, 4},
+        };
+
+        for (size_t i = 0; i < sizeof(members) / sizeof(*members); i++) {
+                int64_t number;
+                uint32_t half;
+
+                if (strcmp(key, members[i].key) != 0)
+                        continue;
+                number = read_number(reader);
+                half = (uint32_t)number;
+                memcpy(members[i].field, members[i].size == 8 ? (void *)&number : (void *)&half,
+                       members[i].size);
+                return true;
+        }
+        return false;
+}
+
+static void read_member(struct reader *reader, const char *key, struct iomem_stat *out) {
+        if (strcmp(key, "name") == 0)
+                read_string(reader, out->name, sizeof(out->name));
+        else if (strcmp(key, "creator_command") == 0)
+                read_string(reader, out->creator_command, sizeof(out->creator_command));
+        else if (strcmp(key, "mode") == 0)
+                read_mode(reader, out);
+        else if (strcmp(key, "flags") == 0)
+                out->flags = read_words(reader);
+        else if (strcmp(key, "seals") == 0)
+                out->seals = read_words(reader);
+        else if (strcmp(key, "created") == 0)
+                read_time(reader, out);
+        else if (!read_number_member(reader, key, out))
+                skip_value(reader, 0);
+}
+
+static void read_region(struct reader *reader, struct iomem_stat *out) {
+        char key[KEY_MAX];
+
+        memset(out, 0, sizeof(*out));
+        expect(reader, '{');
+        if (take(reader, '}'))
+                return;
+        do {
+                read_string(reader, key, sizeof(key));
+                expect(reader, ':');
+                if (!reader->failed)
+                        read_member(reader, key, out);
+        } while (!reader->failed && take(reader, ','));
+        expect(reader, '}');
+}
+
+int json_region(const char *text, size_t length, struct iomem_stat *out) {
+        struct reader reader = {text, text + length, false};
+
+        read_region(&reader, out);
+        return reader.failed ? -EBADMSG : 0;
+}
+
+static int read_array(struct reader *reader,
+                      int (*fn)(void *userdata, const struct iomem_stat *region), void *userdata) {
+        struct iomem_stat region;
+        int r = 0;
+
+        expect(reader, '[');
+        if (take(reader, ']'))
+                return 0;
+        do {
+                read_region(reader, &region);
+                if (!reader->failed)
+                        r = fn(userdata, &region);
+        } while (!reader->failed && r == 0 && take(reader, ','));
+        if (r == 0)
+                expect(reader, ']');
+        return r;
+}
+
+int json_regions(const char *text, size_t length,
+                 int (*fn)(void *userdata, const struct iomem_stat *region), void *userdata) {
+        struct reader reader = {text, text + length, false};
+        char key[KEY_MAX];
+        int r;
+
+        expect(&reader, '{');
+        do {
+                read_string(&reader, key, sizeof(key));
+                expect(&reader, ':');
+                if (!reader.failed && strcmp(key, "regions") == 0) {
+                        r = read_array(&reader, fn, userdata);
+                        return reader.failed ? -EBADMSG : r;
+                }
+                skip_value(&reader, 0);
+        } while (!reader.failed && take(&reader, ','));
+        return -EBADMSG;
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * json: reads what the daemon says about regions.
+ *
+ * Takes any JSON; members that it does not know are passed over, so that a newer daemon is
+ * understood.
+ *
+ * Owns nothing.  Never: reads beyond the end that it was given.
+ */
+
+#include <stddef.h>
+#include "iomem.h"
+
+/* One region: an object.  0, -EBADMSG. */
+int json_region(const char *text, size_t length, struct iomem_stat *out);
+
+/* Calls fn for each object of the array "regions" until it returns something else than 0, which is
+ * returned.  -EBADMSG. */
+int json_regions(const char *text, size_t length,
+                 int (*fn)(void *userdata, const struct iomem_stat *region), void *userdata);

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+#include "iomem.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "connection.h"
+#include "error.h"
+#include "json.h"
+#include "name.h"
+
+/* Regions by name, by whichever way the connection leads. */
+
+enum { LINE_MAX_BYTES = NAME_ESCAPED_MAX + 256 };
+
+/* Asks under the connection's lock: VERB, the name, and the rest of the line. */
+static int ask(struct iomem *connection, unsigned int how, struct reply *reply, const char *verb,
+               const char *name, const char *rest) {
+        char escaped[NAME_ESCAPED_MAX], line[LINE_MAX_BYTES];
+        int r;
+
+        name_escape(escaped, connection->prefix, name);
+        snprintf(line, sizeof(line), "%s %s%s", verb, escaped, rest);
+        pthread_mutex_lock(&connection->lock);
+        r = exchange_ask(connection, line, how, reply);
+        pthread_mutex_unlock(&connection->lock);
+        return r;
+}
+
+/* For answers that say nothing more. */
+static int ask_plainly(struct iomem *connection, unsigned int how, const char *verb,
+                       const char *name, const char *rest) {
+        struct reply reply;
+        int r = ask(connection, how, &reply, verb, name, rest);
+
+        if (r < 0)
+                return r;
+        free(reply.text);
+        return how & ASK_FOR_FD ? reply.fd : 0;
+}
+
+static void append(char *buffer, size_t size, const char *format, ...)
+        __attribute__((format(printf, 3, 4)));
+
+static void append(char *buffer, size_t size, const char *format, ...) {
+        size_t used = strlen(buffer);
+        va_list arguments;
+
+        va_start(arguments, format);
+        vsnprintf(buffer + used, size - used, format, arguments);
+        va_end(arguments);
+}
+
+int iomem_create(struct iomem *connection, const char *name, uint64_t size, int mode,
+                 unsigned int flags) {
+        static const char *const names[] = {" fixed", " ephemeral", " populate", " huge"};
+        char options[128] = "", rest[192];
+        int r = name_check(name);
+
+        if (r < 0)
+                return r;
+        if (flags >> 4 != 0 || mode > 0777)
+                return error_set(-EINVAL, "%s: unknown flags, or a mode above 0777", name);
+        if (mode >= 0)
+                append(options, sizeof(options), " mode=%o", (unsigned int)mode);
+        for (int i = 0; i < 4; i++)
+                if (flags & 1u << i)
+                        append(options, sizeof(options), "%s", names[i]);
+        if (!connection->socket_path)
+                return files_create(connection, name, size, options);
+        snprintf(rest, sizeof(rest), " %llu%s", (unsigned long long)size, options);
+        return ask_plainly(connection, ASK_FOR_FD, "create", name, rest);
+}
+
+int iomem_open(struct iomem *connection, const char *name, int access) {
+        int r = name_check(name);
+
+        if (r < 0)
+                return r;
+        if (!connection->socket_path)
+                return files_open(connection, name, access);
+        return ask_plainly(connection, ASK_FOR_FD | ASK_REPEATABLE,
+                           access == IOMEM_WRITE ? "open rw" : "open ro", name, "");
+}
+
+/* A command that .ctl has a file for. */
+static int command(struct iomem *connection, unsigned int how, const char *verb, const char *name,
+                   const char *rest) {
+        char escaped[NAME_ESCAPED_MAX], line[LINE_MAX_BYTES];
+        int r = name_check(name);
+
+        if (r < 0)
+                return r;
+        if (connection->socket_path)
+                return ask_plainly(connection, how, verb, name, rest);
+        name_escape(escaped, "", name);
+        snprintf(line, sizeof(line), "%s%s\n", escaped, rest);
+        return files_command(connection, verb, line);
+}
+
+int iomem_resize(struct iomem *connection, const char *name, uint64_t size) {
+        char rest[32];
+
+        snprintf(rest, sizeof(rest), " %llu", (unsigned long long)size);
+        return command(connection, ASK_REPEATABLE, "resize", name, rest);
+}
+
+int iomem_seal(struct iomem *connection, const char *name, unsigned int seals) {
+        char rest[64] = "";
+
+        if (seals == 0 || seals >> 3 != 0)
+                return error_set(-EINVAL, "%s: no seals, or unknown ones", name ? name : "");
+        append(rest, sizeof(rest), "%s%s%s", seals & IOMEM_SEAL_SHRINK ? ",shrink" : "",
+               seals & IOMEM_SEAL_GROW ? ",grow" : "", seals & IOMEM_SEAL_WRITE ? ",write" : "");
+        rest[0] = ' ';
+        return command(connection, ASK_REPEATABLE, "seal", name, rest);
+}
+
+int iomem_remove(struct iomem *connection, const char *name) {
+        return command(connection, 0, "remove", name, "");
+}
+
+/* Names on the socket are relative to the root; those that we tell, to the directory. */
+static void strip_prefix(const struct iomem *connection, struct iomem_stat *region) {
+        size_t length = strlen(connection->prefix);
+
+        if (strncmp(region->name, connection->prefix, length) == 0)
+                memmove(region->name, region->name + length, strlen(region->name) - length + 1);
+}
+
+int iomem_stat(struct iomem *connection, const char *name, struct iomem_stat *out) {
+        struct reply reply;
+        int r = name_check(name);
+
+        if (r < 0)
+                return r;
+        if (!connection->socket_path)
+                return files_stat(connection, name, out);
+        r = ask(connection, ASK_REPEATABLE, &reply, "stat", name, "");
+        if (r < 0)
+                return r;
+        r = json_region(reply.text, reply.length, out);
+        free(reply.text);
+        if (r < 0)
+                return error_about(r, name);
+        strip_prefix(connection, out);
+        return 0;
+}
+
+/* Names in a list of the socket are relative to the directory that was listed. */
+static int list_ask(struct iomem *connection, const char *directory, struct reply *reply) {
+        char path[4096 + 1];
+        int r;
+
+        snprintf(path, sizeof(path), "%s%s", connection->prefix, directory ? directory : "");
+        if (path[0] && path[strlen(path) - 1] == '/')
+                path[strlen(path) - 1] = '\0';
+        if (path[0]) {
+                char escaped[NAME_ESCAPED_MAX], line[LINE_MAX_BYTES];
+
+                name_escape(escaped, "", path);
+                snprintf(line, sizeof(line), "list %s", escaped);
+                pthread_mutex_lock(&connection->lock);
+                r = exchange_ask(connection, line, ASK_REPEATABLE, reply);
+        } else {
+                pthread_mutex_lock(&connection->lock);
+                r = exchange_ask(connection, "list", ASK_REPEATABLE, reply);
+        }
+        pthread_mutex_unlock(&connection->lock);
+        return r;
+}
+
+int iomem_list(struct iomem *connection, const char *directory,
+               int (*fn)(void *userdata, const struct iomem_stat *region), void *userdata) {
+        struct reply reply;
+        int r = directory ? name_check(directory) : 0;
+
+        if (r < 0)
+                return r;
+        if (!connection->socket_path)
+                return files_list(connection, directory, fn, userdata);
+        r = list_ask(connection, directory, &reply);
+        if (r < 0)
+                return r;
+        r = json_regions(reply.text, reply.length, fn, userdata);
+        free(reply.text);
+        return r == -EBADMSG ? error_about(r, "the list of regions") : r;
+}
+
+/* On a connection of its own, so that other threads are not held up. */
+static int wait_by_socket(struct iomem *connection, const char *name, int timeout_ms) {
+        struct iomem *own;
+        char rest[32] = "";
+        int r;
+
+        if (timeout_ms >= 0)
+                snprintf(rest, sizeof(rest), " %d.%03d", timeout_ms / 1000, timeout_ms % 1000);
+        r = iomem_connect(&own, connection->socket_path);
+        if (r < 0)
+                return r;
+        free(own->prefix);
+        own->prefix = strdup(connection->prefix);
+        r = own->prefix ? ask_plainly(own, ASK_REPEATABLE, "wait", name, rest)
+                        : error_about(-ENOMEM, name);
+        iomem_disconnect(own);
+        return r;
+}
+
+int iomem_wait(struct iomem *connection, const char *name, int timeout_ms) {
+        int r = name_check(name);
+
+        if (r < 0)
+                return r;
+        if (!connection->socket_path)
+                return files_wait(connection, name, timeout_ms);
+        if (timeout_ms == 0) {
+                struct iomem_stat ignored;
+
+                r = iomem_stat(connection, name, &ignored);
+                return r == -ENOENT ? error_set(-ETIMEDOUT, "%s: it is not there", name) : r;
+        }
+        return wait_by_socket(connection, name, timeout_ms);
+}
