@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MIT
+"""bench/run works: it measures what it says.  How fast anything was is not judged here."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from support import ROOT, build_dir
+
+BENCH = ROOT / "bench/run"
+
+
+def bench(*arguments):
+    return subprocess.run(
+        [BENCH, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=280,
+        check=True,
+        env=dict(os.environ, PYTHONDONTWRITEBYTECODE="1"),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_every_line_of_iomemfs_is_measured(tmp_path):
+    run = bench("--quick", "--build", build_dir(), "--output", tmp_path)
+    sys.stdout.write(run.stdout)  # the ratios, for who looks with pytest -rP
+    results = json.loads((tmp_path / "bench.json").read_text())
+
+    refused = {
+        what
+        for what, why in results["failures"].items()
+        if what.endswith("iomemfs") and why.endswith("Operation not supported")
+    }
+    ours = [what for what in results["failures"] if "iomemfs" in what]
+    assert set(ours) == refused, results["failures"]
+    measured = 0
+    for line in results["lines"]:
+        for column, values in line["values"].items():
+            if f"{line['title']}, {column}" in refused:
+                continue
+            if column.startswith(("iomemfs", "tmpfs")):
+                assert len(values) == results["rounds"], line
+                assert all(value > 0 for value in values), line
+                measured += 1
+    assert measured > 100
+
+    checks = results["checks"]
+    assert checks["requests"]["data_requests"] == 0
+    for name in ("killed", "undisturbed"):
+        assert checks[name]["calls"] > 0
+        assert checks[name]["failed"] == checks[name]["lost"] == 0
+    assert checks["killed"]["kills"] > 0
+
+
+@pytest.mark.slow
+def test_tables_and_picture(tmp_path):
+    run = bench("--quick", "--no-checks", "--only", "^io/pread-4KiB$", "--build", build_dir(),
+                "--output", tmp_path)  # fmt: skip
+    assert "| pread 4 KiB" in run.stdout
+    assert (tmp_path / "bench.md").read_text().strip() == run.stdout.strip()
+    picture = (tmp_path / "bench.svg").read_text()
+    assert picture.startswith("<svg ") and "pread 4 KiB" in picture
+
+
+def test_list_names_each_line_once():
+    ids = [line.split()[0] for line in bench("--quick", "--list").stdout.splitlines()]
+    assert len(ids) == len(set(ids)) > 50

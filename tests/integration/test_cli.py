@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: MIT
+"""iomem(1), on a mount and on a socket."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from support import LIMIT, NOBODY, ROOT, build_dir, run
+
+COMMANDS = ["ls", "stat", "who", "create", "resize", "seal", "rm", "wait", "events", "exec"]
+
+
+@pytest.fixture(params=["mount", "socket"])
+def iomem(request, mount):
+    """Runs iomem on the mount or on its socket; returns output, or raises the message."""
+    where = mount.path if request.param == "mount" else os.readlink(mount.ctl / "socket")
+
+    def call(*arguments, status=0, **keywords):
+        result = run(
+            [build_dir() / "src" / "cli" / "iomem", "-m", where, *arguments], **keywords
+        )
+        assert result.returncode == status, (arguments, result.stderr)
+        assert (result.stderr == "") == (status == 0), result.stderr
+        return result.stdout if status == 0 else result.stderr
+
+    call.where = where
+    return call
+
+
+def test_life_of_a_region(iomem, mount):
+    assert iomem("create", "-M", "640", "frames", "64K") == ""
+    assert os.stat(mount / "frames").st_size == 65536
+    assert iomem("ls", "-n", "-r", "-o", "NAME,SIZE,MODE,USER,GROUP") == (
+        "frames 64K 0640 root root\n"
+    )
+    iomem("resize", "frames", "1536")
+    assert iomem("ls", "-n", "-r", "-o", "SIZE") == "1.5K\n"
+    assert iomem("ls", "-n", "-r", "-b", "-o", "SIZE") == "1536\n"
+    iomem("seal", "frames", "shrink,grow")
+    assert "sealed" in iomem("resize", "frames", "4K", status=1)
+    assert "shrink,grow" in iomem("stat", "frames")
+    iomem("rm", "frames")
+    assert os.listdir(mount) == []
+
+
+def test_json(iomem):
+    iomem("create", "--fixed", "a", "4K")
+    (region,) = json.loads(iomem("ls", "-J", "-b", "-o", "+CREATED,CREATOR,INODE"))["regions"]
+    assert (region["name"], region["size"], region["flags"]) == ("a", 4096, "fixed")
+    assert re.fullmatch(r"iomem\[\d+\]", region["creator"])
+    assert re.match(r"\d{4}-\d\d-\d\dT", region["created"])
+    (region,) = json.loads(iomem("stat", "--json", "a"))["regions"]
+    assert region["size"] == "4K"
+
+
+def test_directories(iomem, mount):
+    (mount / "d").mkdir()
+    iomem("create", "d/a", "4K")
+    iomem("create", "b", "4K")
+    assert iomem("ls", "-n", "-o", "NAME").split() == ["d/a", "b"]
+    assert iomem("ls", "-n", "-o", "NAME", "d") == "a\n"
+
+
+def test_messages(iomem):
+    iomem("create", "a", "4K")
+    assert iomem("create", "a", "4K", status=1) == "iomem: a: exists already\n"
+    assert iomem("rm", "a", "nothing", status=1).startswith("iomem: nothing: ")
+    assert iomem("wait", "-t", "0.02", "a", status=1) == "iomem: a: did not appear in time\n"
+    for arguments in (
+        ["create", "a"],
+        ["create", "a", "4X"],
+        ["create", "a", "-4K"],
+        ["create", "-M", "999", "a", "4K"],
+        ["resize", "a"],
+        ["seal", "a", "everything"],
+        ["ls", "-o", "NONSENSE"],
+        ["ls", "-J", "-r"],
+        ["ls", "--nonsense"],
+        ["who"],
+        ["exec", "a"],
+        ["wait", "-t", "soon", "a"],
+        ["nonsense"],
+        [],
+    ):
+        message = iomem(*arguments, status=1)
+        assert message.startswith("iomem: "), message
+        assert message.endswith("Try 'iomem --help' for more information.\n"), message
+
+
+def test_wait(iomem, mount):
+    with subprocess.Popen(
+        [build_dir() / "src" / "cli" / "iomem", "-m", iomem.where, "wait", "-t", str(LIMIT),
+         "late"]
+    ) as waiting:
+        mount.create("late", 4096)
+        assert waiting.wait(timeout=LIMIT) == 0
+
+
+def test_exec(iomem):
+    iomem("create", "a", "4K")
+    script = "import os; fd = int(os.environ['IOMEM_FD']); os.pwrite(fd, b'by exec', 0)"
+    iomem("exec", "a", "--", sys.executable, "-c", script)
+    script = "import os; print(os.pread(int(os.environ['IOMEM_FD']), 7, 0).decode())"
+    assert iomem("exec", "-r", "a", sys.executable, "-c", script) == "by exec\n"
+    script = "import os; os.pwrite(int(os.environ['IOMEM_FD']), b'x', 0)"
+    assert "Bad file descriptor" in iomem("exec", "-r", "a", sys.executable, "-c", script, status=1)
+    assert iomem("exec", "a", "sh", "-c", "echo seven >&2; exit 7", status=7) == "seven\n"
+    assert "/nonexistent" in iomem("exec", "a", "/nonexistent", status=127)
+    assert "Permission denied" in iomem("exec", "a", "/etc/passwd", status=126)
+    assert iomem("exec", "none", "true", status=1)
+
+
+HOLDER = """
+import mmap, os, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+view = mmap.mmap(fd, 0)
+if sys.argv[2] == "mem":
+    os.close(fd)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("how", ["fd", "mem"])
+def test_who_through_the_mount(iomem, mount, how):
+    iomem("create", "a", "4K")
+    iomem("create", "b", "4K")
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, mount / "a", how],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as holder:
+        assert holder.stdout.readline() == b"ready\n"
+        found = json.loads(iomem("who", "-J", "a"))["references"]
+        assert {r["pid"] for r in found} == {holder.pid}
+        assert ("mem" in {r["fd"] for r in found}) and {r["access"] for r in found} == {"rw"}
+        assert any(r["fd"] != "mem" for r in found) or how == "mem"
+        assert json.loads(iomem("who", "-J", "b"))["references"] == []
+        holder.stdin.close()
+
+
+def test_who_through_the_socket(iomem):
+    iomem("create", "a", "4K")
+    with subprocess.Popen(
+        [build_dir() / "src" / "cli" / "iomem", "-m", iomem.where, "exec", "a", sys.executable,
+         "-c", "import sys; print('ready', flush=True); sys.stdin.read()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as holder:
+        assert holder.stdout.readline() == b"ready\n"
+        found = json.loads(iomem("who", "-J", "a"))["references"]
+        assert [(r["pid"], r["access"]) for r in found] == [(holder.pid, "rw")]
+        holder.stdin.close()
+    assert json.loads(iomem("who", "-J", "a"))["references"] == []
+
+
+def test_as_another_user(iomem, mount):
+    iomem("create", "-M", "600", "a", "4K")
+    assert "permission denied" in iomem("exec", "a", "true", status=1, user=NOBODY).lower()
+    iomem("create", "mine", "4K", user=NOBODY)
+    assert os.stat(mount / "mine").st_uid == NOBODY[0]
+    assert "nobody" in iomem("ls", user=NOBODY)
+
+
+def test_paths_stand_for_mount_and_name(mount):
+    program = build_dir() / "src" / "cli" / "iomem"
+    (mount / "d").mkdir()
+    run([program, "create", mount / "d" / "a", "4K"], check=True)
+    assert os.stat(mount / "d" / "a").st_size == 4096
+    assert run([program, "ls", "-n", "-o", "NAME", mount], check=True).stdout == "d/a\n"
+    environment = dict(os.environ, IOMEMFS=str(mount))
+    assert run([program, "ls", "-n", "-o", "NAME"], check=True, env=environment).stdout == "d/a\n"
+    run([program, "rm", mount / "d" / "a"], check=True)
+
+
+def test_nothing_there(tmp_path):
+    program = build_dir() / "src" / "cli" / "iomem"
+    result = run([program, "-m", tmp_path, "ls"])
+    assert result.returncode == 1
+    assert result.stderr == f"iomem: {tmp_path}: no iomemfs is mounted there\n"
+
+
+def test_help_manual_and_completion_agree():
+    program = build_dir() / "src" / "cli" / "iomem"
+    usage = run([program, "--help"], check=True).stdout
+    manual = (ROOT / "iomem.1").read_text()
+    completion = (ROOT / "src" / "cli" / "completion.bash").read_text()
+    plain = manual.replace("\\-", "-")
+    for option in set(re.findall(r"--([a-z-]+)", usage)):
+        assert f"Fl -{option}" in plain, option
+        assert f"--{option}" in completion, option
+    for command in COMMANDS:
+        assert re.search(rf"^ {command}\b", usage, re.M), command
+        assert re.search(rf"^\.(It|Ss) (Ic|Cm|Nm) {command}\b|^\.It Cm {command}\b", manual, re.M)
+        assert command in completion
+    assert run([program, "--version"], check=True).stdout.startswith("iomem from iomemfs ")
+
+
+@pytest.mark.skipif(not shutil.which("mandoc"), reason="mandoc is not installed")
+def test_manual_is_clean():
+    result = run(["mandoc", "-T", "lint", "-W", "warning", ROOT / "iomem.1"])
+    assert result.returncode == 0, result.stdout
+
+
+def test_completion_completes(mount):
+    mount.create("frames", 4096)
+    program = build_dir() / "src" / "cli"
+    script = f"""
+        PATH={program}:$PATH
+        . {ROOT}/src/cli/completion.bash
+        COMP_WORDS=(iomem -m {mount} rm fr); COMP_CWORD=4; _iomem; echo "${{COMPREPLY[*]}}"
+        COMP_WORDS=(iomem cre); COMP_CWORD=1; _iomem; echo "${{COMPREPLY[*]}}"
+        COMP_WORDS=(iomem ls --js); COMP_CWORD=2; _iomem; echo "${{COMPREPLY[*]}}"
+    """
+    result = run(["bash", "-c", script], check=True)
+    assert result.stdout.split("\n") == ["frames", "create", "--json", ""], result.stderr

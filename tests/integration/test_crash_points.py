@@ -1,0 +1,535 @@
+# SPDX-License-Identifier: MIT
+"""The worker dies at the n-th crash point, for every n, of every kind of request.
+
+Crash points lie before and after every saved change of the records, every commit and every reply.
+A request that is cut off there must be carried out once, and its caller must not notice.
+"""
+
+import ctypes
+import errno
+import fcntl
+import json
+import os
+import socket
+import stat
+
+import pytest
+
+import crash_load
+import support
+
+STRIDE = int(os.environ.get("IOMEMFS_CRASH_STRIDE", "3"))
+FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE = 1, 2
+
+pytestmark = [
+    pytest.mark.environment(IOMEMFS_TESTING="1"),
+    pytest.mark.timeout(300),
+]
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def fallocate(fd, mode, offset, length):
+    if libc.fallocate(fd, mode, ctypes.c_long(offset), ctypes.c_long(length)):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def make(path, content=b"content"):
+    path.write_bytes(content)
+    return path
+
+
+def gone(path):
+    with pytest.raises(FileNotFoundError):
+        os.lstat(path)
+
+
+def fill(path, count):
+    path.mkdir()
+    for i in range(count):
+        (path / f"entry{i:04}").touch()
+    return path
+
+
+# Each is prepare(mount) -> thing, act(mount, thing), check(mount, thing), all on an empty mount,
+# which a clean-up empties again.
+
+class Case:
+    def prepare(self, mount):
+        return mount / "x"
+
+    def act(self, mount, x):
+        raise NotImplementedError
+
+    def check(self, mount, x):
+        raise NotImplementedError
+
+
+class Mkdir(Case):
+    def act(self, mount, x):
+        os.mkdir(x, 0o750)
+
+    def check(self, mount, x):
+        assert os.stat(x).st_nlink == 2
+        assert os.stat(mount).st_nlink == 3
+
+
+class Rmdir(Case):
+    def prepare(self, mount):
+        (mount / "x").mkdir()
+        return mount / "x"
+
+    def act(self, mount, x):
+        os.rmdir(x)
+
+    def check(self, mount, x):
+        gone(x)
+        assert os.stat(mount).st_nlink == 2
+
+
+class Create(Case):
+    def act(self, mount, x):
+        os.close(os.open(x, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+    def check(self, mount, x):
+        assert os.stat(x).st_nlink == 1
+        assert os.listdir(mount) == ["x"]
+
+
+class Unlink(Case):
+    def prepare(self, mount):
+        return make(mount / "x")
+
+    def act(self, mount, x):
+        os.unlink(x)
+
+    def check(self, mount, x):
+        gone(x)
+
+
+class UnlinkOpen(Case):
+    def prepare(self, mount):
+        make(mount / "x")
+        return os.open(mount / "x", os.O_RDWR)
+
+    def act(self, mount, fd):
+        os.unlink(mount / "x")
+        assert os.pread(fd, 100, 0) == b"content"
+        os.close(fd)
+
+    def check(self, mount, fd):
+        gone(mount / "x")
+
+
+class Mknod(Case):
+    def act(self, mount, x):
+        os.mknod(x, stat.S_IFIFO | 0o600)
+
+    def check(self, mount, x):
+        assert stat.S_ISFIFO(os.stat(x).st_mode)
+
+
+class BindSocket(Case):
+    def act(self, mount, x):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.bind(str(x))
+
+    def check(self, mount, x):
+        assert stat.S_ISSOCK(os.stat(x).st_mode)
+
+
+class Symlink(Case):
+    target = "to/" + "long/" * 150
+
+    def act(self, mount, x):
+        os.symlink(self.target, x)
+
+    def check(self, mount, x):
+        assert os.readlink(x) == self.target
+
+
+class Link(Case):
+    def prepare(self, mount):
+        return make(mount / "x")
+
+    def act(self, mount, x):
+        os.link(x, mount / "y")
+
+    def check(self, mount, x):
+        assert os.stat(x).st_nlink == 2
+        assert os.stat(x).st_ino == os.stat(mount / "y").st_ino
+
+
+class Rename(Case):
+    def prepare(self, mount):
+        (mount / "d").mkdir()
+        return make(mount / "x")
+
+    def act(self, mount, x):
+        os.rename(x, mount / "d" / "y")
+
+    def check(self, mount, x):
+        gone(x)
+        assert (mount / "d" / "y").read_bytes() == b"content"
+
+
+class RenameOver(Case):
+    def prepare(self, mount):
+        make(mount / "y", b"old")
+        return make(mount / "x")
+
+    def act(self, mount, x):
+        os.rename(x, mount / "y")
+
+    def check(self, mount, x):
+        gone(x)
+        assert (mount / "y").read_bytes() == b"content"
+        assert os.stat(mount / "y").st_nlink == 1
+
+
+class RenameDirectory(Case):
+    def prepare(self, mount):
+        (mount / "d").mkdir()
+        (mount / "x").mkdir()
+        return mount / "x"
+
+    def act(self, mount, x):
+        os.rename(x, mount / "d" / "y")
+
+    def check(self, mount, x):
+        assert os.stat(mount).st_nlink == 3
+        assert os.stat(mount / "d").st_nlink == 3
+
+
+class Exchange(Case):
+    def prepare(self, mount):
+        make(mount / "y", b"other")
+        return make(mount / "x")
+
+    def act(self, mount, x):
+        crash_load.rename_exchange(x, mount / "y")
+
+    def check(self, mount, x):
+        assert x.read_bytes() == b"other"
+        assert (mount / "y").read_bytes() == b"content"
+
+
+class OpenRead(Case):
+    def prepare(self, mount):
+        return make(mount / "x")
+
+    def act(self, mount, x):
+        assert x.read_bytes() == b"content"
+        with open(x, "rb") as one, open(x, "r+b") as other:
+            assert one.read() == other.read() == b"content"
+
+    def check(self, mount, x):
+        support.wait_for(
+            lambda: mount.stats()["iomemfs_open_handles"] == 0, "the close of all"
+        )
+
+
+class Write(Case):
+    def prepare(self, mount):
+        return make(mount / "x")
+
+    def act(self, mount, x):
+        with open(x, "r+b", buffering=0) as stream:
+            stream.seek(4)
+            assert stream.write(b"inuation" * 1000) == 8000
+
+    def check(self, mount, x):
+        assert x.read_bytes() == b"cont" + b"inuation" * 1000
+
+
+class Append(Case):
+    def prepare(self, mount):
+        return make(mount / "x")
+
+    def act(self, mount, x):
+        with open(x, "ab", buffering=0) as stream:
+            stream.write(b" and more")
+
+    def check(self, mount, x):
+        assert x.read_bytes() == b"content and more"
+
+
+class TruncateBoth(Case):
+    def prepare(self, mount):
+        return make(mount / "x")
+
+    def act(self, mount, x):
+        os.truncate(x, 3)
+        os.truncate(x, 5000)
+
+    def check(self, mount, x):
+        assert x.read_bytes() == b"con" + bytes(4997)
+
+
+class OpenTruncate(Case):
+    def prepare(self, mount):
+        return make(mount / "x")
+
+    def act(self, mount, x):
+        x.write_bytes(b"new")
+
+    def check(self, mount, x):
+        assert x.read_bytes() == b"new"
+
+
+class Attributes(Case):
+    def prepare(self, mount):
+        return make(mount / "x")
+
+    def act(self, mount, x):
+        os.chmod(x, 0o604)
+        os.chown(x, 12, 34)
+        os.utime(x, ns=(10**18 + 1, 10**18 + 2))
+
+    def check(self, mount, x):
+        st = os.stat(x)
+        assert (stat.S_IMODE(st.st_mode), st.st_uid, st.st_gid) == (0o604, 12, 34)
+        assert (st.st_atime_ns, st.st_mtime_ns) == (10**18 + 1, 10**18 + 2)
+
+
+class Fallocate(Case):
+    def prepare(self, mount):
+        return make(mount / "x", b"c" * 8192)
+
+    def act(self, mount, x):
+        with open(x, "r+b") as stream:
+            fallocate(stream.fileno(), 0, 0, 20000)
+            fallocate(stream.fileno(), FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, 0, 4096)
+
+    def check(self, mount, x):
+        assert x.read_bytes() == bytes(4096) + b"c" * 4096 + bytes(20000 - 8192)
+
+
+class Seek(Case):
+    def prepare(self, mount):
+        return make(mount / "x", b"c" * 100)
+
+    def act(self, mount, x):
+        with open(x, "rb") as stream:
+            assert os.lseek(stream.fileno(), 0, os.SEEK_DATA) == 0
+            assert os.lseek(stream.fileno(), 0, os.SEEK_HOLE) == 100
+            os.fsync(stream.fileno())
+
+    def check(self, mount, x):
+        assert x.read_bytes() == b"c" * 100
+
+
+class Listing(Case):
+    def prepare(self, mount):
+        return fill(mount / "x", 150)
+
+    def act(self, mount, x):
+        names = sorted(entry.name for entry in os.scandir(x) if entry.stat().st_size == 0)
+        assert names == [f"entry{i:04}" for i in range(150)]
+
+    def check(self, mount, x):
+        assert len(os.listdir(x)) == 150
+
+
+class StatFs(Case):
+    def prepare(self, mount):
+        return make(mount / "x")
+
+    def act(self, mount, x):
+        assert os.statvfs(mount).f_files > 0
+        with pytest.raises(FileNotFoundError):
+            os.stat(mount / "nothing")
+
+    def check(self, mount, x):
+        assert x.read_bytes() == b"content"
+
+
+class Lock(Case):
+    def prepare(self, mount):
+        return make(mount / "x")
+
+    def act(self, mount, x):
+        with open(x, "r+b") as one, open(x, "r+b") as other:
+            fcntl.flock(one, fcntl.LOCK_EX)
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def check(self, mount, x):
+        assert x.read_bytes() == b"content"
+
+
+class CommandCreate(Case):
+    def act(self, mount, x):
+        mount.command("create", "x 64k mode=0604")
+
+    def check(self, mount, x):
+        st = os.stat(x)
+        assert (st.st_size, stat.S_IMODE(st.st_mode)) == (65536, 0o604)
+        assert mount.stats()["iomemfs_used_bytes"] == 65536
+
+
+class CommandResize(Case):
+    def prepare(self, mount):
+        x = mount.create("x", 8192)
+        assert os.stat(x).st_size == 8192
+        return x
+
+    def act(self, mount, x):
+        mount.command("resize", "x 20480")
+        assert os.stat(x).st_size == 20480
+        mount.command("resize", "x 4096")
+
+    def check(self, mount, x):
+        assert os.stat(x).st_size == 4096
+        assert mount.stats()["iomemfs_used_bytes"] == 4096
+
+
+class CommandSeal(Case):
+    def prepare(self, mount):
+        return mount.create("x", 8192)
+
+    def act(self, mount, x):
+        mount.command("seal", "x shrink,grow")
+
+    def check(self, mount, x):
+        with pytest.raises(PermissionError):
+            os.truncate(x, 0)
+        assert os.stat(x).st_size == 8192
+
+
+class CommandRemove(Case):
+    def prepare(self, mount):
+        x = mount.create("x", 8192)
+        os.stat(x)
+        return x
+
+    def act(self, mount, x):
+        mount.command("remove", "x")
+
+    def check(self, mount, x):
+        gone(x)
+
+
+class CommandsInOneWrite(Case):
+    def act(self, mount, x):
+        mount.command("create", "x 4096\ny 8192\nz 4096")
+        with pytest.raises(FileExistsError):
+            mount.command("create", "y 1")
+
+    def check(self, mount, x):
+        assert sorted(os.listdir(mount)) == ["x", "y", "z"]
+        assert mount.stats()["iomemfs_used_bytes"] == 16384
+
+
+class CommandListing(Case):
+    def prepare(self, mount):
+        mount.create("a", 4096)
+        return mount.create("x", 8192)
+
+    def act(self, mount, x):
+        regions = json.loads((mount.ctl / "regions.json").read_text())["regions"]
+        assert {r["name"]: r["size"] for r in regions} == {"a": 4096, "x": 8192}
+
+    def check(self, mount, x):
+        assert os.stat(x).st_size == 8192
+
+
+class ErrorText(Case):
+    def act(self, mount, x):
+        fd = os.open(mount.ctl / "create", os.O_RDWR)
+        try:
+            with pytest.raises(OSError) as caught:
+                os.write(fd, b"x many\n")
+            assert caught.value.errno == errno.EINVAL
+            assert b"many" in os.pread(fd, 1000, 0)
+        finally:
+            os.close(fd)
+
+    def check(self, mount, x):
+        gone(x)
+
+
+CASES = Case.__subclasses__()
+
+
+def empty(mount):
+    for path in mount.path.iterdir():
+        support.run(["rm", "-rf", "--", path], check=True)
+    assert os.listdir(mount) == []
+
+
+def counts(mount, daemon):
+    stats = mount.stats()
+    return (
+        stats["iomemfs_inodes"],
+        stats["iomemfs_used_bytes"],
+        stats["iomemfs_open_handles"],
+        stats["iomemfs_ctl_handles"],
+        daemon.descriptors(),
+    )
+
+
+def restarts(mount):
+    return mount.stats()["iomemfs_restarts_total"]
+
+
+def walk(mount, case, words, start=1, stride=STRIDE):
+    """Runs the case with the worker killed at the start-th crash point and on; how many times."""
+    n = start
+    while True:
+        thing = case.prepare(mount)
+        before = restarts(mount)
+        mount.command("admin", f"crash {n} {words}".rstrip())
+        try:
+            case.act(mount, thing)
+        except Exception as error:
+            raise AssertionError(f"crash point {n}: {error!r}") from error
+        mount.command("admin", "crash 0")
+        case.check(mount, thing)
+        struck = restarts(mount) > before
+        empty(mount)
+        if not struck:
+            return n
+        n += stride
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.__name__)
+def test_crash_at_every_point(mount, case):
+    daemon = crash_load.Daemon(mount)
+    (mount / "first").touch()
+    empty(mount)
+    before = counts(mount, daemon)
+    # Another start for each kind, so that all together meet every remainder.
+    start = 1 + CASES.index(case) % STRIDE
+    end = walk(mount, case(), "", start)
+    print(json.dumps({"case": case.__name__, "crash points": end - 1}))
+    assert mount.stats()["iomemfs_poisoned_total"] == 0
+    try:
+        support.wait_for(lambda: counts(mount, daemon) == before, "the state before")
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {before}, now {counts(mount, daemon)}") from None
+
+
+@pytest.mark.parametrize("again", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("case", [RenameOver, CommandRemove, UnlinkOpen], ids=lambda c: c.__name__)
+def test_crash_again_while_resuming(mount, case, again):
+    """The next worker dies as well, at one of its first crash points."""
+    daemon = crash_load.Daemon(mount)
+    (mount / "first").touch()
+    empty(mount)
+    before = counts(mount, daemon)
+    walk(mount, case(), str(again), 1 + again % STRIDE)
+    try:
+        support.wait_for(lambda: counts(mount, daemon) == before, "the state before")
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {before}, now {counts(mount, daemon)}") from None
+
+
+def test_crash_is_for_tests_only(mounts):
+    mount = mounts()
+    with pytest.raises(PermissionError):
+        mount.command("admin", "crash 1")
+    with pytest.raises(PermissionError):
+        mount.command("admin", "crash-opcode 9")
+    assert restarts(mount) == 0
