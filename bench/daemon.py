@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: MIT
+"""What only the daemon's side shows: requests, idle processor time, memory, and being killed."""
+
+import mmap
+import os
+import pathlib
+import re
+import signal
+import threading
+import time
+
+TICKS = os.sysconf("SC_CLK_TCK")
+KIB = 1024
+
+
+def requests(peer):
+    """How many FUSE requests of each kind the daemon has had."""
+    pattern = re.compile(r'iomemfs_requests_total\{.*?="([^"]+)".*\}')
+    found = {}
+    for name, value in peer.stats().items():
+        match = pattern.match(name)
+        if match:
+            found[match[1].lower()] = int(value)
+    return found
+
+
+def requests_of_data(peer, rounds):
+    """Requests while an open region is read, written and mapped: there should be none."""
+    path = peer.directory / "requests"
+    (peer.directory / ".ctl/create").write_text("requests 1M\n", encoding="ascii")
+    with open(path, "r+b", buffering=0) as file, mmap.mmap(file.fileno(), 0) as memory:
+        first = requests(peer)
+        before = requests(peer)  # what looking at the numbers costs is no part of them
+        for i in range(rounds):
+            os.pwrite(file.fileno(), b"x" * 4096, i % 256 * 4096)
+            os.pread(file.fileno(), 4096, i % 256 * 4096)
+            memory[i % 256 * 4096] = i % 256
+        after = requests(peer)
+    path.unlink()
+    more = {name: after[name] - 2 * before.get(name, 0) + first.get(name, 0) for name in after}
+    return {"calls": 3 * rounds,
+            "data_requests": more.get("read", 0) + more.get("write", 0),
+            "other_requests": sum(more.values()) - more.get("read", 0) - more.get("write", 0)}
+
+
+def processor_ticks(pids):
+    total = 0
+    for pid in pids:
+        stat = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+        fields = stat.rsplit(")", 1)[1].split()
+        total += int(fields[11]) + int(fields[12])
+    return total
+
+
+def idle(peer, seconds):
+    """Processor time of all the daemon's processes while nobody asks for anything."""
+    time.sleep(0.2)
+    pids = peer.pids()
+    before = processor_ticks(pids)
+    time.sleep(seconds)
+    return {"seconds": seconds, "processor_seconds": (processor_ticks(pids) - before) / TICKS}
+
+
+def private_bytes(pids):
+    """Memory of the processes and what they share with each other: no region is mapped there."""
+    total = 0
+    for pid in pids:
+        text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+        total += int(re.search(r"^Pss:\s+(\d+)", text, re.M)[1]) * KIB
+    return total
+
+
+def kernel_bytes():
+    """What the kernel holds in its slabs; reading stat_refresh makes the count exact."""
+    if os.geteuid() == 0:
+        pathlib.Path("/proc/sys/vm/stat_refresh").read_text(encoding="ascii")
+    text = pathlib.Path("/proc/meminfo").read_text(encoding="ascii")
+    return int(re.search(r"^Slab:\s+(\d+)", text, re.M)[1]) * KIB
+
+
+def memory(peer, count):
+    """Bytes per region of one page, beside that page: the daemon's, and the kernel's slabs'."""
+    directory = peer.directory / "memory"
+    directory.mkdir()
+    before = private_bytes(peer.pids()), kernel_bytes()
+    for i in range(count):
+        with open(directory / f"m{i}", "xb", buffering=0) as file:
+            os.ftruncate(file.fileno(), 4096)
+    after = private_bytes(peer.pids()), kernel_bytes()
+    for i in range(count):
+        (directory / f"m{i}").unlink()
+    directory.rmdir()
+    return {"regions": count, "daemon_bytes": (after[0] - before[0]) / count,
+            "kernel_bytes": (after[1] - before[1]) / count}
+
+
+class Load(threading.Thread):
+    """Opens, writes, reads, closes and stats until told to stop; remembers the longest wait."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path, self.stopped = path, False
+        self.calls = self.errors = self.lost = 0
+        self.worst = 0.0
+
+    def timed(self, call, *args):
+        start = time.monotonic()
+        try:
+            return call(*args)
+        except OSError:
+            self.errors += 1
+            return None
+        finally:
+            self.worst = max(self.worst, time.monotonic() - start)
+            self.calls += 1
+
+    def round(self, i):
+        stamp = i.to_bytes(8, "little")
+        fd = self.timed(os.open, self.path, os.O_RDWR)
+        if fd is None:
+            return
+        self.timed(os.pwrite, fd, stamp, i % 512 * 8)
+        if self.timed(os.pread, fd, 8, i % 512 * 8) != stamp:
+            self.lost += 1
+        self.timed(os.close, fd)
+        self.timed(os.stat, self.path + f".{i}.none" if i % 2 else self.path)
+
+    def run(self):
+        i = 0
+        while not self.stopped:
+            self.round(i)
+            if i % 2:
+                self.errors -= 1  # the name that is not there
+            i += 1
+
+
+def killed(peer, seconds, every):
+    """The worker is killed again and again under load."""
+    (peer.directory / ".ctl/create").write_text("killed 1M\n", encoding="ascii")
+    load = Load(str(peer.directory / "killed"))
+    kills, limit = 0, time.monotonic() + seconds
+    load.start()
+    while time.monotonic() < limit and load.is_alive():
+        if every:
+            for pid in peer.pids()[1:]:
+                os.kill(pid, signal.SIGKILL)
+                kills += 1
+        time.sleep(every or 0.02)
+    load.stopped = True
+    load.join(30)
+    (peer.directory / "killed").unlink()
+    return {"seconds": seconds, "kills": kills, "calls": load.calls, "failed": load.errors,
+            "lost": load.lost, "worst_ms": load.worst * 1000}
+
+
+def all_checks(peers, quick):
+    """By name; what cannot be told here is left out."""
+    checks = {}
+
+    def check(name, function, key, *args):
+        if key in peers:
+            checks[name] = function(peers[key], *args)
+
+    seconds = 0.5 if quick else 5
+    check("requests", requests_of_data, "iomemfs", 1000 if quick else 100000)
+    check("idle", idle, "iomemfs", 1 if quick else 5)
+    for key in ("tmpfs", "iomemfs", "cache"):
+        check(f"memory {key}", memory, key, 1000 if quick else 3000)
+    check("undisturbed", killed, "iomemfs", seconds, 0)
+    check("killed", killed, "iomemfs", seconds, 0.02)
+    return checks
