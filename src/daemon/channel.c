@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/mman.h>
 #include <unistd.h>
 #include "log.h"
@@ -31,6 +33,7 @@ struct backing_map {
 enum {
         MAX_WRITE = 1024 * 1024,
         FORGETS_PER_COMMIT = 64,
+        CHANNEL_STATX = 52,   /* FUSE_STATX, Linux 6.6 */
         CHANNEL_TMPFILE = 51, /* FUSE_TMPFILE, Linux 6.2 */
         DEATHS_MAX = 2,       /* a request that has cost this many workers is not tried again */
 };
@@ -46,12 +49,43 @@ struct init_out {
 };
 _Static_assert(sizeof(struct init_out) == sizeof(struct fuse_init_out), "the kernel's structure");
 
+/* struct fuse_sx_time, and struct fuse_statx_out with its struct fuse_statx, of Linux 6.6. */
+struct channel_statx_time {
+        int64_t sec;
+        uint32_t nsec;
+        int32_t reserved;
+};
+struct channel_statx_out {
+        uint64_t attr_valid; /* seconds */
+        uint32_t attr_valid_nsec;
+        uint32_t flags;
+        uint64_t spare[2];
+        uint32_t mask;
+        uint32_t blksize;
+        uint64_t attributes;
+        uint32_t nlink;
+        uint32_t uid;
+        uint32_t gid;
+        uint16_t mode;
+        uint16_t reserved;
+        uint64_t ino;
+        uint64_t size;
+        uint64_t blocks;
+        uint64_t attributes_mask;
+        struct channel_statx_time atime, btime, ctime, mtime;
+        uint32_t rdev_major, rdev_minor;
+        uint32_t dev_major, dev_minor;
+        uint64_t spare2[14];
+};
+_Static_assert(sizeof(struct channel_statx_out) == 32 + 256, "as in the kernel's fuse.h");
+
 struct channel {
         struct arena *arena;
         struct root *root;
         struct fuse_session *session;
         struct fuse_in_header *request; /* the scratch area */
         channel_forget_fn forget;
+        channel_statx_fn statx;
         void *userdata;
         bool ready;     /* INIT is through */
         bool replaying; /* the reply to INIT is not to be sent */
@@ -343,6 +377,51 @@ static void channel_refuse(struct channel *channel) {
         channel_send(channel, &(struct iovec){&out, sizeof(out)}, 1);
 }
 
+void channel_set_statx(struct channel *channel, channel_statx_fn statx) {
+        channel->statx = statx;
+}
+
+static struct channel_statx_time statx_time(struct timespec time) {
+        return (struct channel_statx_time){.sec = time.tv_sec, .nsec = (uint32_t)time.tv_nsec};
+}
+
+static void statx_fill(struct channel_statx_out *out, const struct stat *st, struct timespec btime,
+                       double timeout) {
+        out->attr_valid = (uint64_t)timeout;
+        out->mask = STATX_BASIC_STATS | STATX_BTIME;
+        out->blksize = (uint32_t)st->st_blksize;
+        out->nlink = (uint32_t)st->st_nlink;
+        out->uid = st->st_uid;
+        out->gid = st->st_gid;
+        out->mode = (uint16_t)st->st_mode;
+        out->ino = st->st_ino;
+        out->size = (uint64_t)st->st_size;
+        out->blocks = (uint64_t)st->st_blocks;
+        out->atime = statx_time(st->st_atim);
+        out->mtime = statx_time(st->st_mtim);
+        out->ctime = statx_time(st->st_ctim);
+        out->btime = statx_time(btime);
+        out->rdev_major = major(st->st_rdev);
+        out->rdev_minor = minor(st->st_rdev);
+}
+
+static void channel_statx(struct channel *channel) {
+        struct channel_statx_out out = {};
+        struct fuse_out_header header = {.unique = channel->request->unique};
+        struct iovec iov[2] = {{&header, sizeof(header)}, {&out, sizeof(out)}};
+        struct timespec btime = {};
+        struct stat st = {};
+        double timeout = 0;
+        int r;
+
+        r = channel->statx(channel->userdata, channel->request->nodeid, &st, &btime, &timeout);
+        if (r == 0)
+                statx_fill(&out, &st, btime, timeout);
+        header.error = r;
+        header.len = sizeof(header) + (r == 0 ? sizeof(out) : 0);
+        channel_writev(-1, iov, r == 0 ? 2 : 1, NULL);
+}
+
 static void channel_handle(struct channel *channel) {
         struct root *root = channel->root;
         struct fuse_in_header *request = channel->request;
@@ -354,6 +433,8 @@ static void channel_handle(struct channel *channel) {
                 request->opcode = FUSE_CREATE;
         if (is_forget(request))
                 channel_forget(channel);
+        else if (request->opcode == CHANNEL_STATX && channel->statx)
+                channel_statx(channel);
         else
                 channel_process(channel, request, request->len);
         /* Answered later, or never: the change stands. */

@@ -46,6 +46,14 @@ int channel_new(struct channel **out, struct arena *arena, const struct fuse_low
 struct channel *channel_free(struct channel *channel);
 
 /*
+ * Answers FUSE_STATX, which libfuse does not know before 3.18, and without which there is no time
+ * of birth: attributes, btime, and how long the kernel may keep them, seconds.  0 or negative errno.
+ */
+typedef int (*channel_statx_fn)(void *userdata, uint64_t nodeid, struct stat *st,
+                                struct timespec *btime, double *timeout);
+void channel_set_statx(struct channel *channel, channel_statx_fn statx);
+
+/*
  * In a worker that comes after another: tells the last outcome again, finishes an interrupted
  * FORGET, and asks for the unanswered requests: once all is ready to serve.
  */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "command.h"
+#include "command_private.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,16 +8,16 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* What create takes but cannot give yet is refused, never passed over. */
-
 static const struct verb {
         const char *name;
         const char *usage;
 } verbs[_COMMAND_N] = {
-        [COMMAND_CREATE] = {"create", "usage: NAME SIZE [mode=0640] [fixed] [ephemeral] [populate] [huge]\n"},
+        [COMMAND_CREATE] = {"create",
+                            "usage: NAME SIZE [mode=0640] [fixed] [ephemeral] [populate] [huge]\n"},
         [COMMAND_RESIZE] = {"resize", "usage: NAME SIZE\n"},
         [COMMAND_SEAL] = {"seal", "usage: NAME shrink,grow,write\n"},
         [COMMAND_REMOVE] = {"remove", "usage: NAME\n"},
+        [COMMAND_DEFAULT] = {"default", "usage: none | [mode=0640] [ephemeral] [huge]\n"},
         [COMMAND_OPEN] = {"open", "usage: [ro|rw] NAME\n"},
         [COMMAND_LIST] = {"list", "usage: [DIRECTORY]\n"},
         [COMMAND_STAT] = {"stat", "usage: NAME\n"},
@@ -45,8 +45,7 @@ static const struct flag {
 
 /* Errors */
 
-__attribute__((format(printf, 3, 4))) static int fail(struct command_error *error, int r,
-                                                      const char *format, ...) {
+int command_fail(struct command_error *error, int r, const char *format, ...) {
         va_list args;
 
         va_start(args, format);
@@ -55,13 +54,8 @@ __attribute__((format(printf, 3, 4))) static int fail(struct command_error *erro
         return r;
 }
 
-/* A word as it can be shown in an error of one line. */
-struct shown {
-        char text[132];
-};
-
-static struct shown show(const char *word, size_t length) {
-        struct shown shown = {0};
+struct command_shown command_show(const char *word, size_t length) {
+        struct command_shown shown = {0};
         size_t used = 0;
 
         for (size_t i = 0; i < length; i++) {
@@ -105,8 +99,9 @@ static const char *reason(int r) {
         }
 }
 
-static int fail_name(struct command_error *error, int r, const struct command *command) {
-        return fail(error, r, "%s: %s", show(command->name, strlen(command->name)).text, reason(r));
+int command_fail_name(struct command_error *error, int r, const struct command *command) {
+        return command_fail(error, r, "%s: %s",
+                            command_show(command->name, strlen(command->name)).text, reason(r));
 }
 
 /* Words */
@@ -216,7 +211,7 @@ static int unescape(const char *at, const char *end) {
 static int parse_name(struct command *out, const char *word, size_t length,
                       struct command_error *error) {
         const char *end = word + length;
-        struct shown shown = show(word, length);
+        struct command_shown shown = command_show(word, length);
         size_t used = 0;
         int r;
 
@@ -224,18 +219,19 @@ static int parse_name(struct command *out, const char *word, size_t length,
                 int c = (unsigned char)*word;
 
                 if (used == sizeof(out->name) - 1)
-                        return fail(error, -ENAMETOOLONG, "%s: %s", shown.text,
-                                    reason(-ENAMETOOLONG));
+                        return command_fail(error, -ENAMETOOLONG, "%s: %s", shown.text,
+                                            reason(-ENAMETOOLONG));
                 if (c == '\\') {
                         c = unescape(word, end);
                         if (c < 0)
-                                return fail(error, -EINVAL,
-                                            "%s: a backslash must be followed by three octal "
-                                            "digits",
-                                            shown.text);
+                                return command_fail(
+                                        error, -EINVAL,
+                                        "%s: a backslash must be followed by three octal "
+                                        "digits",
+                                        shown.text);
                         word += 3;
                 } else if (c == '\0') {
-                        return fail(error, -EINVAL, "a NUL byte in the name");
+                        return command_fail(error, -EINVAL, "a NUL byte in the name");
                 }
                 out->name[used++] = (char)c;
                 word++;
@@ -243,8 +239,8 @@ static int parse_name(struct command *out, const char *word, size_t length,
         out->name[used] = '\0';
         r = access_check_path(out->name);
         if (r == -EINVAL)
-                return fail(error, r, "%s: not a path below this directory", shown.text);
-        return r < 0 ? fail_name(error, r, out) : 0;
+                return command_fail(error, r, "%s: not a path below this directory", shown.text);
+        return r < 0 ? command_fail_name(error, r, out) : 0;
 }
 
 /* Parsing, verb by verb */
@@ -253,9 +249,9 @@ static int parse_size(uint64_t *out, const char *word, size_t length, struct com
         int r = command_parse_size(word, length, out);
 
         if (r < 0)
-                return fail(error, r, "%s: %s", show(word, length).text,
-                            r == -EFBIG ? "size too large"
-                                        : "not a size (a whole number with k, m, g or t)");
+                return command_fail(error, r, "%s: %s", command_show(word, length).text,
+                                    r == -EFBIG ? "size too large"
+                                                : "not a size (a whole number with k, m, g or t)");
         return 0;
 }
 
@@ -264,7 +260,7 @@ static int parse_mode(struct command *out, const char *text, size_t length,
         uint32_t mode = 0;
 
         if (out->has_mode)
-                return fail(error, -EINVAL, "mode= is given twice");
+                return command_fail(error, -EINVAL, "mode= is given twice");
         for (size_t i = 0; i < length; i++) {
                 if (text[i] < '0' || text[i] > '7' || mode > 0777)
                         length = 0;
@@ -272,7 +268,7 @@ static int parse_mode(struct command *out, const char *text, size_t length,
                         mode = mode * 8 + (uint32_t)(text[i] - '0');
         }
         if (length == 0 || mode > 0777)
-                return fail(error, -EINVAL, "mode= wants permissions in octal, 0 to 0777");
+                return command_fail(error, -EINVAL, "mode= wants permissions in octal, 0 to 0777");
         out->mode = mode;
         out->has_mode = true;
         return 0;
@@ -287,7 +283,8 @@ static int parse_create_option(struct command *out, const char *word, size_t len
         if (value)
                 return parse_mode(out, value, value_length, error);
         if (!flag)
-                return fail(error, -EINVAL, "%s: unknown option", show(word, length).text);
+                return command_fail(error, -EINVAL, "%s: unknown option",
+                                    command_show(word, length).text);
         out->flags |= flag;
         return 0;
 }
@@ -298,13 +295,37 @@ static int parse_create(struct command *out, struct words *words, struct command
         int r;
 
         if (!word_next(words, &word, &length))
-                return fail(error, -EINVAL, "the size is missing");
+                return command_fail(error, -EINVAL, "the size is missing");
         r = parse_size(&out->size, word, length, error);
         if (r == 0 && out->size == 0)
-                r = fail(error, -EINVAL, "a region cannot be created with size 0");
+                r = command_fail(error, -EINVAL, "a region cannot be created with size 0");
         while (r == 0 && word_next(words, &word, &length))
                 r = parse_create_option(out, word, length, error);
         return r;
+}
+
+/* Without a name: options of create that make sense for a file that starts empty. */
+static int parse_default(struct command *out, struct words *words, struct command_error *error) {
+        const char *word;
+        size_t length;
+        int r = 0, n = 0;
+
+        for (; r == 0 && word_next(words, &word, &length); n++) {
+                if (word_is(word, length, "none"))
+                        out->none = true;
+                else
+                        r = parse_create_option(out, word, length, error);
+        }
+        if (r < 0)
+                return r;
+        if (n == 0)
+                return command_fail(error, -EINVAL, "options of create, or none, are missing");
+        if (out->none && n > 1)
+                return command_fail(error, -EINVAL, "none stands alone");
+        if (out->flags & (NODE_FIXED | NODE_POPULATE))
+                return command_fail(error, -EINVAL,
+                                    "fixed and populate need a size: they cannot be defaults");
+        return 0;
 }
 
 static int parse_resize(struct command *out, struct words *words, struct command_error *error) {
@@ -312,7 +333,7 @@ static int parse_resize(struct command *out, struct words *words, struct command
         size_t length;
 
         if (!word_next(words, &word, &length))
-                return fail(error, -EINVAL, "the size is missing");
+                return command_fail(error, -EINVAL, "the size is missing");
         return parse_size(&out->size, word, length, error);
 }
 
@@ -321,15 +342,15 @@ static int parse_seal(struct command *out, struct words *words, struct command_e
         size_t length;
 
         if (!word_next(words, &word, &length))
-                return fail(error, -EINVAL, "the seals are missing: shrink, grow or write");
+                return command_fail(error, -EINVAL, "the seals are missing: shrink, grow or write");
         while (length > 0) {
                 const char *comma = memchr(word, ',', length);
                 size_t n = comma ? (size_t)(comma - word) : length;
                 uint32_t seal = flag_find(seal_flags, word, n);
 
                 if (!seal || (comma && n + 1 == length))
-                        return fail(error, -EINVAL, "%s: seals are shrink, grow and write",
-                                    show(word, length).text);
+                        return command_fail(error, -EINVAL, "%s: seals are shrink, grow and write",
+                                            command_show(word, length).text);
                 out->seals |= seal;
                 n += comma ? 1 : 0;
                 word += n;
@@ -350,12 +371,13 @@ static int parse_wait(struct command *out, struct words *words, struct command_e
         whole = dot ? (size_t)(dot - word) : length;
         if (command_parse_size(word, whole, &seconds) < 0 || seconds > UINT32_MAX ||
             word[whole - 1] > '9')
-                return fail(error, -EINVAL, "%s: not a time in seconds", show(word, length).text);
+                return command_fail(error, -EINVAL, "%s: not a time in seconds",
+                                    command_show(word, length).text);
         out->timeout_ms = seconds * 1000;
         for (size_t i = whole + 1; i < length; i++) {
                 if (word[i] < '0' || word[i] > '9' || scale == 1)
-                        return fail(error, -EINVAL, "%s: not a time in seconds",
-                                    show(word, length).text);
+                        return command_fail(error, -EINVAL, "%s: not a time in seconds",
+                                            command_show(word, length).text);
                 scale /= 10;
                 out->timeout_ms += scale * (uint64_t)(word[i] - '0');
         }
@@ -375,12 +397,12 @@ static int parse_remount(struct command *out, struct words *words, struct comman
                         out->has_limit_nodes = true;
                         r = parse_size(&out->limit_nodes, value, n, error);
                 } else {
-                        r = fail(error, -EINVAL, "%s: cannot be changed by a remount",
-                                 show(word, length).text);
+                        r = command_fail(error, -EINVAL, "%s: cannot be changed by a remount",
+                                         command_show(word, length).text);
                 }
         }
         if (r == 0 && !out->has_limit_bytes && !out->has_limit_nodes)
-                r = fail(error, -EINVAL, "remount wants size= or nr_inodes=");
+                r = command_fail(error, -EINVAL, "remount wants size= or nr_inodes=");
         return r;
 }
 
@@ -392,7 +414,7 @@ static int parse_crash(struct command *out, struct words *words, bool by_point,
         int r;
 
         if (!word_next(words, &word, &length))
-                return fail(error, -EINVAL, "crash wants a number");
+                return command_fail(error, -EINVAL, "crash wants a number");
         out->has_crash = by_point;
         out->has_crash_opcode = !by_point;
         r = parse_size(by_point ? &out->crash_after : &out->crash_opcode, word, length, error);
@@ -414,7 +436,7 @@ static int parse_admin(struct command *out, struct words *words, struct command_
         }
         if (word_is(word, length, "crash") || word_is(word, length, "crash-opcode"))
                 return parse_crash(out, words, word_is(word, length, "crash"), error);
-        return fail(error, -EINVAL, "%s: unknown command", show(word, length).text);
+        return command_fail(error, -EINVAL, "%s: unknown command", command_show(word, length).text);
 }
 
 /* `open NAME`, `open ro NAME`, `open rw NAME`: with one word it is the name, whatever it says. */
@@ -423,13 +445,13 @@ static int parse_open(struct command *out, struct words *words, struct command_e
         size_t access_length, name_length;
 
         if (!word_next(words, &access, &access_length))
-                return fail(error, -EINVAL, "the name is missing");
+                return command_fail(error, -EINVAL, "the name is missing");
         if (!word_next(words, &name, &name_length))
                 return parse_name(out, access, access_length, error);
         out->writable = word_is(access, access_length, "rw");
         if (!out->writable && !word_is(access, access_length, "ro"))
-                return fail(error, -EINVAL, "%s: access is ro or rw",
-                            show(access, access_length).text);
+                return command_fail(error, -EINVAL, "%s: access is ro or rw",
+                                    command_show(access, access_length).text);
         return parse_name(out, name, name_length, error);
 }
 
@@ -441,7 +463,7 @@ static int parse_named(struct command *out, struct words *words, struct command_
         if (!word_next(words, &word, &length)) {
                 if (out->verb == COMMAND_LIST)
                         return 0;
-                return fail(error, -EINVAL, "the name is missing");
+                return command_fail(error, -EINVAL, "the name is missing");
         }
         r = parse_name(out, word, length, error);
         if (r < 0)
@@ -468,7 +490,9 @@ int command_parse(struct command *out, enum command_verb verb, const char *line,
 
         *out = (struct command){.verb = verb};
         if (memchr(line, '\0', length))
-                return fail(error, -EINVAL, "a NUL byte in the command");
+                return command_fail(error, -EINVAL, "a NUL byte in the command");
+        if (verb == COMMAND_DEFAULT)
+                return parse_default(out, &words, error);
         if (verb == COMMAND_ADMIN)
                 r = parse_admin(out, &words, error);
         else if (verb == COMMAND_OPEN)
@@ -476,7 +500,8 @@ int command_parse(struct command *out, enum command_verb verb, const char *line,
         else
                 r = parse_named(out, &words, error);
         if (r == 0 && word_next(&words, &word, &length))
-                return fail(error, -EINVAL, "%s: one word too many", show(word, length).text);
+                return command_fail(error, -EINVAL, "%s: one word too many",
+                                    command_show(word, length).text);
         return r;
 }
 
@@ -501,314 +526,4 @@ int command_verb_of(const char *line, size_t length, enum command_verb *verb, co
                 return 0;
         }
         return -EINVAL;
-}
-
-/* Running */
-
-/* A command at work: where its name leads. */
-struct work {
-        struct commander *commander;
-        struct caller *caller;
-        const struct command *command;
-        struct command_error *error;
-        struct node *dir;
-        const char *name; /* last component */
-        size_t length;
-        struct node *node; /* what it names, NULL if nothing */
-};
-
-static int work_fail(struct work *work, int r) {
-        return fail_name(work->error, r, work->command);
-}
-
-static int work_find(struct work *work, struct node *dir) {
-        const struct tree *tree = work->commander->tree;
-        int r;
-
-        r = access_walk(tree, work->caller, dir, work->command->name, &work->dir, &work->name,
-                        &work->length);
-        if (r == 0)
-                r = tree_lookup(tree, work->dir, work->name, work->length, &work->node);
-        if (r == -ENOENT && work->dir) {
-                work->node = NULL;
-                r = 0;
-        }
-        return r < 0 ? work_fail(work, r) : 0;
-}
-
-/* Why a size could not be had: a limit that can be raised, or something else. */
-static int fail_space(struct work *work, uint64_t more) {
-        struct space space;
-
-        regions_space(work->commander->regions, &space);
-        if (space.limit != 0 && space.used + more > space.limit)
-                return fail(work->error, -ENOSPC,
-                            "%s: no space: %llu bytes more, %llu of %llu are reserved (size=)",
-                            show(work->name, work->length).text, (unsigned long long)more,
-                            (unsigned long long)space.used, (unsigned long long)space.limit);
-        return fail(work->error, -ENOSPC,
-                    "%s: no space: nr_inodes= is used up, or descriptors or memory ran out",
-                    show(work->name, work->length).text);
-}
-
-static struct birth birth_of(const struct work *work) {
-        const struct command *command = work->command;
-        uint32_t mode =
-                command->has_mode ? command->mode : 0666 & ~(uint32_t)caller_umask(work->caller);
-
-        return (struct birth){
-                .mode = S_IFREG | mode,
-                .uid = work->caller->uid,
-                .gid = work->caller->gid,
-        };
-}
-
-static void work_tell(const struct work *work, enum event_kind kind) {
-        event_add(work->commander->tree, kind, work->node, work->dir, work->name, work->length,
-                  work->caller);
-}
-
-/* Gives a node that has no name yet all that it will have when it gets one. */
-static int create_furnish(struct work *work, struct node *node) {
-        struct regions *regions = work->commander->regions;
-        int r;
-
-        node->creator_uid = work->caller->uid;
-        node->creator_pid = work->caller->pid;
-        caller_command(work->caller, node->creator_name);
-        node->flags |= work->command->flags;
-        r = region_create(regions, node, work->command->size);
-        if (r == 0)
-                r = region_own(regions, node);
-        if (r == 0 && (work->command->flags & NODE_FIXED))
-                r = region_seal(regions, node, F_SEAL_SHRINK | F_SEAL_GROW);
-        if (r == 0)
-                r = lifetime_created(work->commander->lifetimes, node);
-        return r;
-}
-
-/* Whether the name is free and may be made. */
-static int create_check(struct work *work) {
-        int r;
-
-        if (work->node)
-                return work_fail(work, -EEXIST);
-        if (!access_allows(work->caller, work->dir, ACCESS_WRITE))
-                return work_fail(work, -EACCES);
-        r = notice_inode(work->commander->notices, work->dir->id);
-        return r < 0 ? work_fail(work, r) : 0;
-}
-
-/* The last step: a region that is whole gets its name. */
-static int create_name(struct work *work, struct node *node) {
-        int r;
-
-        r = tree_link(work->commander->tree, node, work->dir, work->name, work->length);
-        if (r < 0)
-                return work_fail(work, r);
-        work->node = node;
-        work_tell(work, EVENT_CREATE);
-        return 0;
-}
-
-static int run_create(struct work *work) {
-        struct commander *commander = work->commander;
-        struct birth birth;
-        struct node *node;
-        int r;
-
-        r = create_check(work);
-        if (r < 0)
-                return r;
-        birth = birth_of(work);
-        r = tree_create_unnamed(commander->tree, work->dir, &birth, &node);
-        if (r < 0)
-                return fail_space(work, 0);
-        r = create_furnish(work, node);
-        if (r == -ENOSPC)
-                r = fail_space(work, work->command->size);
-        else if (r < 0)
-                r = work_fail(work, r);
-        else if (work->command->flags & (NODE_POPULATE | NODE_HUGE)) {
-                node->flags |= NODE_UNBORN;
-                work->node = node;
-                return -EINPROGRESS;
-        } else
-                r = create_name(work, node);
-        if (r < 0)
-                tree_reap(commander->tree, node);
-        return r;
-}
-
-/* The region that the command is about. */
-static int work_region(struct work *work) {
-        if (!work->node)
-                return work_fail(work, -ENOENT);
-        if (node_is_dir(work->node))
-                return work_fail(work, -EISDIR);
-        if (S_ISLNK(work->node->mode))
-                return work_fail(work, -ELOOP);
-        return node_is_region(work->node) ? 0 : work_fail(work, -EINVAL);
-}
-
-/* As the kernel does when somebody without privileges changes a file's content. */
-static int drop_setid(struct work *work) {
-        struct node *node = work->node;
-        uint32_t drop = node->mode & S_ISUID;
-
-        if ((node->mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP))
-                drop |= S_ISGID;
-        if (drop == 0 || work->caller->uid == 0)
-                return 0;
-        ARENA_SET(work->commander->arena, node->mode, node->mode & ~drop);
-        return region_own(work->commander->regions, node);
-}
-
-static int run_resize(struct work *work) {
-        uint64_t size = work->command->size;
-        int r;
-
-        r = work_region(work);
-        if (r < 0)
-                return r;
-        if (!access_allows(work->caller, work->node, ACCESS_WRITE))
-                return work_fail(work, -EACCES);
-        r = notice_inode(work->commander->notices, work->node->id);
-        if (r == 0)
-                r = region_resize(work->commander->regions, work->node, size);
-        if (r == 0)
-                r = drop_setid(work);
-        if (r == -EPERM)
-                return fail(work->error, r, "%s: %s", show(work->name, work->length).text,
-                            work->node->flags & NODE_FIXED ? "its size is fixed for life"
-                                                           : "sealed against that");
-        if (r == -ENOSPC)
-                return fail_space(work, size - work->node->size);
-        if (r < 0)
-                return work_fail(work, r);
-        work_tell(work, EVENT_RESIZE);
-        return 0;
-}
-
-static int run_seal(struct work *work) {
-        const char *name = work->command->name;
-        int r;
-
-        r = work_region(work);
-        if (r < 0)
-                return r;
-        if (!access_owns(work->caller, work->node))
-                return fail(work->error, -EPERM, "%s: only its owner may seal it",
-                            show(name, strlen(name)).text);
-        r = region_seal(work->commander->regions, work->node, work->command->seals);
-        if (r == -EBUSY)
-                return fail(work->error, r, "%s: somebody has it open or mapped for writing",
-                            show(name, strlen(name)).text);
-        if (r == -EOPNOTSUPP || r == -EPERM)
-                return fail(work->error, r,
-                            "%s: cannot be sealed: it was not made by a create command",
-                            show(name, strlen(name)).text);
-        if (r < 0)
-                return work_fail(work, r);
-        work_tell(work, EVENT_SEAL);
-        return 0;
-}
-
-static int run_remove(struct work *work) {
-        struct notices *notices = work->commander->notices;
-        int r;
-
-        if (!work->node)
-                return work_fail(work, -ENOENT);
-        r = access_unlink(work->caller, work->dir, work->node);
-        if (r == 0 && node_is_dir(work->node))
-                r = -EISDIR;
-        if (r == 0)
-                r = notice_entry(notices, work->dir->id, work->name, work->length);
-        if (r == 0)
-                r = notice_inode(notices, work->dir->id);
-        if (r == 0)
-                r = notice_inode(notices, work->node->id);
-        if (r < 0)
-                return work_fail(work, r);
-        if (node_is_region(work->node))
-                work_tell(work, EVENT_REMOVE);
-        r = tree_unlink(work->commander->tree, work->dir, work->name, work->length);
-        work->node = NULL;
-        return r < 0 ? work_fail(work, r) : 0;
-}
-
-int command_run(struct commander *commander, struct node *dir, struct caller *caller,
-                const struct command *command, struct node **node, struct command_error *error) {
-        struct work work = {
-                .commander = commander,
-                .caller = caller,
-                .command = command,
-                .error = error,
-        };
-        int r;
-
-        r = work_find(&work, dir);
-        if (r < 0)
-                return r;
-        switch (command->verb) {
-        case COMMAND_CREATE:
-                r = run_create(&work);
-                break;
-        case COMMAND_RESIZE:
-                r = run_resize(&work);
-                break;
-        case COMMAND_SEAL:
-                r = run_seal(&work);
-                break;
-        case COMMAND_REMOVE:
-                r = run_remove(&work);
-                break;
-        default:
-                r = fail(error, -EINVAL, "not a command that can be run here");
-        }
-        if ((r == 0 || r == -EINPROGRESS) && node)
-                *node = work.node;
-        return r;
-}
-
-int command_populate(struct commander *commander, const struct command *command,
-                     const struct node *node, struct population **out, population_fn done,
-                     void *userdata) {
-        return population_start(out, commander->labour, node->fd, command->size,
-                                command->flags & NODE_HUGE, done, userdata);
-}
-
-void command_abort(struct commander *commander, struct node *node) {
-        ARENA_SET(commander->arena, node->flags, node->flags & ~(uint32_t)NODE_UNBORN);
-        tree_reap(commander->tree, node);
-}
-
-int command_finish(struct commander *commander, struct node *dir, struct caller *caller,
-                   const struct command *command, struct node *node, int result, uint64_t huge,
-                   struct command_error *error) {
-        struct work work = {
-                .commander = commander,
-                .caller = caller,
-                .command = command,
-                .error = error,
-        };
-        int r;
-
-        /* Anything may have happened to the directory meanwhile. */
-        r = work_find(&work, dir);
-        if (r == 0 && result < 0)
-                r = result == -ENOSPC ? fail(error, -ENOSPC, "%s: not enough memory to populate it",
-                                             show(work.name, work.length).text)
-                                      : work_fail(&work, result);
-        if (r == 0)
-                r = create_check(&work);
-        if (r == 0) {
-                ARENA_SET(commander->arena, node->flags, node->flags & ~(uint32_t)NODE_UNBORN);
-                ARENA_SET(commander->arena, node->huge, huge);
-                r = create_name(&work, node);
-        }
-        if (r < 0)
-                command_abort(commander, node);
-        return r;
 }

@@ -31,6 +31,7 @@ enum command_verb {
         COMMAND_RESIZE,
         COMMAND_SEAL,
         COMMAND_REMOVE,
+        COMMAND_DEFAULT, /* of a directory: takes no name */
         COMMAND_OPEN, /* this and the next three: by the socket only */
         COMMAND_LIST,
         COMMAND_STAT,
@@ -46,8 +47,9 @@ struct command {
         char name[PATH_MAX]; /* unescaped */
         uint64_t size;       /* create, resize: bytes */
         bool has_mode;
-        uint32_t mode;       /* create: permissions */
-        uint32_t flags;      /* create: NODE_EPHEMERAL, NODE_FIXED, … */
+        uint32_t mode;       /* create, default: permissions */
+        uint32_t flags;      /* create, default: NODE_EPHEMERAL, NODE_FIXED, … */
+        bool none;           /* default: none any more */
         uint32_t seals;      /* seal: F_SEAL_… */
         bool writable;       /* open rw */
         uint64_t timeout_ms; /* wait: 0 for none */
@@ -106,5 +108,8 @@ int command_populate(struct commander *commander, const struct command *command,
 int command_finish(struct commander *commander, struct node *dir, struct caller *caller,
                    const struct command *command, struct node *node, int result, uint64_t huge,
                    struct command_error *error);
+/* What holds for a file that open(2) makes in dir: flags, and LAYOUT_NO_MODE or permissions. */
+void command_defaults(const struct tree *tree, const struct node *dir, uint32_t *flags,
+                      uint32_t *mode);
 /* Gives up a region that was to be populated. */
 void command_abort(struct commander *commander, struct node *node);

@@ -29,6 +29,7 @@ static const struct kind {
         [CTL_RESIZE] = {"resize", S_IFREG | 0666, COMMAND_RESIZE},
         [CTL_SEAL] = {"seal", S_IFREG | 0666, COMMAND_SEAL},
         [CTL_REMOVE] = {"remove", S_IFREG | 0666, COMMAND_REMOVE},
+        [CTL_DEFAULT] = {"default", S_IFREG | 0666, COMMAND_DEFAULT},
         [CTL_REGIONS] = {"regions", S_IFREG | 0444, -1},
         [CTL_REGIONS_JSON] = {"regions.json", S_IFREG | 0444, -1},
         [CTL_EVENTS] = {"events", S_IFREG | 0444, -1},
@@ -43,6 +44,7 @@ struct ctl {
         struct root *root;
         bool testing; /* the test-only command `crash` works */
 
+        char text[64];    /* of a default that is being read */
         struct run *runs; /* suspended writes */
         ctl_answer_fn answer;
         void *answer_userdata;
@@ -285,11 +287,36 @@ static ssize_t ctl_read_listing(struct ctl *ctl, struct handle *handle, struct c
 
 /* Usage and errors */
 
+/* What holds in the directory, as it would be written. */
+static const char *ctl_default(struct ctl *ctl, const struct handle *handle) {
+        const struct node *dir = tree_node(ctl->commander->tree, handle->dir);
+        char mode[sizeof("mode=7777")] = "";
+        uint32_t flags, bits;
+
+        if (!dir)
+                return "none\n";
+        command_defaults(ctl->commander->tree, dir, &flags, &bits);
+        if (bits != LAYOUT_NO_MODE)
+                snprintf(mode, sizeof(mode), "mode=%04o", bits & 07777);
+        snprintf(ctl->text, sizeof(ctl->text), "%s%s%s%s%s", mode, mode[0] && flags ? " " : "",
+                 flags & NODE_EPHEMERAL ? "ephemeral" : "",
+                 flags == (NODE_EPHEMERAL | NODE_HUGE) ? " " : "", flags & NODE_HUGE ? "huge" : "");
+        if (!ctl->text[0])
+                strcpy(ctl->text, "none");
+        strcat(ctl->text, "\n");
+        return ctl->text;
+}
+
+static const char *ctl_usage(struct ctl *ctl, const struct handle *handle) {
+        if (handle->kind == CTL_DEFAULT)
+                return ctl_default(ctl, handle);
+        return command_usage((enum command_verb)kinds[handle->kind].verb);
+}
+
 static ssize_t ctl_read_text(struct ctl *ctl, struct handle *handle, char *buffer, size_t size,
                              uint64_t offset) {
         const struct text *record = arena_get(ctl->arena, TABLE_TEXT, handle->text);
-        const char *text =
-                record ? record->bytes : command_usage((enum command_verb)kinds[handle->kind].verb);
+        const char *text = record ? record->bytes : ctl_usage(ctl, handle);
         size_t length = record ? handle->text_length : strlen(text);
         uint64_t at;
 

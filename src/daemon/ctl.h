@@ -21,6 +21,7 @@ enum ctl_kind {
         CTL_RESIZE,
         CTL_SEAL,
         CTL_REMOVE,
+        CTL_DEFAULT,
         CTL_REGIONS,
         CTL_REGIONS_JSON,
         CTL_EVENTS,

@@ -121,7 +121,7 @@ static void fs_reply_entry(fuse_req_t req, struct fs *fs, struct node *node) {
                 fuse_reply_entry(req, &entry);
 }
 
-static void fs_reply_attributes(fuse_req_t req, struct fs *fs, fuse_ino_t ino, struct node *node) {
+void fs_reply_attributes(fuse_req_t req, struct fs *fs, fuse_ino_t ino, struct node *node) {
         struct stat st;
         double timeout = 0;
         int r = 0;
@@ -134,6 +134,21 @@ static void fs_reply_attributes(fuse_req_t req, struct fs *fs, fuse_ino_t ino, s
                 fuse_reply_err(req, -r);
         else
                 fuse_reply_attr(req, &st, timeout);
+}
+
+static int fs_statx(void *userdata, uint64_t ino, struct stat *st, struct timespec *btime,
+                    double *timeout) {
+        struct fs *fs = userdata;
+        struct node *node = fs_node(fs, ino);
+
+        *timeout = 0;
+        if (!node)
+                return -ESTALE;
+        *btime = (struct timespec){node->btime.sec, node->btime.nsec};
+        if (fs_kind(ino) == CTL_NONE)
+                return fs_attributes(fs, node, st, timeout);
+        fs_ctl_attributes(fs, fs_kind(ino), node, st);
+        return 0;
 }
 
 static void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
@@ -234,6 +249,7 @@ static void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int va
                        struct fuse_file_info *fi) {
         struct fs *fs = fs_of(req);
         struct node *node = fs_node(fs, ino);
+        uint64_t before = node ? node->size : 0;
         int r = 0;
 
         (void)fi;
@@ -245,7 +261,7 @@ static void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int va
                 r = -EPERM; /* but truncating a file of .ctl is what `echo … >` does */
         if (r < 0)
                 fuse_reply_err(req, -r);
-        else
+        else if (!fs_populate_huge(req, fs, node, before))
                 fs_reply_attributes(req, fs, ino, node);
 }
 
@@ -305,18 +321,29 @@ static struct node *fs_dir_for_change(fuse_req_t req, fuse_ino_t parent) {
         return NULL;
 }
 
-/* Gives a fresh node of a regular file its memory, and says whose it is. */
-int fs_furnish(fuse_req_t req, struct node *node) {
+/* Gives a fresh node of a regular file its memory, and notes who made it. */
+int fs_furnish(fuse_req_t req, const struct node *dir, struct node *node) {
         struct fs *fs = fs_of(req);
         struct caller caller = fs_caller(req);
+        uint32_t flags, mode;
         int r;
 
         node->creator_uid = caller.uid;
         node->creator_pid = caller.pid;
         caller_command(&caller, node->creator_name);
-        r = region_create_growable(fs->parts.regions, node);
+        command_defaults(fs->parts.tree, dir, &flags, &mode);
+        node->flags |= flags;
+        if (mode != LAYOUT_NO_MODE)
+                node->mode = S_IFREG | mode;
+        /* Huge pages of the private tmpfs are not ours to ask for. */
+        if (flags & NODE_HUGE)
+                r = region_create(fs->parts.regions, node, 0);
+        else
+                r = region_create_growable(fs->parts.regions, node);
         if (r == 0)
                 r = region_own(fs->parts.regions, node);
+        if (r == 0)
+                r = lifetime_created(fs->parts.lifetimes, node);
         return r;
 }
 
@@ -329,7 +356,7 @@ int fs_make_region(fuse_req_t req, struct node *dir, const char *name, const str
         r = tree_create(fs->parts.tree, dir, name, strlen(name), birth, out);
         if (r < 0)
                 return r;
-        r = fs_furnish(req, *out);
+        r = fs_furnish(req, dir, *out);
         if (r < 0)
                 tree_unlink(fs->parts.tree, dir, name, strlen(name));
         else
@@ -630,6 +657,7 @@ void fs_set_parts(struct fs *fs, const struct fs_parts *parts) {
 
 void fs_set_channel(struct fs *fs, struct channel *channel) {
         fs->channel = channel;
+        channel_set_statx(channel, fs_statx);
 }
 
 struct fs *fs_free(struct fs *fs) {

@@ -78,7 +78,7 @@ static int fs_make_open_region(fuse_req_t req, struct node *dir, const char *nam
         r = tree_create_unnamed(tree, dir, birth, out);
         if (r < 0)
                 return r;
-        r = fs_furnish(req, *out);
+        r = fs_furnish(req, dir, *out);
         if (r < 0)
                 tree_reap(tree, *out);
         return r;
@@ -289,6 +289,60 @@ void fs_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t 
                 fs_reply_allocated(req, fs, node, 0);
         else
                 fuse_reply_err(req, -r);
+}
+
+/* ftruncate(2) of a huge region: its new pages are made before it is answered. */
+struct sizing {
+        struct fs *fs;
+        fuse_req_t req;
+        uint32_t node;
+        uint64_t before;
+        struct population *population;
+};
+
+static void sizing_done(void *userdata, int result, uint64_t huge) {
+        struct sizing *sizing = userdata;
+        struct fs *fs = sizing->fs;
+        struct node *node = fs_node(fs, sizing->node);
+
+        fuse_req_interrupt_func(sizing->req, NULL, NULL);
+        if (node && result == 0)
+                ARENA_SET(fs->parts.arena, node->huge, huge);
+        else if (node)
+                region_resize(fs->parts.regions, node, sizing->before);
+        if (!node)
+                fuse_reply_err(sizing->req, ESTALE);
+        else if (result < 0)
+                fuse_reply_err(sizing->req, result == -ECANCELED ? EINTR : -result);
+        else
+                fs_reply_attributes(sizing->req, fs, sizing->node, node);
+        free(sizing);
+        fs_settle(fs);
+}
+
+static void sizing_interrupted(fuse_req_t req, void *userdata) {
+        struct sizing *sizing = userdata;
+
+        (void)req;
+        population_cancel(sizing->population);
+}
+
+bool fs_populate_huge(fuse_req_t req, struct fs *fs, struct node *node, uint64_t before) {
+        struct sizing *sizing;
+
+        if (!node_is_region(node) || !(node->flags & NODE_HUGE) || node->size <= before)
+                return false;
+        sizing = malloc(sizeof(*sizing));
+        if (!sizing)
+                return false;
+        *sizing = (struct sizing){.fs = fs, .req = req, .node = node->id, .before = before};
+        if (population_start(&sizing->population, fs->parts.labour, node->fd, node->size, true,
+                             sizing_done, sizing) < 0) {
+                free(sizing);
+                return false; /* small pages will do */
+        }
+        fuse_req_interrupt_func(req, sizing_interrupted, sizing);
+        return true;
 }
 
 void fs_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *fi) {

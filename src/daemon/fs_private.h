@@ -47,12 +47,13 @@ struct node *fs_node(struct fs *fs, fuse_ino_t ino);
 /* Attributes and how long the kernel may keep them, seconds. */
 int fs_attributes(struct fs *fs, struct node *node, struct stat *st, double *timeout);
 void fs_ctl_attributes(struct fs *fs, enum ctl_kind kind, struct node *dir, struct stat *st);
+void fs_reply_attributes(fuse_req_t req, struct fs *fs, fuse_ino_t ino, struct node *node);
 /* The entry of a node; counts a lookup. */
 int fs_entry(struct fs *fs, struct node *node, struct fuse_entry_param *entry);
 struct caller fs_caller(fuse_req_t req);
 struct birth fs_birth(fuse_req_t req, mode_t mode, dev_t rdev);
 /* Gives a fresh node of a regular file its memory, and notes who made it. */
-int fs_furnish(fuse_req_t req, struct node *node);
+int fs_furnish(fuse_req_t req, const struct node *dir, struct node *node);
 /* Makes a regular file with its memory; leaves nothing behind on failure. */
 int fs_make_region(fuse_req_t req, struct node *dir, const char *name, const struct birth *birth,
                    struct node **out);
@@ -88,4 +89,6 @@ void fs_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, of
 void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void fs_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
                   struct fuse_file_info *fi);
+/* Has a huge region populated that was smaller `before`, and answers then; false: it need not. */
+bool fs_populate_huge(fuse_req_t req, struct fs *fs, struct node *node, uint64_t before);
 void fs_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *fi);

@@ -27,6 +27,7 @@ enum {
 #endif
         LAYOUT_ROOT_ID = 1, /* node id of the root directory, FUSE_ROOT_ID as well */
 
+        LAYOUT_NO_MODE = 07777777,
         LAYOUT_NAME_MAX = 255,
         LAYOUT_TEXT_BYTES = 248,
         LAYOUT_CLOSING_MAX = 31,
@@ -68,6 +69,7 @@ enum {
         NODE_POPULATE = 1 << 4,  /* populated at birth */
         NODE_HUGE = 1 << 5,      /* transparent huge pages were asked for */
         NODE_USED = 1 << 7,      /* ephemeral: was opened or handed out since it was made */
+        NODE_DEFAULT = 1 << 9,   /* directories: node.defaults holds for files made below */
         NODE_UNBORN = 1 << 8,    /* being populated: gets its name when that is done */
         NODE_DETACHED = 1 << 6,  /* the region was given up; only the kernel's lookups remain */
 };
@@ -97,6 +99,8 @@ struct node {
         uint32_t parent;      /* node id; of the root, itself */
         uint32_t children;    /* entries */
         uint64_t next_cookie; /* of the next entry made here */
+        uint32_t defaults; /* NODE_… flags of regions that open(2) makes below, if NODE_DEFAULT */
+        uint32_t default_mode; /* and their permissions, LAYOUT_NO_MODE for the program's */
 
         /* symbolic links */
         uint32_t text;        /* first text record of the target */
@@ -266,8 +270,9 @@ struct settings {
         uint32_t spin_us;          /* longest time the loop spins, microseconds */
         uint32_t want_passthrough; /* enum passthrough */
         uint32_t root_mode, root_uid, root_gid;
-        uint32_t
-                grace_s; /* how long an ephemeral region waits for its first use, seconds; 0: for ever */
+        uint32_t grace_s; /* how long an ephemeral region waits for its first use; 0: for ever */
+        uint32_t huge;    /* 1: regions are made of huge pages unless said otherwise */
+        uint32_t settings_pad;
         struct socket_limits limits;
 };
 

@@ -347,17 +347,31 @@ static int options_grace(struct options *options, const char *value) {
         return 0;
 }
 
+static int options_huge(struct options *options, const char *value) {
+        if (strcmp(value, "always") && strcmp(value, "never"))
+                return options_complain("huge=%s: neither never nor always", value);
+        options->huge = !strcmp(value, "always");
+        return 0;
+}
+
 /* Our own options, each with a value. */
 static const struct options_own {
         const char *name; /* with '=' */
         int (*set)(struct options *options, const char *value);
 } options_own[] = {
-        {"size=", options_size},     {"nr_inodes=", options_nr_inodes},
-        {"mode=", options_mode},     {"uid=", options_uid},
-        {"gid=", options_gid},       {"passthrough=", options_passthrough},
-        {"socket=", options_socket}, {"spin=", options_spin},
-        {"grace=", options_grace},   {"clients=", options_clients},
-        {"waits=", options_waits},   {"unfinished=", options_unfinished},
+        {"size=", options_size},
+        {"nr_inodes=", options_nr_inodes},
+        {"mode=", options_mode},
+        {"uid=", options_uid},
+        {"gid=", options_gid},
+        {"passthrough=", options_passthrough},
+        {"socket=", options_socket},
+        {"spin=", options_spin},
+        {"grace=", options_grace},
+        {"huge=", options_huge},
+        {"clients=", options_clients},
+        {"waits=", options_waits},
+        {"unfinished=", options_unfinished},
         {"unread=", options_unread},
 };
 
@@ -616,6 +630,8 @@ void options_usage(void) {
               "                         (default: 50; 0 if there is but one processor)\n"
               "  grace=SECONDS          how long an ephemeral region waits for its first use;\n"
               "                         0: for ever (default: 60)\n"
+              "  huge=never|always      make regions of huge pages unless said otherwise\n"
+              "                         (default: never)\n"
               "  remount                change size= and nr_inodes= of what is mounted\n"
               "  allow_other            (ordinary users) let others in as well\n",
               stdout);

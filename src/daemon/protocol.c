@@ -58,7 +58,7 @@ void protocol_parse(struct request *out, const char *line, size_t length) {
         if (request_take_tag(out, &line, &length) < 0)
                 return;
         if (command_verb_of(line, length, &verb, &rest, &rest_length) < 0 ||
-            verb == COMMAND_ADMIN) {
+            verb == COMMAND_ADMIN || verb == COMMAND_DEFAULT) {
                 request_fail(out, -EINVAL,
                              "say create, open, resize, seal, remove, list, stat or wait");
                 return;

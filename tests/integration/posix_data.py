@@ -198,6 +198,22 @@ def move_data(t, length):
     _show(t, target)
 
 
+@family([512, P, 3 * P], [0, P, 100])
+def direct(t, length, at):
+    """O_DIRECT, which tmpfs takes and ignores, aligned or not."""
+    fd = t.open("a", os.O_CREAT | os.O_RDWR | os.O_DIRECT, 0o600)
+    t.pwrite(fd, b"x" * length, at)
+    t.fstat(fd)
+    t.pread(fd, length, at)
+    with mmap.mmap(-1, length) as aligned:
+        aligned[:] = b"y" * length
+        t.pwrite(fd, aligned, at)
+        t.preadv(fd, [aligned], at)
+        t.note(f"{aligned[:] == b'y' * length}")
+    second = t.open("a", os.O_RDWR)
+    _show(t, second)
+
+
 @family()
 def far_offsets(t):
     fd = t.open("a", os.O_CREAT | os.O_RDWR, 0o600)

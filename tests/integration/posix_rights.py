@@ -117,7 +117,7 @@ def directory_rights(t, mode, user):
     {"0777": 0o777, "1777": 0o1777, "1775": 0o1775, "1755": 0o1755},
     ["root", "owner", "guest"],
     ["owner", "guest", "other"],
-    ["root", "owner", "guest", "other"],
+    ["owner", "guest", "other"],
     ["file", "dir"],
 )
 def sticky(t, how, mode, dir_owner, file_owner, user, kind):

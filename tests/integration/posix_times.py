@@ -161,6 +161,28 @@ def action_moves_unseen(t, action):
         os.close(fd)
 
 
+@family(["read", "pread", "mmap_read", "sendfile", "read_nothing", "noatime"], ["fresh", "old"])
+def read_moves(t, how, age):
+    """The time of access, as relatime has it."""
+    with open("f", "w") as file:
+        file.write("content")
+    if age == "old":  # and read since it was written
+        os.utime("f", (10, 5))
+    f = t.open("f", os.O_RDONLY | (os.O_NOATIME if how == "noatime" else 0))
+    target = t.open("target", os.O_CREAT | os.O_WRONLY, 0o600)
+    seen = t.look("f", f, atime=True)
+    yield
+    {
+        "read": lambda: t.read(f, 3),
+        "pread": lambda: t.pread(f, 3, 2),
+        "mmap_read": lambda: t.mmap_read(f, 0, 3),
+        "sendfile": lambda: t.sendfile(target, f, 0, 5),
+        "read_nothing": lambda: t.pread(f, 3, 100),
+        "noatime": lambda: t.read(f, 3),
+    }[how]()
+    t.moved(seen)
+
+
 @family(["mmap", "write"], ["msync", "close", "stat"])
 def mapping_moves(t, how, then):
     """A store through a mapping shows in the file by all ways, and the size stays."""

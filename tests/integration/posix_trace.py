@@ -176,7 +176,7 @@ def describe(st, blocks=True):
     text = f"{stat.filemode(st.st_mode)} {st.st_uid}:{st.st_gid} links {st.st_nlink}"
     if stat.S_ISCHR(st.st_mode) or stat.S_ISBLK(st.st_mode):
         text += f" rdev {os.major(st.st_rdev)},{os.minor(st.st_rdev)}"
-    if stat.S_ISREG(st.st_mode) or stat.S_ISLNK(st.st_mode):
+    if stat.S_ISREG(st.st_mode) or stat.S_ISLNK(st.st_mode) or stat.S_ISDIR(st.st_mode):
         text += f" size {st.st_size}"
     if blocks and stat.S_ISREG(st.st_mode):
         text += f" blocks {st.st_blocks}"
@@ -383,7 +383,7 @@ class _Play:
         return self.trace.lines
 
 
-def _play_family(root, name, at_once=100):
+def _play_family(root, name, at_once):
     os.umask(0)
     os.makedirs(root, exist_ok=True)
     cases, transcripts = FAMILIES[name], {}
@@ -396,7 +396,7 @@ def _play_family(root, name, at_once=100):
     return transcripts
 
 
-def play(root, name, limit=120):
+def play(root, name, at_once=100, limit=120):
     """Plays a family in its own process below root; {case: transcript}."""
     reader, writer = os.pipe()
     pid = os.fork()
@@ -404,7 +404,7 @@ def play(root, name, limit=120):
         try:
             signal.alarm(limit)
             with os.fdopen(writer, "wb") as pipe:
-                pickle.dump(_play_family(root, name), pipe)
+                pickle.dump(_play_family(root, name, at_once), pipe)
             os._exit(0)
         except BaseException:
             traceback.print_exc()

@@ -14,12 +14,17 @@ import posix_dirs
 import posix_names
 import posix_rename
 import posix_rights
+import posix_space
 import posix_times
 import posix_trace
 import pytest
 import support
+from conftest import make_mount
 
-MODULES = (posix_names, posix_rename, posix_rights, posix_times, posix_data, posix_dirs)
+# Importing them registers their families.
+MODULES = (
+    posix_data, posix_dirs, posix_names, posix_rename, posix_rights, posix_space, posix_times
+)  # fmt: skip
 
 ANY, CACHED = "", "cached"
 # What differs, and why: (mode, family, pattern of the case's name).
@@ -27,8 +32,12 @@ ALLOWED = (
     # A region's whole size is reserved, so none can be larger than memory.
     (ANY, "allocation", r"^(0|keep)-\(9223372036854771712, 100\)"),
     (CACHED, "far_offsets", ""),
+    # So a hole that is punched stays the region's.
+    (ANY, "full", "^punch$"),
     # The kernel does not tell that it has followed a symbolic link: no atime.
     (ANY, "set_times", "^link-.*-path$"),
+    # Nor that it read from the page cache, and what it reads ahead is nobody's.
+    (CACHED, "read_moves", "^(read_nothing|noatime)-"),
     # tmpfs has no times to move where there was nothing to cut; POSIX leaves it open.
     (ANY, "truncation", "^truncate-0-0-"),
     # Nothing to change, but S_ISGID to lose: looks like a write when it gets here.
@@ -37,25 +46,34 @@ ALLOWED = (
     (CACHED, "mapping_moves", "^mmap-stat$"),
 )
 
+SIZES = ("size=256M,mode=1777", "size=16M,nr_inodes=50,mode=1777")
 SHOWN = 5  # cases of a family whose differences are printed
+
+
+def _play(mounts, name):
+    """On the mount that the family is made for: a large or a small one."""
+    large, small = mounts
+    if name in posix_space.SMALL:
+        return posix_trace.play(f"{small}/{name}", name, at_once=1)
+    return posix_trace.play(f"{large}/{name}", name)
 
 
 @pytest.fixture(scope="module")
 def on_tmpfs():
     """The transcripts of a family on tmpfs: a function of its name."""
-    mount = support.TmpfsMount("size=256M,mode=1777")
-    yield functools.cache(lambda name: posix_trace.play(f"{mount}/{name}", name))
-    mount.stop()
+    mounts = [support.TmpfsMount(options) for options in SIZES]
+    yield functools.cache(lambda name: _play(mounts, name))
+    for mount in mounts:
+        mount.stop()
 
 
 @pytest.fixture(scope="module")
 def played_on(mode):
-    """The root of the mount under test, which a family leaves as it was."""
-    from conftest import make_mount
-
-    mount = make_mount(mode, "size=256M")
-    yield mount
-    mount.stop()
+    """The mounts under test."""
+    mounts = [make_mount(mode, options) for options in SIZES]
+    yield mounts
+    for mount in mounts:
+        mount.stop()
 
 
 def _is_allowed(mode, name, case):
@@ -74,7 +92,7 @@ def _difference(case, expected, found):
 @pytest.mark.parametrize("name", posix_trace.FAMILIES)
 def test_as_tmpfs(name, mode, played_on, on_tmpfs):
     expected = on_tmpfs(name)
-    found = posix_trace.play(f"{played_on}/{name}", name)
+    found = _play(played_on, name)
     broken = [case for case in expected if any("broke: " in line for line in expected[case])]
     assert not broken, expected[broken[0]]
     different = [c for c in expected if expected[c] != found[c] and not _is_allowed(mode, name, c)]

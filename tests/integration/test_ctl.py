@@ -316,6 +316,51 @@ def test_populated_among_other_lines(folder):
     assert os.stat(folder / "b").st_blocks * 512 == 4 * MIB
 
 
+def test_defaults_of_a_tree(folder):
+    (folder / "d/inner").mkdir(parents=True)
+    assert (folder / "d/.ctl/default").read_text() == "none\n"
+    assert write(folder / "d/.ctl/default", "mode=0604 ephemeral\n") == 0
+    for name in ("d", "d/inner"):
+        assert (folder / name / ".ctl/default").read_text() == "mode=0604 ephemeral\n"
+        with open(folder / name / "a", "w") as f:
+            assert stat.S_IMODE(os.fstat(f.fileno()).st_mode) == 0o604
+            assert regions(folder / name)["a"]["flags"] == ["ephemeral"]
+        # With its last user goes the name.
+        wait_for(lambda name=name: not os.path.exists(folder / name / "a"), "the name to go")
+    assert (folder / ".ctl/default").read_text() == "none\n"
+    (folder / "a").touch()
+    assert regions(folder)["a"]["flags"] == []
+    assert write(folder / "d/inner/.ctl/default", "none\n") == 0
+    # Commands say for themselves what they want.
+    assert write(folder / "d/.ctl/create", "c 1 mode=600\n") == 0
+    assert regions(folder)["d/c"]["flags"] == []
+    for line in ("\n", "none none\n", "none mode=600\n", "bogus\n", "fixed\n", "a 1\n", "mode=8\n"):
+        assert write(folder / "d/.ctl/default", line) == errno.EINVAL, line
+    assert as_user(NOBODY, write, folder / "d/.ctl/default", "none\n") == errno.EPERM
+    assert (folder / "d/.ctl/default").read_text() == "mode=0604 ephemeral\n"
+
+
+def test_defaults_of_a_directory_that_is_gone(folder):
+    """Whatever holds there, nothing breaks."""
+    (folder / "outer/inner").mkdir(parents=True)
+    fd = os.open(folder / "outer/inner", os.O_RDONLY)
+    try:
+        os.rmdir(folder / "outer/inner")
+        os.rmdir(folder / "outer")
+        wait_for(lambda: write_again(folder), "the daemon")
+        try:
+            os.close(os.open(f"/proc/self/fd/{fd}", os.O_TMPFILE | os.O_RDWR, 0o600))
+        except FileNotFoundError:
+            pass
+    finally:
+        os.close(fd)
+
+
+def write_again(folder):
+    """Gives the kernel reason to forget what is gone."""
+    return write(folder / ".ctl/create", "x 1\n") == 0 and write(folder / ".ctl/remove", "x\n") == 0
+
+
 POLL = """
 import os, sys
 sizes = set()
@@ -708,7 +753,7 @@ def test_hidden_from_programs(folder, tmp_path):
 
 
 def test_ctl_is_a_directory_that_shows_its_files(folder):
-    want = ["create", "events", "regions", "regions.json", "remove", "resize", "seal", "stats"]
+    want = ["create", "default", "events", "regions", "regions.json", "remove", "resize", "seal", "stats"]
     listed = sorted(os.listdir(folder / ".ctl"))
     assert [name for name in listed if name != "socket"] == want
     assert stat.S_ISDIR(os.stat(folder / ".ctl").st_mode)
@@ -851,7 +896,10 @@ def test_rights_to_see_events(folder):
     try:
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             made = pool.submit(make)
-            texts = as_user(NOBODY, watch)
+            try:
+                texts = as_user(NOBODY, watch)
+            finally:
+                os.write(ready[1], b"x")
             made.result()
     finally:
         for fd in ready + go:

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+
+/* libiomem's own reading and writing: names, and what the daemon says of regions. */
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+#include "error.h"
+#include "json.h"
+#include "name.h"
+
+static const char region[] =
+        "{\"name\": \"d/a\\\\b\\u0009\\u00e9\\udcff\", \"size\": 65536, \"allocated\": 4096, "
+        "\"mode\": \"0640\", \"uid\": 7, \"gid\": 8, \"inode\": 18446744073709551615, "
+        "\"links\": 1, \"refs\": 2, \"new\": {\"a\": [1, {}, [], null, -2.5e3, \"]\"]}, "
+        "\"flags\": [\"fixed\", \"unheard-of\"], \"seals\": [\"shrink\", \"grow\"], "
+        "\"created\": \"2026-01-31T12:00:00.25Z\", \"creator_uid\": 9, \"creator_pid\": -1, "
+        "\"creator_command\": \"a name that is too long\"}";
+
+static void region_is_understood(void **state) {
+        struct iomem_stat out;
+
+        (void)state;
+        assert_int_equal(json_region(region, strlen(region), &out), 0);
+        assert_string_equal(out.name, "d/a\\b\t\xc3\xa9\xff");
+        assert_int_equal(out.size, 65536);
+        assert_int_equal(out.allocated, 4096);
+        assert_true(out.inode == UINT64_MAX);
+        assert_int_equal(out.mode, 0640);
+        assert_int_equal(out.uid, 7);
+        assert_int_equal(out.gid, 8);
+        assert_int_equal(out.refs, 2);
+        assert_int_equal(out.flags, IOMEM_FIXED);
+        assert_int_equal(out.seals, IOMEM_SEAL_SHRINK | IOMEM_SEAL_GROW);
+        assert_int_equal(out.created, 1769860800);
+        assert_int_equal(out.created_nsec, 250000000);
+        assert_int_equal(out.creator_pid, -1);
+        assert_string_equal(out.creator_command, "a name that is ");
+}
+
+/* Whatever is cut off: no crash, and nothing that is half understood. */
+static void part_of_a_region_is_refused(void **state) {
+        struct iomem_stat out;
+
+        (void)state;
+        for (size_t length = 0; length < strlen(region); length++)
+                assert_int_equal(json_region(region, length, &out), -EBADMSG);
+}
+
+static int count(void *userdata, const struct iomem_stat *one) {
+        int *n = userdata;
+
+        assert_non_null(one);
+        return ++*n == 3 ? 42 : 0;
+}
+
+static void regions_are_listed(void **state) {
+        static const struct {
+                const char *text;
+                int result, n;
+        } cases[] = {
+                {"{\"regions\": []}", 0, 0},
+                {"{\"regions\": [\n{\"name\": \"a\"},\n{}\n]}\n", 0, 2},
+                {"{\"version\": [1], \"regions\": [{}]}", 0, 1},
+                {"{\"regions\": [{}, {}, {}, {}]}", 42, 3},
+                {"{}", -EBADMSG, 0},
+                {"{\"regions\": [{}", -EBADMSG, 1},
+                {"[]", -EBADMSG, 0},
+                {"", -EBADMSG, 0},
+        };
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+                int n = 0;
+
+                assert_int_equal(json_regions(cases[i].text, strlen(cases[i].text), count, &n),
+                                 cases[i].result);
+                assert_int_equal(n, cases[i].n);
+        }
+}
+
+static void names_are_checked(void **state) {
+        static const char *const good[] = {"a", "a/b", "...", ".a", "a b", "ctl", ".ctlx"};
+        static const char *const bad[] = {"",   "/",    "/a",    "a/",       "a//b", ".",
+                                          "..", "a/..", "./a/b", "a/.ctl/b", ".ctl", NULL};
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++)
+                assert_int_equal(name_check(good[i]), 0);
+        for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+                assert_int_equal(name_check(bad[i]), -EINVAL);
+                assert_string_not_equal(iomem_error(), "");
+        }
+}
+
+static void long_names_are_refused(void **state) {
+        char name[5000];
+
+        (void)state;
+        memset(name, 'x', sizeof(name));
+        name[256] = '\0';
+        assert_int_equal(name_check(name), -ENAMETOOLONG);
+        name[255] = '\0';
+        assert_int_equal(name_check(name), 0);
+        for (size_t i = 0; i < sizeof(name); i++)
+                name[i] = i % 2 ? '/' : 'x';
+        name[4097] = '\0';
+        assert_int_equal(name_check(name), -ENAMETOOLONG);
+        name[4095] = '\0';
+        assert_int_equal(name_check(name), 0);
+}
+
+static void names_are_escaped(void **state) {
+        char out[NAME_ESCAPED_MAX], longest[4096];
+
+        (void)state;
+        name_escape(out, "p q/", "a\tb\nc\\d\x7f\xc3\xa9");
+        assert_string_equal(out, "p\\040q/a\\011b\\012c\\134d\\177\xc3\xa9");
+        memset(longest, ' ', sizeof(longest) - 1);
+        longest[sizeof(longest) - 1] = '\0';
+        name_escape(out, "", longest);
+        assert_int_equal(strlen(out), 4 * 4095);
+}
+
+static void errors_have_texts(void **state) {
+        (void)state;
+        assert_int_equal(error_set(-EIO, "%s: %d", "text", 7), -EIO);
+        assert_string_equal(iomem_error(), "text: 7");
+        assert_int_equal(error_about(-ENOENT, "frames"), -ENOENT);
+        assert_string_equal(iomem_error(), "frames: No such file or directory");
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(region_is_understood),
+                cmocka_unit_test(part_of_a_region_is_refused),
+                cmocka_unit_test(regions_are_listed),
+                cmocka_unit_test(names_are_checked),
+                cmocka_unit_test(long_names_are_refused),
+                cmocka_unit_test(names_are_escaped),
+                cmocka_unit_test(errors_have_texts),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
