@@ -32,7 +32,7 @@ enum command_verb {
         COMMAND_SEAL,
         COMMAND_REMOVE,
         COMMAND_DEFAULT, /* of a directory: takes no name */
-        COMMAND_OPEN, /* this and the next three: by the socket only */
+        COMMAND_OPEN,    /* this and the next three: by the socket only */
         COMMAND_LIST,
         COMMAND_STAT,
         COMMAND_WAIT,

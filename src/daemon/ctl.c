@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "ctl.h"
+#include "ctl_private.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -12,18 +12,11 @@
 #include "store.h"
 
 enum {
-        CTL_LINES_MAX = 1024,   /* commands of one write: what they change is one transaction */
+        CTL_HANDLES_USERS = 48 * 1024, /* open files of .ctl of all users but root */
         CTL_LISTINGS_MAX = 256, /* open listings of one user, each of which is a descriptor */
 };
 
-_Static_assert(COMMAND_ERROR_MAX + sizeof("line 1024: \n") <= LAYOUT_TEXT_BYTES,
-               "the last error of a handle is one text record");
-
-static const struct kind {
-        const char *name;
-        uint32_t mode;
-        int verb; /* enum command_verb of command files, -1 for others */
-} kinds[_CTL_N] = {
+const struct ctl_file ctl_files[_CTL_N] = {
         [CTL_DIR] = {".ctl", S_IFDIR | 0555, -1},
         [CTL_CREATE] = {"create", S_IFREG | 0666, COMMAND_CREATE},
         [CTL_RESIZE] = {"resize", S_IFREG | 0666, COMMAND_RESIZE},
@@ -36,22 +29,6 @@ static const struct kind {
         [CTL_STATS] = {"stats", S_IFREG | 0444, -1},
         [CTL_SOCKET] = {"socket", S_IFLNK | 0777, -1},
         [CTL_ADMIN] = {"admin", S_IFREG | 0600, COMMAND_ADMIN},
-};
-
-struct ctl {
-        struct commander *commander;
-        struct arena *arena;
-        struct root *root;
-        bool testing; /* the test-only command `crash` works */
-
-        char text[64];    /* of a default that is being read */
-        struct run *runs; /* suspended writes */
-        ctl_answer_fn answer;
-        void *answer_userdata;
-
-        /* Of the handle closed last.  Its number may go only when the transaction is committed: by
-         * then, and no sooner, no record names it. */
-        int closing_fd;
 };
 
 int ctl_new(struct ctl **out, struct commander *commander) {
@@ -70,7 +47,7 @@ int ctl_new(struct ctl **out, struct commander *commander) {
         return 0;
 }
 
-static void ctl_finish_close(struct ctl *ctl) {
+void ctl_finish_close(struct ctl *ctl) {
         if (ctl->closing_fd >= 0)
                 close(ctl->closing_fd);
         ctl->closing_fd = -1;
@@ -87,7 +64,7 @@ struct ctl *ctl_free(struct ctl *ctl) {
 /* Names and attributes */
 
 const char *ctl_name(enum ctl_kind kind) {
-        return kinds[kind].name;
+        return ctl_files[kind].name;
 }
 
 const char *ctl_socket_path(const struct ctl *ctl) {
@@ -111,8 +88,8 @@ static bool ctl_has(const struct ctl *ctl, enum ctl_kind kind, const struct node
 enum ctl_kind ctl_lookup(const struct ctl *ctl, const struct node *dir, const char *name,
                          size_t length) {
         for (int kind = CTL_DIR + 1; kind < _CTL_N; kind++)
-                if (strlen(kinds[kind].name) == length &&
-                    memcmp(kinds[kind].name, name, length) == 0 &&
+                if (strlen(ctl_files[kind].name) == length &&
+                    memcmp(ctl_files[kind].name, name, length) == 0 &&
                     ctl_has(ctl, (enum ctl_kind)kind, dir))
                         return (enum ctl_kind)kind;
         return CTL_NONE;
@@ -122,7 +99,7 @@ void ctl_stat(const struct ctl *ctl, enum ctl_kind kind, const struct node *dir,
         const struct timespec birth = {dir->btime.sec, dir->btime.nsec};
 
         *st = (struct stat){
-                .st_mode = kinds[kind].mode,
+                .st_mode = ctl_files[kind].mode,
                 .st_nlink = kind == CTL_DIR ? 2 : 1,
                 .st_uid = kind == CTL_ADMIN ? ctl->root->settings.owner : dir->uid,
                 .st_gid = dir->gid,
@@ -137,13 +114,13 @@ void ctl_stat(const struct ctl *ctl, enum ctl_kind kind, const struct node *dir,
 
 /* Handles */
 
-static struct handle *ctl_handle(const struct ctl *ctl, uint32_t id) {
+struct handle *ctl_handle(const struct ctl *ctl, uint32_t id) {
         struct handle *handle = arena_get(ctl->arena, TABLE_HANDLE, id);
 
         return handle && handle->id == id ? handle : NULL;
 }
 
-static bool ctl_is_admin(const struct ctl *ctl, const struct caller *caller) {
+bool ctl_is_admin(const struct ctl *ctl, const struct caller *caller) {
         return caller->uid == 0 || caller->uid == ctl->root->settings.owner;
 }
 
@@ -153,10 +130,13 @@ int ctl_open(struct ctl *ctl, enum ctl_kind kind, const struct node *dir, struct
         uint32_t id;
 
         ctl_finish_close(ctl);
-        if (!S_ISREG(kinds[kind].mode) || !ctl_has(ctl, kind, dir))
+        if (!S_ISREG(ctl_files[kind].mode) || !ctl_has(ctl, kind, dir))
                 return -ENXIO;
         if (kind == CTL_ADMIN && !ctl_is_admin(ctl, caller))
                 return -EACCES;
+        /* What is left then is for those who have to see to it. */
+        if (caller->uid != 0 && arena_used(ctl->arena, TABLE_HANDLE) >= CTL_HANDLES_USERS)
+                return -ENFILE;
         id = arena_new(ctl->arena, TABLE_HANDLE);
         handle = arena_get(ctl->arena, TABLE_HANDLE, id);
         if (!handle)
@@ -310,7 +290,7 @@ static const char *ctl_default(struct ctl *ctl, const struct handle *handle) {
 static const char *ctl_usage(struct ctl *ctl, const struct handle *handle) {
         if (handle->kind == CTL_DEFAULT)
                 return ctl_default(ctl, handle);
-        return command_usage((enum command_verb)kinds[handle->kind].verb);
+        return command_usage((enum command_verb)ctl_files[handle->kind].verb);
 }
 
 static ssize_t ctl_read_text(struct ctl *ctl, struct handle *handle, char *buffer, size_t size,
@@ -385,343 +365,7 @@ ssize_t ctl_read(struct ctl *ctl, uint32_t id, struct caller *caller, char *buff
                 return -EBADF;
         if (handle->kind == CTL_EVENTS)
                 return ctl_read_events(ctl, handle, buffer, size);
-        if (kinds[handle->kind].verb >= 0)
+        if (ctl_files[handle->kind].verb >= 0)
                 return ctl_read_text(ctl, handle, buffer, size, offset);
         return ctl_read_listing(ctl, handle, caller, buffer, size, offset);
-}
-
-/* Keeps the text for reading; line is 0 if there was just one. */
-static void ctl_keep_error(struct ctl *ctl, struct handle *handle, unsigned int line,
-                           const struct command_error *error) {
-        struct text *record;
-
-        arena_touch(ctl->arena, handle, sizeof(*handle));
-        if (!handle->text)
-                handle->text = arena_new(ctl->arena, TABLE_TEXT);
-        record = arena_get(ctl->arena, TABLE_TEXT, handle->text);
-        if (!record)
-                return;
-        arena_touch(ctl->arena, record, sizeof(*record));
-        record->id = handle->text;
-        if (line)
-                snprintf(record->bytes, sizeof(record->bytes), "line %u: %s\n", line, error->text);
-        else
-                snprintf(record->bytes, sizeof(record->bytes), "%s\n", error->text);
-        handle->text_length = (uint32_t)strlen(record->bytes);
-}
-
-/* Commands */
-
-static int ctl_error(struct command_error *error, int r, const char *text) {
-        snprintf(error->text, sizeof(error->text), "%s", text);
-        return r;
-}
-
-/* As tmpfs answers a remount below what is in use. */
-static int ctl_remount(struct ctl *ctl, const struct command *command,
-                       struct command_error *error) {
-        struct space space;
-        int r;
-
-        if (command->has_limit_nodes && command->limit_nodes != 0 &&
-            command->limit_nodes < tree_inodes(ctl->commander->tree))
-                return ctl_error(error, -EINVAL, "nr_inodes= is less than what is in use");
-        if (command->has_limit_bytes) {
-                regions_space(ctl->commander->regions, &space);
-                if (command->limit_bytes != 0 && command->limit_bytes < space.used)
-                        return ctl_error(error, -EINVAL, "size= is less than what is in use");
-                r = regions_set_limit(ctl->commander->regions, command->limit_bytes);
-                if (r == -ENOSPC)
-                        return ctl_error(error, -EINVAL, "size= is less than what is in use");
-                if (r < 0)
-                        return ctl_error(error, r, strerrordesc_np(-r));
-        }
-        if (command->has_limit_nodes)
-                ARENA_SET(ctl->arena, ctl->root->limit_nodes, command->limit_nodes);
-        return 0;
-}
-
-static void ctl_arm_crash(struct ctl *ctl, const struct command *command) {
-        struct root *root = ctl->root;
-
-        if (command->has_crash_opcode) {
-                ARENA_SET(ctl->arena, root->crash_opcode, (uint32_t)command->crash_opcode);
-                return;
-        }
-        ARENA_SET(ctl->arena, root->crash_wanted, command->crash_after + 1);
-        ARENA_SET(ctl->arena, root->crash_again, command->crash_again);
-}
-
-static int ctl_run_admin(struct ctl *ctl, struct caller *caller, const struct command *command,
-                         struct command_error *error) {
-        if (!ctl_is_admin(ctl, caller))
-                return ctl_error(error, -EPERM, "only the owner of the mount may do that");
-        if (command->upgrade) {
-                ARENA_SET(ctl->arena, ctl->root->upgrade_wanted, 1);
-                return 0;
-        }
-        if (command->has_crash || command->has_crash_opcode) {
-                if (!ctl->testing)
-                        return ctl_error(error, -EPERM, "crash is for tests");
-                ctl_arm_crash(ctl, command);
-                return 0;
-        }
-        return ctl_remount(ctl, command, error);
-}
-
-/* One write(2): its lines are carried out one after the other, with waits in between. */
-struct run {
-        struct ctl *ctl;
-        uint32_t handle;
-        uint64_t unique;
-        struct caller *caller;
-        const char *text;
-        size_t size;
-        const char *at; /* the line that is carried out */
-        unsigned int line, lines;
-
-        /* A suspended one is on the heap, with copies of all. */
-        struct caller own_caller;
-        char *own_text;
-        struct command *command;
-        uint32_t node; /* the region that is being populated */
-        struct population *population;
-        struct run *next;
-};
-
-static void run_free(struct run *run) {
-        caller_clear(&run->own_caller);
-        free(run->own_text);
-        free(run->command);
-        free(run);
-}
-
-static int ctl_run_line(struct run *run, struct node *dir, struct command_error *error) {
-        struct ctl *ctl = run->ctl;
-        const struct handle *handle = ctl_handle(ctl, run->handle);
-        struct command *command = run->command;
-        struct node *node = NULL;
-        int r;
-
-        ctl->root->counters.commands++;
-        r = command_parse(command, (enum command_verb)kinds[handle->kind].verb, run->at,
-                          strcspn(run->at, "\n"), error);
-        if (r == 0 && command->verb == COMMAND_ADMIN)
-                r = ctl_run_admin(ctl, run->caller, command, error);
-        else if (r == 0)
-                r = command_run(ctl->commander, dir, run->caller, command, &node, error);
-        if (r == -EINPROGRESS)
-                run->node = node->id;
-        else if (r < 0)
-                ctl->root->counters.command_errors++;
-        return r;
-}
-
-/* Whether a write is made of whole lines; nothing of it is done otherwise. */
-static int check_lines(const char *buffer, size_t size, unsigned int *lines,
-                       struct command_error *error) {
-        if (size > COMMAND_TEXT_MAX)
-                return ctl_error(error, -EINVAL, "more than 64 KiB in one write");
-        if (size == 0 || buffer[size - 1] != '\n')
-                return ctl_error(error, -EINVAL, "the newline at the end is missing");
-        if (memchr(buffer, '\0', size))
-                return ctl_error(error, -EINVAL, "a NUL byte in the command");
-        *lines = 0;
-        for (size_t i = 0; i < size; i++) {
-                if (buffer[i] != '\n')
-                        continue;
-                if (i == 0 || buffer[i - 1] == '\n')
-                        return ctl_error(error, -EINVAL, "an empty line");
-                ++*lines;
-        }
-        if (*lines > CTL_LINES_MAX)
-                return ctl_error(error, -EINVAL, "more than 1024 lines in one write");
-        return 0;
-}
-
-static void run_fail(struct run *run, const struct command_error *error) {
-        ctl_keep_error(run->ctl, ctl_handle(run->ctl, run->handle), run->lines > 1 ? run->line : 0,
-                       error);
-}
-
-static void run_next(struct run *run) {
-        run->at += strcspn(run->at, "\n") + 1;
-        run->line++;
-}
-
-/* Carries out the lines that are left, up to one that has to wait: -EINPROGRESS. */
-static int run_lines(struct run *run, struct node *dir) {
-        struct command_error error = {""};
-        int r = 0;
-
-        for (; run->line <= run->lines; run_next(run)) {
-                r = ctl_run_line(run, dir, &error);
-                if (r < 0)
-                        break;
-        }
-        if (r < 0 && r != -EINPROGRESS)
-                run_fail(run, &error);
-        return r;
-}
-
-static void run_on_populated(void *userdata, int result, uint64_t huge);
-
-/* Waits for the population of the line's region; everything before it is done for good. */
-static int run_wait(struct run *run) {
-        struct ctl *ctl = run->ctl;
-        struct handle *handle = ctl_handle(ctl, run->handle);
-        const struct node *node = tree_node(ctl->commander->tree, run->node);
-
-        arena_touch(ctl->arena, handle, sizeof(*handle));
-        handle->unique = run->unique;
-        handle->done = run->line - 1;
-        return command_populate(ctl->commander, run->command, node, &run->population,
-                                run_on_populated, run);
-}
-
-static void run_finish(struct run *run, int r) {
-        struct ctl *ctl = run->ctl;
-        struct run **at = &ctl->runs;
-
-        while (*at != run)
-                at = &(*at)->next;
-        *at = run->next;
-        if (r == -ECANCELED)
-                r = -EINTR;
-        ctl->answer(ctl->answer_userdata, run->unique, r < 0 ? r : (int)run->size);
-        run_free(run);
-}
-
-static void run_on_populated(void *userdata, int result, uint64_t huge) {
-        struct run *run = userdata;
-        struct ctl *ctl = run->ctl;
-        const struct handle *handle = ctl_handle(ctl, run->handle);
-        struct node *dir = tree_node(ctl->commander->tree, handle->dir);
-        struct node *node = tree_node(ctl->commander->tree, run->node);
-        struct command_error error = {""};
-        int r;
-
-        run->population = NULL;
-        if (dir) {
-                r = command_finish(ctl->commander, dir, run->caller, run->command, node, result,
-                                   huge, &error);
-        } else {
-                command_abort(ctl->commander, node);
-                r = ctl_error(&error, -ESTALE, "the directory is gone");
-        }
-        if (r < 0) {
-                ctl->root->counters.command_errors++;
-                run_fail(run, &error);
-        } else {
-                run_next(run);
-                r = run_lines(run, dir);
-        }
-        if (r == -EINPROGRESS) {
-                r = run_wait(run);
-                if (r == 0) {
-                        arena_commit(ctl->arena);
-                        return;
-                }
-                command_abort(ctl->commander, tree_node(ctl->commander->tree, run->node));
-        }
-        run_finish(run, r);
-}
-
-/* Puts a write that has to wait on the heap. */
-static int run_suspend(const struct run *run) {
-        struct run *own = malloc(sizeof(*own));
-        int r;
-
-        if (!own)
-                return -ENOMEM;
-        *own = *run;
-        own->own_text = malloc(run->size + 1);
-        if (!own->own_text) {
-                free(own);
-                return -ENOMEM;
-        }
-        memcpy(own->own_text, run->text, run->size);
-        own->own_text[run->size] = '\0';
-        own->at = own->own_text + (run->at - run->text);
-        own->text = own->own_text;
-        own->own_caller = (struct caller){
-                .uid = run->caller->uid,
-                .gid = run->caller->gid,
-                .pid = run->caller->pid,
-        };
-        own->caller = &own->own_caller;
-        r = run_wait(own);
-        if (r < 0) {
-                own->command = NULL;
-                run_free(own);
-                return r;
-        }
-        own->next = run->ctl->runs;
-        run->ctl->runs = own;
-        return -EINPROGRESS;
-}
-
-void ctl_set_answer(struct ctl *ctl, ctl_answer_fn answer, void *userdata) {
-        ctl->answer = answer;
-        ctl->answer_userdata = userdata;
-}
-
-void ctl_cancel(struct ctl *ctl, uint64_t unique) {
-        for (struct run *run = ctl->runs; run; run = run->next)
-                if (run->unique == unique)
-                        population_cancel(run->population);
-}
-
-static int ctl_start(struct run *run, struct handle *handle, struct node *dir) {
-        int r;
-
-        /* Resent after a crash in the middle: goes on where it was. */
-        if (handle->unique == run->unique)
-                while (run->line <= handle->done)
-                        run_next(run);
-        r = run_lines(run, dir);
-        if (r != -EINPROGRESS)
-                return r;
-        r = run_suspend(run);
-        if (r == -EINPROGRESS)
-                run->command = NULL; /* the suspended one's now */
-        else
-                command_abort(run->ctl->commander, tree_node(run->ctl->commander->tree, run->node));
-        return r;
-}
-
-ssize_t ctl_write(struct ctl *ctl, uint32_t id, struct caller *caller, uint64_t unique,
-                  const char *buffer, size_t size) {
-        struct handle *handle = ctl_handle(ctl, id);
-        struct command_error error = {""};
-        struct run run = {
-                .ctl = ctl,
-                .handle = id,
-                .unique = unique,
-                .caller = caller,
-                .text = buffer,
-                .size = size,
-                .at = buffer,
-                .line = 1,
-        };
-        struct node *dir;
-        int r;
-
-        ctl_finish_close(ctl);
-        if (!handle || kinds[handle->kind].verb < 0)
-                return -EBADF;
-        dir = tree_node(ctl->commander->tree, handle->dir);
-        if (!dir)
-                return -ESTALE;
-        /* The write may move the file's position. */
-        ARENA_SET(ctl->arena, handle->base, UINT64_MAX);
-        r = check_lines(buffer, size, &run.lines, &error);
-        if (r < 0) {
-                ctl_keep_error(ctl, handle, 0, &error);
-                return r;
-        }
-        run.command = malloc(sizeof(*run.command)); /* with a name of PATH_MAX */
-        r = run.command ? ctl_start(&run, handle, dir) : -ENOMEM;
-        free(run.command);
-        return r < 0 ? r : (ssize_t)size;
 }

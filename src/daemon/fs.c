@@ -63,7 +63,7 @@ static void fs_plain_attributes(const struct node *node, struct stat *st) {
         if (S_ISLNK(node->mode))
                 st->st_size = node->text_length;
         if (node_is_dir(node))
-                st->st_size = (off_t)node->children * TMPFS_DIRENT_SIZE;
+                st->st_size = ((off_t)node->children + 2) * TMPFS_DIRENT_SIZE; /* and . and .. */
 }
 
 int fs_attributes(struct fs *fs, struct node *node, struct stat *st, double *timeout) {

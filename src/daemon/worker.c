@@ -389,6 +389,41 @@ static int worker_build(struct worker *worker) {
         return r;
 }
 
+/* For tests: a worker that comes after one that was struck may be struck as well. */
+static void worker_arm_crash(struct worker *worker) {
+        struct root *root = worker->root;
+
+        if (root->crash_again == 0 || arena_crash_left(worker->arena) > 0 || !root->started)
+                return;
+        arena_crash_after(worker->arena, root->crash_again);
+        root->crash_again = 0;
+}
+
+/* From the records of whoever was before to a file system that answers. */
+static int worker_start(struct worker *worker) {
+        uint64_t start = now_ns();
+        int r;
+
+        arena_rollback(worker->arena);
+        worker_arm_crash(worker);
+        r = worker_build(worker);
+        if (r == 0)
+                r = channel_resume(worker->channel);
+        if (r == 0)
+                r = worker_build_broker(worker);
+        if (r < 0)
+                return r;
+        if (worker->root->ready) {
+                event_add_restart(worker->tree);
+                arena_commit(worker->arena);
+        }
+        lifetimes_start(worker->lifetimes);
+        worker->root->serving = 1;
+        log_line(LOG_DEBUG, "serving, %llu microseconds after the start",
+                 (unsigned long long)(now_ns() - start) / 1000);
+        return 0;
+}
+
 int worker_run(struct arena *arena, int keeper_pidfd, int ready_fd) {
         struct worker worker = {
                 .arena = arena,
@@ -396,31 +431,13 @@ int worker_run(struct arena *arena, int keeper_pidfd, int ready_fd) {
                 .keeper_pidfd = keeper_pidfd,
                 .ready_fd = ready_fd,
         };
-        uint64_t start = now_ns();
         int r;
 
-        arena_rollback(arena);
-        if (worker.root->crash_again > 0 && arena_crash_left(arena) == 0 && worker.root->started) {
-                arena_crash_after(arena, worker.root->crash_again);
-                worker.root->crash_again = 0;
-        }
-        r = worker_build(&worker);
-        if (r == 0)
-                r = channel_resume(worker.channel);
-        if (r == 0)
-                r = worker_build_broker(&worker);
+        r = worker_start(&worker);
         if (r < 0) {
                 log_line(LOG_ERR, "cannot start: %s", strerror(-r));
                 return WORKER_FAILED;
         }
-        if (worker.root->ready) {
-                event_add_restart(worker.tree);
-                arena_commit(arena);
-        }
-        lifetimes_start(worker.lifetimes);
-        worker.root->serving = 1;
-        log_line(LOG_DEBUG, "serving, %llu microseconds after the start",
-                 (unsigned long long)(now_ns() - start) / 1000);
         loop_set_idle(worker.loop, worker_idle, &worker);
         r = loop_run(worker.loop);
         if (r < 0) {

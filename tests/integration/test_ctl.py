@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The files of .ctl: commands, their errors, their rights, the listings; and that they stay hidden."""
+"""The files of .ctl: commands, their errors and rights, the listings; that they stay hidden."""
 
 import concurrent.futures
 import errno
@@ -753,7 +753,7 @@ def test_hidden_from_programs(folder, tmp_path):
 
 
 def test_ctl_is_a_directory_that_shows_its_files(folder):
-    want = ["create", "default", "events", "regions", "regions.json", "remove", "resize", "seal", "stats"]
+    want = "create default events regions regions.json remove resize seal stats".split()
     listed = sorted(os.listdir(folder / ".ctl"))
     assert [name for name in listed if name != "socket"] == want
     assert stat.S_ISDIR(os.stat(folder / ".ctl").st_mode)

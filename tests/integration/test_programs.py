@@ -261,6 +261,9 @@ def test_fio_verify(folder, engine, pattern):
         f"--ioengine={engine}", "--verify=crc32c", "--verify_fatal=1", "--numjobs=2", "--thread",
         "--randseed=7", "--minimal",
     ]  # fmt: skip
-    result = subprocess.run(argv, capture_output=True, text=True, timeout=50, check=False)
+    # fio leaves its verification state where it runs.
+    result = subprocess.run(
+        argv, cwd=folder, capture_output=True, text=True, timeout=50, check=False
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     assert "verify" not in result.stderr
