@@ -11,7 +11,7 @@
 
 enum { WORKERS = 3, SLOT = 64 };
 
-static const char *const words[] = {"shared", "memory", "has", "no",   "copies", "to",
+static const char *const words[] = {"shared", "memory", "has",  "no", "copies", "to",
                                     "make",   "and",    "none", "to", "wait",   "for"};
 enum { WORDS = sizeof(words) / sizeof(*words) };
 
@@ -38,7 +38,7 @@ static void work(char (*slots)[SLOT], int jobs) {
 
 int main(void) {
         struct iomem *mem;
-        char (*slots)[SLOT];
+        char(*slots)[SLOT];
         void *memory;
         int fd, jobs[2];
 

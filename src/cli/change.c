@@ -9,7 +9,7 @@
 #include <unistd.h>
 #include "cli.h"
 
-/* create, resize, seal, rm, wait, events and exec. */
+/* create, resize, seal, rm, wait and exec. */
 
 enum { OPTION_FIXED = 256, OPTION_EPHEMERAL, OPTION_POPULATE, OPTION_HUGE };
 
@@ -167,32 +167,6 @@ int cli_wait(int argc, char **argv) {
                 iomem_disconnect(connection);
         }
         return r < 0 ? cli_fail_iomem() : EXIT_SUCCESS;
-}
-
-/* Events are a file of .ctl: they need the mount. */
-int cli_events(int argc, char **argv) {
-        const char *where = cli_where ? cli_where : getenv("IOMEMFS");
-        char path[PATH_MAX], buffer[65536];
-        ssize_t n;
-        int fd;
-
-        if (!no_options(argc, argv))
-                return EXIT_FAILURE;
-        if (argc - optind > 1)
-                return cli_misuse("events takes one directory at most");
-        if (optind < argc)
-                where = argv[optind];
-        snprintf(path, sizeof(path), "%s/.ctl/events", where && *where ? where : "/mnt/mem");
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-                return cli_fail("%s: %s", path, strerror(errno));
-        while ((n = read(fd, buffer, sizeof(buffer))) > 0)
-                if (fwrite(buffer, 1, (size_t)n, stdout) != (size_t)n || fflush(stdout) != 0)
-                        break;
-        if (n < 0)
-                cli_fail("%s: %s", path, strerror(errno));
-        close(fd);
-        return n == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 static void set_number(const char *name, uint64_t number) {

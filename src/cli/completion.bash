@@ -2,9 +2,9 @@
 # bash completion for iomem(1)
 
 _iomem_names() {
-    local where=()
-    [[ -n $1 ]] && where=(-m "$1")
-    iomem "${where[@]}" ls -n -r -o NAME 2>/dev/null
+    local mount=()
+    [[ -n $1 ]] && mount=(-m "$1")
+    iomem "${mount[@]}" ls -n -r -o NAME 2>/dev/null
 }
 
 _iomem() {
@@ -54,6 +54,7 @@ _iomem() {
             compgen -W '--mode --fixed --ephemeral --populate --huge' -- "$cur"
         )
         ;;
+    events:-*) mapfile -t COMPREPLY < <(compgen -W '--json' -- "$cur") ;;
     wait:-*) mapfile -t COMPREPLY < <(compgen -W '--timeout' -- "$cur") ;;
     exec:-*) mapfile -t COMPREPLY < <(compgen -W '--read-only' -- "$cur") ;;
     seal:*)

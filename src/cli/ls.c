@@ -127,7 +127,16 @@ static int parse_options(struct table *table, int argc, char **argv) {
                         return -1;
         }
         table->columns = columns_for(table->bytes);
-        return table_begin(table);
+        return 0;
+}
+
+/* An absolute directory is one to connect to, any other is relative to the connection. */
+static struct iomem *connect_listed(const char *argument, const char **directory) {
+        if (argument && argument[0] == '/' && !cli_where) {
+                cli_where = argument;
+                argument = NULL;
+        }
+        return cli_connect(argument, directory);
 }
 
 int cli_ls(int argc, char **argv) {
@@ -141,17 +150,33 @@ int cli_ls(int argc, char **argv) {
                 return EXIT_FAILURE;
         if (argc - optind > 1)
                 return cli_misuse("ls takes one directory at most");
-        if (optind < argc && argv[optind][0] == '/' && !cli_where) {
-                cli_where = argv[optind];
-                connection = cli_connect(NULL, &directory);
-        } else {
-                connection = cli_connect(argv[optind], &directory);
-        }
-        if (!connection)
+        connection = connect_listed(argv[optind], &directory);
+        if (!connection || table_begin(&table) < 0) {
+                iomem_disconnect(connection);
                 return EXIT_FAILURE;
+        }
         r = iomem_list(connection, directory, add_region, &table);
         iomem_disconnect(connection);
-        return r < 0 ? cli_fail_iomem() : table_end(&table);
+        if (r == 0)
+                return table_end(&table);
+        table_drop(&table);
+        return cli_fail_iomem();
+}
+
+static int stat_one(struct table *table, const char *argument) {
+        struct iomem_stat region;
+        const char *name;
+        struct iomem *connection = cli_connect(argument, &name);
+        int r;
+
+        if (!connection)
+                return EXIT_FAILURE;
+        r = iomem_stat(connection, name, &region);
+        iomem_disconnect(connection);
+        if (r < 0)
+                return cli_fail_iomem();
+        add_region(table, &region);
+        return EXIT_SUCCESS;
 }
 
 int cli_stat(int argc, char **argv) {
@@ -163,19 +188,11 @@ int cli_stat(int argc, char **argv) {
                 return EXIT_FAILURE;
         if (optind == argc)
                 return cli_misuse("stat needs a name");
-        for (int i = optind; i < argc; i++) {
-                struct iomem_stat region;
-                const char *name;
-                struct iomem *connection = cli_connect(argv[i], &name);
-
-                if (!connection)
-                        return EXIT_FAILURE;
-                if (iomem_stat(connection, name, &region) < 0)
-                        status = cli_fail_iomem();
-                else
-                        add_region(&table, &region);
-                iomem_disconnect(connection);
-        }
+        if (table_begin(&table) < 0)
+                return EXIT_FAILURE;
+        for (int i = optind; i < argc; i++)
+                if (stat_one(&table, argv[i]) != EXIT_SUCCESS)
+                        status = EXIT_FAILURE;
         shown = table_end(&table);
         return status ? status : shown;
 }

@@ -44,7 +44,7 @@ static int usage(void) {
               " -h, --help             display this help\n"
               " -V, --version          display version\n"
               "\n"
-              "Options of ls, stat and who:\n"
+              "Options of ls, stat and who (and -J of events):\n"
               " -b, --bytes            print sizes in bytes\n"
               " -J, --json             use JSON output format\n"
               " -n, --noheadings       don't print headings\n"

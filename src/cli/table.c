@@ -46,6 +46,13 @@ static int table_choose(struct table *table, const char *list) {
         }
 }
 
+static int table_check(const struct table *table) {
+        if (!table->json || !table->raw)
+                return 1;
+        cli_misuse("-J and -r exclude each other");
+        return -1;
+}
+
 int table_option(struct table *table, int option, const char *argument) {
         switch (option) {
         case 'b':
@@ -53,7 +60,7 @@ int table_option(struct table *table, int option, const char *argument) {
                 return 1;
         case 'J':
                 table->json = true;
-                return 1;
+                return table_check(table);
         case 'n':
                 table->no_headings = true;
                 return 1;
@@ -61,7 +68,7 @@ int table_option(struct table *table, int option, const char *argument) {
                 return table_choose(table, argument);
         case 'r':
                 table->raw = true;
-                return 1;
+                return table_check(table);
         default:
                 return 0;
         }
@@ -78,10 +85,6 @@ static int table_add_column(struct table *table, const struct table_column *colu
 }
 
 int table_begin(struct table *table) {
-        if (table->json && table->raw) {
-                cli_misuse("-J and -r exclude each other");
-                return -1;
-        }
         scols_init_debug(0);
         table->scols = scols_new_table();
         if (!table->scols) {
@@ -114,9 +117,14 @@ void table_set(struct table *table, struct libscols_line *line, int column, cons
                         abort();
 }
 
+void table_drop(struct table *table) {
+        scols_unref_table(table->scols);
+        table->scols = NULL;
+}
+
 int table_end(struct table *table) {
         int r = scols_print_table(table->scols);
 
-        scols_unref_table(table->scols);
+        table_drop(table);
         return r == 0 ? EXIT_SUCCESS : cli_fail("writing the table failed");
 }

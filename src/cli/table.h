@@ -48,5 +48,7 @@ int table_begin(struct table *table);
 struct libscols_line *table_line(struct table *table);
 /* Sets the cell of a column, given by its number in `columns`, if it is shown. */
 void table_set(struct table *table, struct libscols_line *line, int column, const char *text);
+/* Forgets what was to be printed. */
+void table_drop(struct table *table);
 /* Prints; an exit status. */
 int table_end(struct table *table);

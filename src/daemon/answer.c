@@ -122,6 +122,7 @@ static int inquiry_lend(struct inquiry *inquiry, bool writable) {
         if (r < 0)
                 return r;
         inquiry->answer->fd = r;
+        lifetime_opened(commander->lifetimes, node, writable);
         /* The size may change from now on without anybody asking us: no more caching of it. */
         return first ? notice_inode(commander->notices, node->id) : 0;
 }
@@ -161,37 +162,61 @@ static int inquiry_run(struct inquiry *inquiry) {
         int r;
 
         r = command_run(inquiry->commander, root, inquiry->caller, command, &inquiry->node, &error);
-        if (r == -EINPROGRESS) {
-                command_abort(inquiry->commander, inquiry->node);
-                inquiry->node = NULL;
-                r = -EOPNOTSUPP;
-                snprintf(error.text, sizeof(error.text),
-                         "populate and huge are not to be had by the socket");
-        }
-        if (r < 0)
+        if (r == -EINPROGRESS)
+                inquiry->answer->populates = inquiry->node->id;
+        else if (r < 0)
                 answer_fail(inquiry->answer, inquiry->request->tag, r, error.text);
         return r;
 }
 
-static void inquiry_create(struct inquiry *inquiry) {
+/* Once the name is made there is no way back: makes sure of the descriptor before. */
+static int inquiry_spare(const struct inquiry *inquiry) {
         const struct root *root = tree_root_record(inquiry->commander->tree);
-        int spare, r;
 
-        /* Once the name is made there is no way back: make sure of the descriptor before. */
-        spare = fcntl(root->log_fd >= 0 ? root->log_fd : root->fuse_fd, F_DUPFD_CLOEXEC, 0);
+        return fcntl(root->log_fd >= 0 ? root->log_fd : root->fuse_fd, F_DUPFD_CLOEXEC, 0);
+}
+
+/* The region has its name: what remains is to open it. */
+static void inquiry_created(struct inquiry *inquiry) {
+        int r = inquiry_lend(inquiry, true);
+
+        if (r < 0)
+                inquiry_fail(inquiry, r);
+        else
+                inquiry_say_size(inquiry);
+}
+
+static void inquiry_create(struct inquiry *inquiry) {
+        int spare = inquiry_spare(inquiry), r;
+
         if (spare < 0) {
                 inquiry_fail(inquiry, -ENOSPC);
                 return;
         }
         r = inquiry_run(inquiry);
         close(spare);
-        if (r < 0)
+        if (r == 0)
+                inquiry_created(inquiry);
+}
+
+static void inquiry_populated(struct inquiry *inquiry, int result, uint64_t huge) {
+        struct commander *commander = inquiry->commander;
+        struct node *root = tree_node(commander->tree, LAYOUT_ROOT_ID);
+        int spare = inquiry_spare(inquiry), r;
+        struct command_error error = {0};
+
+        if (spare < 0) {
+                command_abort(commander, inquiry->node);
+                inquiry_fail(inquiry, -ENOSPC);
                 return;
-        r = inquiry_lend(inquiry, true);
-        if (r < 0)
-                inquiry_fail(inquiry, r);
+        }
+        r = command_finish(commander, root, inquiry->caller, &inquiry->request->command,
+                           inquiry->node, result, huge, &error);
+        close(spare);
+        if (r == 0)
+                inquiry_created(inquiry);
         else
-                inquiry_say_size(inquiry);
+                answer_fail(inquiry->answer, inquiry->request->tag, r, error.text);
 }
 
 static void inquiry_resize(struct inquiry *inquiry) {
@@ -320,6 +345,13 @@ static void (*const inquiries[])(struct inquiry *inquiry) = {
         [COMMAND_STAT] = inquiry_stat,     [COMMAND_WAIT] = inquiry_wait,
 };
 
+static void answer_empty(struct answer *answer) {
+        answer->length = 0;
+        answer->fd = answer->text_fd = -1;
+        answer->populates = 0;
+        answer->failed = answer->waits = answer->notices = false;
+}
+
 void answer_request(struct commander *commander, struct caller *caller,
                     const struct request *request, struct answer *out) {
         struct root *root = tree_root_record(commander->tree);
@@ -331,12 +363,39 @@ void answer_request(struct commander *commander, struct caller *caller,
         };
         uint64_t notices = root->next_notice;
 
-        out->length = 0;
-        out->fd = out->text_fd = -1;
-        out->failed = out->waits = out->notices = false;
+        answer_empty(out);
         if (request->error < 0)
                 answer_fail(out, request->tag, request->error, request->error_text.text);
         else
                 inquiries[request->command.verb](&inquiry);
+        out->notices = root->next_notice != notices;
+}
+
+int answer_populate(struct commander *commander, const struct request *request,
+                    const struct answer *answer, struct population **out, population_fn done,
+                    void *userdata) {
+        return command_populate(commander, &request->command,
+                                tree_node(commander->tree, answer->populates), out, done, userdata);
+}
+
+void answer_abort(struct commander *commander, uint32_t node) {
+        command_abort(commander, tree_node(commander->tree, node));
+}
+
+void answer_populated(struct commander *commander, struct caller *caller,
+                      const struct request *request, uint32_t node, int result, uint64_t huge,
+                      struct answer *out) {
+        const struct root *root = tree_root_record(commander->tree);
+        struct inquiry inquiry = {
+                .commander = commander,
+                .caller = caller,
+                .request = request,
+                .answer = out,
+                .node = tree_node(commander->tree, node),
+        };
+        uint64_t notices = root->next_notice;
+
+        answer_empty(out);
+        inquiry_populated(&inquiry, result, huge);
         out->notices = root->next_notice != notices;
 }

@@ -16,6 +16,7 @@
 #include "listener.h"
 #include "log.h"
 #include "suspect.h"
+#include "user.h"
 
 enum {
         ACCEPTS_PER_TURN = 16,
@@ -24,23 +25,17 @@ enum {
         WAITS_PER_MS = 50, /* waits looked at: so many cost a twentieth of a processor */
 };
 
-/* What a user's connections hold. */
-struct user {
-        uid_t uid;
-        uint32_t clients, waits;
-        uint64_t unfinished, unread;
-        struct user *next;
-};
-
 struct peer {
         struct broker *broker;
         struct client *record;
         struct user *user;
         struct loop_source *source; /* NULL when only the notices' end is waited for */
         uint32_t events;
-        bool telling; /* the answer waits for the kernel */
-        bool ended;   /* nothing more will come */
-        bool mute;    /* nobody reads any more */
+        bool telling;                  /* the answer waits for the kernel */
+        struct population *population; /* that the request waits for, NULL for none */
+        uint32_t populated;            /* its node */
+        bool ended;                    /* nothing more will come */
+        bool mute;                     /* nobody reads any more */
         uint64_t unfinished, unread;
         struct peer *previous, *next;
 };
@@ -69,33 +64,7 @@ static uint64_t now_ms(void) {
         return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* Users */
-
-static struct user *user_get(struct broker *broker, uid_t uid) {
-        struct user *user;
-
-        for (user = broker->users; user; user = user->next)
-                if (user->uid == uid)
-                        return user;
-        user = calloc(1, sizeof(*user));
-        if (!user)
-                return NULL;
-        user->uid = uid;
-        user->next = broker->users;
-        broker->users = user;
-        return user;
-}
-
-static void user_drop_if_idle(struct broker *broker, struct user *user) {
-        struct user **at = &broker->users;
-
-        if (user->clients > 0)
-                return;
-        while (*at != user)
-                at = &(*at)->next;
-        *at = user->next;
-        free(user);
-}
+/* Accounts */
 
 static void peer_charge_unfinished(struct peer *peer, uint64_t bytes) {
         peer->user->unfinished += bytes - peer->unfinished;
@@ -125,7 +94,7 @@ static int peer_attach(struct peer *peer) {
 }
 
 static int peer_new(struct broker *broker, struct client *record, struct peer **out) {
-        struct user *user = user_get(broker, record->uid);
+        struct user *user = user_get(&broker->users, record->uid);
         struct peer *peer = user ? calloc(1, sizeof(*peer)) : NULL;
         int r = -ENOMEM;
 
@@ -138,7 +107,7 @@ static int peer_new(struct broker *broker, struct client *record, struct peer **
         if (r < 0) {
                 free(peer);
                 if (user)
-                        user_drop_if_idle(broker, user);
+                        user_drop_if_idle(&broker->users, user);
                 return r;
         }
         user->clients++;
@@ -168,7 +137,7 @@ static struct peer *peer_free(struct peer *peer) {
         if (peer->next)
                 peer->next->previous = peer->previous;
         peer->user->clients--;
-        user_drop_if_idle(broker, peer->user);
+        user_drop_if_idle(&broker->users, peer->user);
         free(peer);
         return NULL;
 }
@@ -204,16 +173,7 @@ static bool peer_flush(struct peer *peer) {
         return true;
 }
 
-static void peer_told(void *userdata) {
-        struct peer *peer = userdata;
-
-        peer->telling = false;
-        /* It hung up in the meantime: what it had sent before that is still carried out. */
-        if (!peer->source && peer_attach(peer) < 0)
-                peer_end(peer);
-        else
-                peer_ready(peer, 0);
-}
+static void peer_told(void *userdata);
 
 /* Writes the answer down, takes the line away, and commits both with what was changed. */
 static void peer_answer(struct peer *peer, struct answer *answer, size_t line, bool last) {
@@ -284,24 +244,54 @@ static bool peer_wait(struct peer *peer) {
 
 /* Requests */
 
-static void peer_try(struct peer *peer, size_t line) {
-        struct broker *broker = peer->broker;
-        struct client *record = peer->record;
-        struct answer *answer = &broker->answer;
-        const struct socket_limits *limits = &broker->root->settings.limits;
-        struct caller caller = {
+static void peer_caller(const struct peer *peer, struct caller *out) {
+        const struct client *record = peer->record;
+
+        *out = (struct caller){
                 .uid = record->uid,
                 .gid = record->gid,
                 .pid = record->pid,
                 .powerless = record->powerless,
         };
-
-        protocol_parse(&broker->request, record->in, line - 1);
         /* Without its groups a caller has fewer rights, never more. */
-        (void)listener_groups(record->fd, &caller);
+        (void)listener_groups(record->fd, out);
+}
+
+static void peer_populated(void *userdata, int result, uint64_t huge);
+
+/* The line stays where it is until its region is populated.  False: it has to be answered now. */
+static bool peer_populate(struct peer *peer) {
+        struct broker *broker = peer->broker;
+        struct commander *commander = broker->parts.commander;
+        struct answer *answer = &broker->answer;
+        int r = -EAGAIN;
+
+        if (peer->user->waits < broker->root->settings.limits.waits)
+                r = answer_populate(commander, &broker->request, answer, &peer->population,
+                                    peer_populated, peer);
+        if (r < 0) {
+                answer_abort(commander, answer->populates);
+                answer_fail_name(answer, &broker->request, r, strerrordesc_np(-r));
+                return false;
+        }
+        peer->populated = answer->populates;
+        peer->user->waits++;
+        arena_commit(broker->arena);
+        broker->parts.settle(broker->parts.settle_userdata);
+        return true;
+}
+
+static void peer_try(struct peer *peer, size_t line) {
+        struct broker *broker = peer->broker;
+        struct answer *answer = &broker->answer;
+        const struct socket_limits *limits = &broker->root->settings.limits;
+        struct caller caller;
+
+        protocol_parse(&broker->request, peer->record->in, line - 1);
+        peer_caller(peer, &caller);
         answer_request(broker->parts.commander, &caller, &broker->request, answer);
         caller_clear(&caller);
-        if (answer->waits && peer_wait(peer))
+        if ((answer->waits && peer_wait(peer)) || (answer->populates && peer_populate(peer)))
                 return;
         if (answer->text_fd >= 0 && peer->user->unread + answer->length > limits->unread)
                 answer_fail(answer, broker->request.tag, -ENOBUFS,
@@ -380,7 +370,7 @@ static bool peer_is_pending(const struct peer *peer) {
 static void peer_rest(struct peer *peer) {
         struct client *record = peer->record;
 
-        if (peer->telling || record->waiting)
+        if (peer->telling || record->waiting || peer->population)
                 peer_watch(peer, 0);
         else if (peer_is_pending(peer) || protocol_line(record->in, record->in_length) > 0)
                 peer_watch(peer, EPOLLOUT);
@@ -392,13 +382,13 @@ static void peer_rest(struct peer *peer) {
 static void peer_step(struct peer *peer) {
         struct client *record = peer->record;
 
-        if (!peer_is_pending(peer) && !record->waiting)
+        if (!peer_is_pending(peer) && !record->waiting && !peer->population)
                 peer_advance(peer);
         if (peer_is_pending(peer) && !peer->telling && peer_flush(peer) && record->closing) {
                 peer_end(peer);
                 return;
         }
-        if (peer->ended && !peer_is_pending(peer) && !record->waiting &&
+        if (peer->ended && !peer_is_pending(peer) && !record->waiting && !peer->population &&
             protocol_line(record->in, record->in_length) == 0) {
                 peer_end(peer);
                 return;
@@ -415,11 +405,47 @@ static void peer_ready(void *userdata, uint32_t events) {
                 peer_end(peer);
                 return;
         }
-        if (gone && peer->telling) {
+        if (gone && peer->population)
+                population_cancel(peer->population);
+        if (gone && (peer->telling || peer->population)) {
                 peer->source = loop_remove(peer->source);
                 return;
         }
         peer_step(peer);
+}
+
+/* Goes on after something was waited for. */
+static void peer_go_on(struct peer *peer) {
+        /* It hung up in the meantime: what it had sent before that is still carried out. */
+        if (!peer->source && peer_attach(peer) < 0)
+                peer_end(peer);
+        else
+                peer_step(peer);
+}
+
+static void peer_told(void *userdata) {
+        struct peer *peer = userdata;
+
+        peer->telling = false;
+        peer_go_on(peer);
+}
+
+static void peer_populated(void *userdata, int result, uint64_t huge) {
+        struct peer *peer = userdata;
+        struct broker *broker = peer->broker;
+        struct client *record = peer->record;
+        size_t line = protocol_line(record->in, record->in_length);
+        struct caller caller;
+
+        peer->population = NULL;
+        peer->user->waits--;
+        protocol_parse(&broker->request, record->in, line - 1);
+        peer_caller(peer, &caller);
+        answer_populated(broker->parts.commander, &caller, &broker->request, peer->populated,
+                         result, huge, &broker->answer);
+        caller_clear(&caller);
+        peer_answer(peer, &broker->answer, line, false);
+        peer_go_on(peer);
 }
 
 /* Looks whether what is waited for is there. */
@@ -480,7 +506,7 @@ static void connection_refuse(int fd, int error, const char *text) {
 }
 
 static void broker_welcome(struct broker *broker, int fd, const struct caller *caller) {
-        struct user *user = user_get(broker, caller->uid);
+        struct user *user = user_get(&broker->users, caller->uid);
         struct client *record;
         struct peer *peer;
 
@@ -491,7 +517,7 @@ static void broker_welcome(struct broker *broker, int fd, const struct caller *c
         if (!user || arena_used(broker->arena, TABLE_CLIENT) >= broker->max_clients ||
             !(record = client_new(broker->arena, fd, caller))) {
                 if (user)
-                        user_drop_if_idle(broker, user);
+                        user_drop_if_idle(&broker->users, user);
                 connection_refuse(fd, -EUSERS, "too many connections");
                 return;
         }

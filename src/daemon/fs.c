@@ -549,6 +549,8 @@ bool fs_abandon(void *userdata, struct node *node) {
 
         if (!node_is_region(node))
                 return true;
+        if (!lifetime_abandon(fs->parts.lifetimes, node))
+                return false;
         /* In this transaction: an id that no record names any more could not be closed later. */
         if (node->backing > 0)
                 channel_backing_close(fs->channel, node->backing);

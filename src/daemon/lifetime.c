@@ -10,7 +10,7 @@
 
 enum {
         GROWTH_DELAY_MS = 20, /* from the first write to a look at the size */
-        RETRIES_MAX = 4,      /* probes after a close; their distance grows */
+        RETRIES_MAX = 7,      /* probes after a close, four times later each: 11 s in all */
         RETRY_FIRST_MS = 2,
 };
 

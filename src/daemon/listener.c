@@ -104,16 +104,21 @@ void listener_remove(const char *path) {
 
 /* Whether every id of the machine is one of ours: the initial namespace, or one like it. */
 static bool ids_are_complete(void) {
+        static enum { UNKNOWN, COMPLETE, PARTIAL } ids; /* a process's map is set once */
         unsigned long inside, outside, count;
-        FILE *map = fopen("/proc/self/uid_map", "re");
-        bool complete = !map; /* a kernel without user namespaces */
+        FILE *map;
 
-        if (map) {
-                complete = fscanf(map, "%lu %lu %lu", &inside, &outside, &count) == 3 &&
-                           inside == 0 && count == UINT32_MAX;
-                fclose(map);
-        }
-        return complete;
+        if (ids != UNKNOWN)
+                return ids == COMPLETE;
+        map = fopen("/proc/self/uid_map", "re");
+        if (!map) /* a kernel without user namespaces */
+                return true;
+        ids = fscanf(map, "%lu %lu %lu", &inside, &outside, &count) == 3 && inside == 0 &&
+                              count == UINT32_MAX
+                      ? COMPLETE
+                      : PARTIAL;
+        fclose(map);
+        return ids == COMPLETE;
 }
 
 static bool same_user_namespace(pid_t pid) {
@@ -174,21 +179,38 @@ int listener_accept(int listen_fd, struct caller *out) {
         return fd;
 }
 
+/* Groups that have no name in our namespace all look the same: none of them counts. */
+static void drop_nameless(struct caller *caller) {
+        size_t n = 0;
+
+        if (ids_are_complete())
+                return;
+        for (size_t i = 0; i < caller->n_groups; i++)
+                if (caller->groups[i] != OVERFLOW_ID)
+                        caller->groups[n++] = caller->groups[i];
+        caller->n_groups = n;
+        if (caller->gid == OVERFLOW_ID)
+                caller->gid = (gid_t)-1;
+}
+
 int listener_groups(int fd, struct caller *caller) {
         socklen_t size = 0;
 
+        int r = 0;
+
         caller->has_groups = true;
-        if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &size) == 0)
-                return 0; /* none */
-        if (errno != ERANGE)
-                return -errno;
-        caller->groups = malloc(size);
-        if (!caller->groups)
-                return -ENOMEM;
-        if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, caller->groups, &size) < 0)
-                return -errno;
-        caller->n_groups = size / sizeof(gid_t);
-        return 0;
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &size) < 0)
+                r = -errno;
+        if (r == -ERANGE) {
+                caller->groups = malloc(size);
+                if (!caller->groups)
+                        return -ENOMEM;
+                r = getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, caller->groups, &size) < 0 ? -errno
+                                                                                         : 0;
+                caller->n_groups = r == 0 ? size / sizeof(gid_t) : 0;
+        }
+        drop_nameless(caller);
+        return r;
 }
 
 bool listener_is_own(int fd, int listen_fd) {

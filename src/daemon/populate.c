@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #ifndef MADV_POPULATE_WRITE
@@ -113,12 +114,24 @@ static int populate_piece(const struct population *p, uint8_t *at, uint64_t size
         return 0;
 }
 
+/* Whether there is memory for all of it: one that cannot end well takes none from others. */
+static bool populate_fits(const struct population *p) {
+        uint64_t there = 0;
+        struct stat st;
+
+        if (fstat(p->fd, &st) == 0)
+                there = (uint64_t)st.st_blocks * 512;
+        return there >= p->size || memory_available() >= p->size - there + MARGIN;
+}
+
 static int populate_all(struct population *p) {
         uint64_t raw_size;
         uint8_t *base;
         void *raw;
         int r = 0;
 
+        if (!populate_fits(p))
+                return -ENOSPC;
         base = map_aligned(p, &raw, &raw_size);
         if (base == MAP_FAILED)
                 return -ENOMEM;

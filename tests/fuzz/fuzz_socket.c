@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include "broker.h"
 #include "fuzz.h"
+#include "lifetime.h"
 #include "listener.h"
 
 enum {
@@ -44,6 +45,7 @@ struct life {
         int quiet;
         struct job last; /* what the helper does after all that it was given */
         bool ending;
+        unsigned int settled, settled_before; /* how often, and when the last job was given */
 };
 
 static bool abandon(void *userdata, struct node *node) {
@@ -81,6 +83,7 @@ static void world_make(void) {
 static void settle(void *userdata) {
         struct life *life = userdata;
 
+        life->settled++;
         notices_send(life->commander.notices);
         regions_bury(world.regions, NULL, NULL);
 }
@@ -116,7 +119,13 @@ static void last_run(struct job *job) {
 static void last_done(struct job *job) {
         struct life *life = (struct life *)((char *)job - offsetof(struct life, last));
 
-        loop_stop(life->loop, 0);
+        /* It may have been given more meanwhile. */
+        if (life->settled == life->settled_before) {
+                loop_stop(life->loop, 0);
+        } else {
+                life->settled_before = life->settled;
+                helper_submit(life->helper, &life->last);
+        }
 }
 
 /* Called when there is nothing more to do: is the part over? */
@@ -135,9 +144,24 @@ static bool idle(void *userdata) {
             (life->hang_up ? arena_used(world.arena, TABLE_CLIENT) == 0 && life->client < 0
                            : ++life->quiet >= QUIET_TURNS)) {
                 life->ending = true;
+                life->settled_before = life->settled;
                 helper_submit(life->helper, &life->last);
         }
         return true;
+}
+
+static void live_lifetimes(struct life *life) {
+        const struct lifetime_parts parts = {
+                .loop = life->loop,
+                .tree = world.tree,
+                .regions = world.regions,
+                .notices = life->commander.notices,
+                .settle = settle,
+                .userdata = life,
+        };
+
+        FUZZ_CHECK(lifetimes_new(&life->commander.lifetimes, &parts) == 0);
+        lifetimes_start(life->commander.lifetimes);
 }
 
 /* The broker serves until the client is quiet, or, at the end, until it has gone. */
@@ -154,14 +178,21 @@ static void live(struct life *life, bool hang_up) {
         life->last = (struct job){.run = last_run, .done = last_done};
         FUZZ_CHECK(loop_new(&life->loop) == 0);
         FUZZ_CHECK(helper_new(&life->helper, life->loop, "fuzz") == 0);
-        life->commander = (struct commander){world.arena, world.tree, world.regions, NULL};
+        life->commander = (struct commander){
+                .arena = world.arena,
+                .tree = world.tree,
+                .regions = world.regions,
+                .labour = life->helper,
+        };
         FUZZ_CHECK(notices_new(&life->commander.notices, world.arena, life->helper, answer, NULL) ==
                    0);
+        live_lifetimes(life);
         parts.loop = life->loop;
         FUZZ_CHECK(broker_new(&life->broker, &parts) == 0);
         loop_set_idle(life->loop, idle, life);
         FUZZ_CHECK(loop_run(life->loop) == 0);
         broker_free(life->broker);
+        lifetimes_free(life->commander.lifetimes);
         notices_free(life->commander.notices);
         helper_free(life->helper);
         loop_free(life->loop);

@@ -86,10 +86,10 @@ def truncate_kinds(t, kind):
 
 
 @family(
-    {"0": 0, "keep": 1, "punch_only": 2, "punch": 3, "collapse": 8, "zero": 16, "zero_keep": 17, "insert": 32,
-     "unshare": 64, "unshare_keep": 65, "unknown": 128, "hide_stale": 4, "punch_zero": 19},
-    [(0, 1), (0, P), (0, 10 * P), (100, 200), (P, P), (P - 1, 2), (3 * P, 5), (0, 0), (0, -1), (-1, 5), (20 * P, P),
-     ((1 << 63) - 1, 1), ((1 << 63) - P, 100), (P + 5, 3 * P)],
+    {"0": 0, "keep": 1, "punch_only": 2, "punch": 3, "collapse": 8, "zero": 16, "zero_keep": 17,
+     "insert": 32, "unshare": 64, "unshare_keep": 65, "unknown": 128, "hide_stale": 4, "punch_zero": 19},
+    [(0, 1), (0, P), (0, 10 * P), (100, 200), (P, P), (P - 1, 2), (3 * P, 5), (0, 0), (0, -1),
+     (-1, 5), (20 * P, P), ((1 << 63) - 1, 1), ((1 << 63) - P, 100), (P + 5, 3 * P)],
     [os.O_RDWR, os.O_RDONLY, os.O_WRONLY],
 )  # fmt: skip
 def allocation(t, mode, where, flags):
@@ -330,6 +330,24 @@ def mappings(t, prot, flags, access):
         t.note(errno.errorcode[error.errno])
     second = t.open("a", os.O_RDONLY)
     t.pread(second, 10, 0)
+
+
+@family({"remove": 9, "dontneed": 4, "populate_read": 22, "populate_write": 23, "willneed": 3, "dump": 16})
+def advice(t, advice):
+    """madvise(2) on a shared mapping: MADV_REMOVE punches a hole into the file."""
+    with open("a", "wb") as file:
+        file.write(b"x" * (4 * P))
+    fd = t.open("a", os.O_RDWR)
+    with mmap.mmap(fd, 4 * P) as mapping:
+        try:
+            mapping.madvise(advice, P, P)
+            t.note("advised")
+        except OSError as error:
+            t.note(errno.errorcode[error.errno])
+        t.note(f"{os.pread(fd, 4 * P, 0).count(b'x')}")
+        mapping[2 * P] = 7
+        mapping.flush()
+    _show(t, fd)
 
 
 @family(["within", "beyond_page", "cut"])

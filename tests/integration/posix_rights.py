@@ -16,7 +16,11 @@ def _bits(owner, group, other):
 MODES = [
     mode
     for bits in (0, 1, 2, 4, 5, 6, 7)
-    for mode in (_bits(bits, 7 - bits, 7 - bits), _bits(7 - bits, bits, 7 - bits), _bits(7 - bits, 7 - bits, bits))
+    for mode in (
+        _bits(bits, 7 - bits, 7 - bits),
+        _bits(7 - bits, bits, 7 - bits),
+        _bits(7 - bits, 7 - bits, bits),
+    )
 ]  # fmt: skip
 MODES = {f"{mode:03o}": mode for mode in MODES}
 

@@ -172,7 +172,7 @@ CALLS = {
 
 
 def describe(st, blocks=True):
-    """What must be the same on both file systems; a directory's size is the file system's own."""
+    """What must be the same on both file systems."""
     text = f"{stat.filemode(st.st_mode)} {st.st_uid}:{st.st_gid} links {st.st_nlink}"
     if stat.S_ISCHR(st.st_mode) or stat.S_ISBLK(st.st_mode):
         text += f" rdev {os.major(st.st_rdev)},{os.minor(st.st_rdev)}"

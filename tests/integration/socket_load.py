@@ -34,7 +34,7 @@ def main():
                 (f"remove {name}", "ok"),
                 (f"open {name}", f"error ENOENT {name}: no such region"),
             ):
-                answer = ask(client, f"{turn}.{line[:2]}", line)
+                answer = ask(client, f"{turn}.{line.split()[0]}", line)
                 if answer != expected:
                     sys.exit(f"{line}: {answer}")
 

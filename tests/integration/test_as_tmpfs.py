@@ -5,10 +5,15 @@ The cases are in posix_*.py.  Each family of them is played on a fresh tmpfs and
 test; the transcripts must be the same, line by line.
 """
 
+import contextlib
 import difflib
 import functools
+import os
 import re
+import signal
+import threading
 
+import crash_load
 import posix_data
 import posix_dirs
 import posix_names
@@ -98,3 +103,40 @@ def test_as_tmpfs(name, mode, played_on, on_tmpfs):
     different = [c for c in expected if expected[c] != found[c] and not _is_allowed(mode, name, c)]
     shown = [_difference(case, expected[case], found[case]) for case in different[:SHOWN]]
     assert not different, f"{len(different)} of {len(expected)} cases:\n" + "\n".join(shown)
+
+
+@contextlib.contextmanager
+def _worker_dies(mount):
+    """Kills the worker again and again, from now on."""
+    killed, over = [], threading.Event()
+    every = 0.2 if support.is_sanitized() else 0.04  # it must get something done in between
+
+    def strike():
+        while not over.wait(every):
+            for pid in crash_load.children(mount.process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
+
+    thread = threading.Thread(target=strike)
+    thread.start()
+    try:
+        support.wait_for(lambda: killed, "the death of the worker")
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(
+    "name", ["action_moves", "random_names", "random_writes", "read_while_changed", "rename_around"]
+)
+def test_as_tmpfs_while_the_worker_dies(name, played_on, on_tmpfs):
+    """No call is lost, done twice, or fails."""
+    with _worker_dies(played_on[0]):
+        found = posix_trace.play(f"{played_on[0]}/dying_{name}", name)
+    expected = on_tmpfs(name)
+    different = [case for case in expected if expected[case] != found[case]]
+    shown = [_difference(case, expected[case], found[case]) for case in different[:SHOWN]]
+    assert not different, "\n".join(shown)

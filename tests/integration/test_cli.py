@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import select
 import shutil
 import subprocess
 import sys
@@ -157,6 +158,32 @@ def test_who_through_the_socket(iomem):
         assert [(r["pid"], r["access"]) for r in found] == [(holder.pid, "rw")]
         holder.stdin.close()
     assert json.loads(iomem("who", "-J", "a"))["references"] == []
+
+
+@pytest.mark.parametrize("option", [[], ["--json"]])
+def test_events(mount, option):
+    program = build_dir() / "src" / "cli" / "iomem"
+    with subprocess.Popen(
+        [program, "-m", mount, "events", *option], stdout=subprocess.PIPE, text=True
+    ) as events:
+        # Whether it has opened the file yet is nobody's to know: make regions until it tells.
+        number = 0
+        ready = False
+        while not ready:
+            mount.create(f"a\\040b{number}", 4096)
+            number += 1
+            ready = select.select([events.stdout], [], [], 0.1)[0]
+            assert number < 10 * LIMIT
+        line = events.stdout.readline()
+        events.kill()
+    if option:
+        event = json.loads(line)
+        assert re.fullmatch(r"a b\d+", event.pop("name"))
+        assert isinstance(event.pop("sequence"), int) and event.pop("pid") > 0
+        assert event.pop("event") == "create"
+        assert event["size"] == 4096 and event["uid"] == 0
+    else:
+        assert re.match(r"\d+ create a\\040b\d+ ", line), line
 
 
 def test_as_another_user(iomem, mount):

@@ -5,11 +5,14 @@ Crash points lie before and after every saved change of the records, every commi
 A request that is cut off there must be carried out once, and its caller must not notice.
 """
 
+import contextlib
 import ctypes
 import errno
 import fcntl
 import json
+import mmap
 import os
+import select
 import socket
 import stat
 
@@ -19,6 +22,7 @@ import crash_load
 import support
 
 STRIDE = int(os.environ.get("IOMEMFS_CRASH_STRIDE", "3"))
+AT_FDCWD, AT_SYMLINK_FOLLOW = -100, 0x400
 FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE = 1, 2
 
 pytestmark = [
@@ -31,6 +35,14 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 def fallocate(fd, mode, offset, length):
     if libc.fallocate(fd, mode, ctypes.c_long(offset), ctypes.c_long(length)):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def link_descriptor(fd, path):
+    """linkat(2) of /proc/self/fd, followed; os.link() does not follow."""
+    source = f"/proc/self/fd/{fd}".encode()
+    if libc.linkat(AT_FDCWD, source, AT_FDCWD, os.fsencode(path), AT_SYMLINK_FOLLOW):
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
 
@@ -448,6 +460,105 @@ class ErrorText(Case):
 
     def check(self, mount, x):
         gone(x)
+
+
+class CommandPopulate(Case):
+    """Carried out in two steps, with the helper's work between them."""
+
+    def act(self, mount, x):
+        mount.command("create", "x 4m fixed populate")
+
+    def check(self, mount, x):
+        st = os.stat(x)
+        assert st.st_blocks * 512 == st.st_size == 4 << 20
+        with pytest.raises(PermissionError):
+            os.truncate(x, 0)
+
+
+class Ephemeral(Case):
+    """Its name goes with its last user, and that is told to no one as a request."""
+
+    def act(self, mount, x):
+        mount.command("create", "x 8192 ephemeral")
+        fd = os.open(x, os.O_RDWR)
+        memory = mmap.mmap(fd, 8192)
+        os.close(fd)
+        memory[0] = 1
+        assert os.stat(x).st_size == 8192
+        memory.close()
+        support.wait_for(lambda: not x.exists(), "the end of an ephemeral region")
+
+    def check(self, mount, x):
+        gone(x)
+        support.wait_for(lambda: mount.stats()["iomemfs_used_bytes"] == 0, "its memory")
+
+
+class TemporaryFile(Case):
+    def act(self, mount, x):
+        fd = os.open(mount, os.O_TMPFILE | os.O_RDWR, 0o600)
+        try:
+            os.write(fd, b"content")
+            link_descriptor(fd, x)
+        finally:
+            os.close(fd)
+
+    def check(self, mount, x):
+        assert x.read_bytes() == b"content"
+        assert os.stat(x).st_nlink == 1
+
+
+class Events(Case):
+    """Each is told once to a reader who was there before."""
+
+    def prepare(self, mount):
+        return os.open(mount.ctl / "events", os.O_RDONLY | os.O_NONBLOCK)
+
+    def act(self, mount, fd):
+        mount.command("create", "x 4096")
+        mount.command("remove", "x")
+        text = b""
+        while b"remove" not in text:
+            select.select([fd], [], [], support.LIMIT)
+            with contextlib.suppress(BlockingIOError):
+                text += os.read(fd, 4096)
+        os.close(fd)
+        words = [line.split()[1] for line in text.splitlines() if b"restart" not in line]
+        assert words == [b"create", b"remove"], text
+
+    def check(self, mount, fd):
+        gone(mount / "x")
+
+
+class SocketCommands(Case):
+    """The descriptor that rides on the answer, too, is there however often the worker dies."""
+
+    def act(self, mount, x):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(support.LIMIT)
+            client.connect(str(mount.home / "socket"))
+            assert len(self.ask(client, b"@1", b"create x 8192")) >= 1
+            assert len(self.ask(client, b"@2", b"open rw x")) >= 1
+            self.ask(client, b"@3", b"resize x 4096")
+
+    @staticmethod
+    def ask(client, tag, line):
+        """Sizes of the descriptors that came with the answer that has the tag.
+
+        An answer that was being sent when the worker died may come twice: hence tags.
+        """
+        client.sendall(tag + b" " + line + b"\n")
+        sizes, text = [], b""
+        while tag + b" ok" not in text or not text.endswith(b"\n"):
+            data, fds, _, _ = socket.recv_fds(client, 4096, 8)
+            assert data and b"error" not in data, data
+            text += data
+            for fd in fds:
+                sizes.append(os.fstat(fd).st_size)
+                os.close(fd)
+        return sizes
+
+    def check(self, mount, x):
+        assert os.stat(x).st_size == 4096
 
 
 CASES = Case.__subclasses__()

@@ -109,7 +109,8 @@ def test_editing_in_place(folder):
     run(["sort", "-r", "-o", folder / "text", folder / "text"], check=True)
     assert "changed\n" in (folder / "text").read_text()
     assert len((folder / "text").read_text().splitlines()) == 1000
-    run(["dd", "if=/dev/zero", f"of={folder}/text", "bs=1", "seek=4", "count=2", "conv=notrunc"], check=True)  # fmt: skip
+    overwrite = ["dd", "if=/dev/zero", f"of={folder}/text", "bs=1", "seek=4", "count=2"]
+    run([*overwrite, "conv=notrunc"], check=True)
     assert (folder / "text").read_bytes()[3:7] == b"e\0\0" + b"9"
 
 
@@ -218,6 +219,19 @@ def test_lmdb_two_writers(folder, writemap):
         entries = dict(view.cursor())
     assert len(entries) == 400
     assert all(value == bytes([int(key[2:])]) * int(key[2:]) * 5 for key, value in entries.items())
+
+
+def test_appending_to_one_log(folder):
+    def write(who):
+        with open(folder / "log", "ab", buffering=0) as log:
+            for n in range(1000):
+                log.write(f"{who} {n}\n".encode())
+
+    in_processes(write)
+    lines = (folder / "log").read_text().splitlines()
+    for who in "01":
+        assert [line for line in lines if line[0] == who] == [f"{who} {n}" for n in range(1000)]
+    assert len(lines) == 2000
 
 
 def test_mmap_between_processes(folder):

@@ -752,9 +752,10 @@ def test_every_command_is_done_once(mount, client):
         restarts = mount.stats()["iomemfs_restarts_total"]
         mount.command("admin", f"crash {point}")
         for line in ("create a 4k", "resize a 8k", "remove a"):
-            client.send(f"@{point}.{line[0]} {line}")
+            tag = f"@{point}.{line.split()[0]} "
+            client.send(tag + line)
             answer = client.receive()
-            while not answer.startswith(f"@{point}.{line[0]} "):
+            while not answer.startswith(tag):
                 answer = client.receive()  # sent again by a new worker
             assert answer.split(" ", 1)[1] in ("ok 4096", "ok 8192", "ok"), (point, answer)
             for fd in client.fds:
@@ -778,8 +779,8 @@ def test_load_while_the_worker_is_killed(mount):
     ]
     for _ in range(20):
         kill_worker(mount)
-    for process in with_load:
-        _, errors = process.communicate(timeout=6 * LIMIT)
+    outcomes = [(process.communicate(timeout=6 * LIMIT)[1], process) for process in with_load]
+    for errors, process in outcomes:
         assert process.returncode == 0, errors
     assert os.listdir(mount) == []
 
@@ -834,3 +835,65 @@ def test_peer_credentials_are_those_of_connect(mount, client):
         return client.answer()
 
     assert as_user(NOBODY, passed_on) == "4096"
+
+
+# Populated regions
+
+
+def test_populated_regions(mount, client):
+    with client.opened("create a 4m populate") as fd:
+        assert os.fstat(fd).st_blocks * 512 == 4 * 1024 * 1024
+    client.send("@p create b 2m huge")
+    client.send("@l stat b")
+    assert client.receive() == "@p ok 2097152"
+    assert client.receive().startswith("@l ok ")
+    fails_with(errno.EEXIST, client.ask, "create a 4m populate")
+    fails_with(errno.ENOSPC, client.ask, "create c 900g populate")
+    assert sorted(os.listdir(mount)) == ["a", "b"]
+
+
+@pytest.mark.options("size=4g")
+def test_others_are_answered_meanwhile(mount, client):
+    client.send("create big 1g populate")
+    with Client(socket_of(mount)) as other:
+        for _ in range(20):
+            assert isinstance(other.list(), list)
+            assert not client.buffer
+    assert client.answer() == str(1 << 30)
+
+
+@pytest.mark.options("size=4g")
+def test_one_who_hangs_up_gives_its_population_up(mount):
+    with Client(socket_of(mount)) as one:
+        one.send("create big 2g populate")
+        wait_for(lambda: mount.stats()["iomemfs_used_bytes"] > 0, "the start")
+    wait_for(lambda: mount.stats()["iomemfs_used_bytes"] == 0 or os.listdir(mount), "its end")
+
+
+def test_populations_survive_the_worker(mount, client):
+    client.send("create big 256m populate")
+    kill_worker(mount)
+    assert client.answer() == str(256 << 20)
+    assert os.stat(mount / "big").st_blocks * 512 == 256 << 20
+    assert mount.stats()["iomemfs_used_bytes"] == 256 << 20
+
+
+# A daemon of an ordinary user
+
+
+def test_daemon_of_an_ordinary_user(mounts):
+    mount = mounts("", user=DAEMON)
+
+    def act():
+        with Client(socket_of(mount)) as client:
+            for mode in ("0400", "0600", "0000"):
+                with client.opened(f"create m{mode} 4k mode={mode}") as fd:
+                    os.pwrite(fd, b"x", 0)
+                    assert stat.S_IMODE(os.fstat(fd).st_mode) == int(mode, 8)
+            with client.opened("open rw m0600") as fd:
+                assert os.pread(fd, 1, 0) == b"x"
+            fails_with(errno.EACCES, client.ask, "open rw m0400")
+            fails_with(errno.EACCES, client.ask, "open m0000")
+            return len(client.list())
+
+    assert as_user(DAEMON, act) == 3

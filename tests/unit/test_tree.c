@@ -318,6 +318,35 @@ static void test_reading_while_changing(void **state) {
         world_clear(&world);
 }
 
+/* A reader who replaces each file that it meets, as rewriting tools do, meets each once. */
+static void test_replacing_while_reading(void **state) {
+        const struct dentry *dentry;
+        uint64_t at = UINT64_MAX;
+        unsigned int met = 0;
+        struct world world;
+        char name[LAYOUT_NAME_MAX + 1];
+
+        (void)state;
+        world_new(&world);
+        for (int i = 0; i < 100; i++) {
+                snprintf(name, sizeof(name), "%d", i);
+                make(&world, world.root, name, S_IFREG | 0644);
+        }
+        for (; (dentry = tree_before(world.tree, world.root, at)); met++) {
+                struct node *node = make(&world, world.root, "new", S_IFREG | 0600);
+
+                assert_true(dentry->cookie < at);
+                at = dentry->cookie;
+                snprintf(name, sizeof(name), "%s", dentry->name);
+                assert_int_equal(move(&world, world.root, "new", world.root, name, 0), 0);
+                assert_ptr_equal(find(&world, world.root, name), node);
+                assert_ptr_equal(tree_name_of(world.tree, node), dentry);
+        }
+        assert_int_equal(met, 100);
+        free(described(&world));
+        world_clear(&world);
+}
+
 /* One step of the scenario that is killed; false after the last. */
 static bool step(struct world *world, unsigned int n) {
         struct birth link = {.mode = S_IFLNK | 0777};
@@ -452,6 +481,7 @@ int main(void) {
                 cmocka_unit_test(test_symlink),
                 cmocka_unit_test(test_rename),
                 cmocka_unit_test(test_reading_while_changing),
+                cmocka_unit_test(test_replacing_while_reading),
                 cmocka_unit_test(test_kill_anywhere),
         };
 

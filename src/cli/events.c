@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include "cli.h"
+
+/*
+ * events: what happens, as it happens.  Events are a file of .ctl, whose lines are `SEQUENCE KIND
+ * NAME [KEY=VALUE ...]`, and so need the mount.
+ */
+
+/* Takes the next word off the line; NULL at its end. */
+static char *take_word(char **line) {
+        char *word = *line + strspn(*line, " ");
+
+        if (!*word)
+                return NULL;
+        *line = word + strcspn(word, " ");
+        if (**line)
+                *(*line)++ = '\0';
+        return word;
+}
+
+/* Turns the escapes of a name into its bytes. */
+static void unescape(char *name) {
+        char *out = name;
+
+        for (; *name; name++) {
+                if (name[0] == '\\' && strspn(name + 1, "01234567") >= 3) {
+                        *out++ = (char)((name[1] - '0') * 64 + (name[2] - '0') * 8 + name[3] - '0');
+                        name += 3;
+                } else {
+                        *out++ = *name;
+                }
+        }
+        *out = '\0';
+}
+
+static void print_string(const char *text) {
+        putchar('"');
+        for (; *text; text++) {
+                unsigned char c = (unsigned char)*text;
+
+                if (c == '"' || c == '\\')
+                        printf("\\%c", c);
+                else if (c < ' ' || c == 0x7f)
+                        printf("\\u%04x", c);
+                else
+                        putchar(c);
+        }
+        putchar('"');
+}
+
+static void print_value(const char *value) {
+        if (*value && value[strspn(value, "0123456789")] == '\0')
+                fputs(value, stdout);
+        else
+                print_string(value);
+}
+
+/* One JSON object on a line of its own. */
+static void print_json(char *line) {
+        char *sequence = take_word(&line), *kind = take_word(&line), *name = take_word(&line);
+        char *pair;
+
+        if (!name)
+                return;
+        printf("{\"sequence\": ");
+        print_value(sequence);
+        printf(", \"event\": ");
+        print_string(kind);
+        if (strcmp(name, "-") != 0) {
+                unescape(name);
+                printf(", \"name\": ");
+                print_string(name);
+        }
+        while ((pair = take_word(&line))) {
+                char *value = strchr(pair, '=');
+
+                if (!value)
+                        continue;
+                *value++ = '\0';
+                printf(", ");
+                print_string(pair);
+                printf(": ");
+                print_value(value);
+        }
+        printf("}\n");
+}
+
+static int follow(FILE *events, const char *path, bool json) {
+        char *line = NULL;
+        size_t size = 0;
+
+        while (getline(&line, &size, events) > 0) {
+                line[strcspn(line, "\n")] = '\0';
+                if (json)
+                        print_json(line);
+                else
+                        puts(line);
+                if (fflush(stdout) != 0)
+                        break;
+        }
+        free(line);
+        return ferror(events) ? cli_fail("%s: %s", path, strerror(errno)) : EXIT_SUCCESS;
+}
+
+int cli_events(int argc, char **argv) {
+        static const struct option options[] = {
+                {"json", no_argument, NULL, 'J'},
+                {NULL, 0, NULL, 0},
+        };
+        const char *where = cli_where ? cli_where : getenv("IOMEMFS");
+        char path[PATH_MAX];
+        bool json = false;
+        FILE *events;
+        int option, status;
+
+        while ((option = getopt_long(argc, argv, "J", options, NULL)) != -1) {
+                if (option != 'J')
+                        return cli_try_help();
+                json = true;
+        }
+        if (argc - optind > 1)
+                return cli_misuse("events takes one directory at most");
+        if (optind < argc)
+                where = argv[optind];
+        snprintf(path, sizeof(path), "%s/.ctl/events", where && *where ? where : "/mnt/mem");
+        events = fopen(path, "re");
+        if (!events)
+                return cli_fail("%s: %s", path, strerror(errno));
+        status = follow(events, path, json);
+        fclose(events);
+        return status;
+}
