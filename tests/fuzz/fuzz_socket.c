@@ -62,6 +62,10 @@ static bool answer(void *userdata, uint64_t unique, int result) {
         return false;
 }
 
+static void world_end(void) {
+        listener_remove(world.path);
+}
+
 static void world_make(void) {
         struct root *root;
 
@@ -77,6 +81,7 @@ static void world_make(void) {
         snprintf(world.path, sizeof(world.path), "/tmp/iomem-fuzz.%d", (int)getpid());
         root->listen_fd = listener_open(world.path, false);
         FUZZ_CHECK(root->listen_fd >= 0);
+        atexit(world_end);
         arena_commit(world.arena);
 }
 

@@ -801,6 +801,29 @@ def test_the_path(mounts):
     assert_served(mount)
 
 
+@pytest.mark.parametrize("user", [None, DAEMON])
+def test_default_path(mounts, user):
+    """Under /run, or in the session's folder of an ordinary user, named after the mount point."""
+    mount = mounts("", user=user, start=False)
+    runtime = "/run" if user is None else str(mount.home)
+    mount.argv[-1] = "size=1g"
+    mount.environment["XDG_RUNTIME_DIR"] = runtime
+    mount.start()
+    name = str(mount.path)[1:].replace("-", "\\x2d").replace("/", "-")
+    path = f"{runtime}/iomemfs/{name}.sock"
+    assert as_user(user or (0, 0), os.readlink, mount.ctl / "socket") == path
+
+    def ask():
+        with Client(path) as client:
+            return client.list()
+
+    assert as_user(user or (0, 0), ask) == []
+    mount.unmount()
+    mount.wait_end()
+    assert not os.path.exists(path)
+    mount.start()
+
+
 def test_what_a_dead_daemon_left_is_replaced(mounts, tmp_path):
     path = tmp_path / "socket"
     with socket.socket(socket.AF_UNIX) as dead:
