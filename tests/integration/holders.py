@@ -28,6 +28,11 @@ def map_fd(fd, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED, size=PAGE):
     return address
 
 
+def die_with_parent():
+    PR_SET_PDEATHSIG = 1  # pylint: disable=invalid-name
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def unmap(address, size=PAGE):
     assert libc.munmap(address, size) == 0
 
@@ -114,6 +119,7 @@ class Holder:
         self.pid = os.fork()
         if self.pid == 0:
             try:
+                die_with_parent()
                 os.close(reader)
                 with hold(*arguments):
                     os.write(writer, b"x")

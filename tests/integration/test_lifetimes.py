@@ -233,21 +233,23 @@ def test_let_go_of_while_there_is_no_worker(mount):
 class Member:
     """One of many processes: does as it is told, and holds what it was told to hold."""
 
-    def __init__(self, mount, index, inboxes):
+    def __init__(self, mount, index, inboxes, lifeline):
         self.commands, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.commands.settimeout(30)
         self.pid = os.fork()
         if self.pid == 0:
             try:
+                holders.die_with_parent()
                 self.commands.close()
+                os.close(lifeline[1])
                 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-                self._serve(mount, theirs, index, inboxes)
+                self._serve(mount, theirs, index, inboxes, lifeline[0])
             finally:
                 os._exit(1)
         theirs.close()
 
     @staticmethod
-    def _serve(mount, commands, index, inboxes):
+    def _serve(mount, commands, index, inboxes, lifeline):
         inbox = inboxes[index][1]
         for other, (_, receiver) in enumerate(inboxes):
             if other != index:
@@ -259,8 +261,8 @@ class Member:
             if pid == 0:
                 commands.close()
                 inbox.close()
-                while True:
-                    signal.pause()
+                os.read(lifeline, 1)  # until the test ends, however it does
+                os._exit(0)
             return pid
 
         def hold(words):
@@ -322,7 +324,8 @@ class Crowd:
         self.random = random.Random(seed)
         self.times = Times("gone after the last of many")
         inboxes = [socket.socketpair() for _ in range(self.SIZE)]
-        self.members = {i: Member(mount, i, inboxes) for i in range(self.SIZE)}
+        self.lifeline = os.pipe()
+        self.members = {i: Member(mount, i, inboxes, self.lifeline) for i in range(self.SIZE)}
         for sender, receiver in inboxes:
             receiver.close()
             sender.close()
@@ -386,7 +389,7 @@ class Crowd:
 
     def expect(self, member, wanted):
         answer = self.members[member].answer()
-        assert answer == wanted, answer
+        assert answer == wanted, f"{answer}; {self.references()}, new: {self.fresh}"
 
     def taking(self, member, stable):
         """A step that holds more; how to end it, or None."""
@@ -461,6 +464,8 @@ class Crowd:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.members[member].pid, signal.SIGKILL)
             self.bury(member)
+        for end in self.lifeline:
+            os.close(end)
         self.times.report()
 
 
