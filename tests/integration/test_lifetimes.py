@@ -359,6 +359,8 @@ class Crowd:
         choice = self.random.random()
         keys = list(self.held[member])
         if choice < 0.02 and len(self.members) > self.SIZE // 2:
+            # What it holds is not to be opened in this round.
+            del self.held[member], self.mail[member]
             return lambda: self.kill(member)
         if choice < 0.3 and self.children:
             pid = self.random.choice(list(self.children))
@@ -380,7 +382,6 @@ class Crowd:
     def kill(self, member):
         os.kill(self.members[member].pid, signal.SIGKILL)
         self.bury(member)
-        del self.held[member], self.mail[member]
 
     def bury(self, member):
         one = self.members.pop(member)
@@ -409,7 +410,7 @@ class Crowd:
             held[key] = ("map", held[old][1])
         elif action == "send" and descriptors:
             old, other = self.random.choice(descriptors), self.random.choice(list(self.members))
-            if len(self.mail[other]) > 2 or other in self.busy:
+            if other in self.busy or len(self.mail[other]) > 2:
                 return None
             self.busy.add(other)
             one.tell("send", old, other)
