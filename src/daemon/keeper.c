@@ -57,6 +57,8 @@ static void *worker_thread(void *userdata) {
         struct keeper *keeper = userdata;
         int ready_fd = keeper->root->ready ? -1 : keeper->ready_fd;
 
+        /* What it forks starts with this name, and must not pass for a worker. */
+        prctl(PR_SET_NAME, "iomemfs-loop");
         keeper->status = worker_run(keeper->arena, keeper->pidfd, ready_fd);
         return NULL;
 }
@@ -229,10 +231,12 @@ static void keeper_on_end(struct keeper *keeper, int status) {
 
 static void keeper_reap(struct keeper *keeper) {
         int status;
+        pid_t pid;
 
-        while (!keeper->done && keeper->worker > 0 &&
-               waitpid(keeper->worker, &status, WNOHANG) == keeper->worker)
-                keeper_on_end(keeper, status);
+        /* Others are notifiers that were left to us. */
+        while (!keeper->done && (pid = waitpid(-1, &status, WNOHANG)) > 0)
+                if (pid == keeper->worker)
+                        keeper_on_end(keeper, status);
 }
 
 /* Starts `program --layout` with out_fd as its output.  Its pid, or negative errno. */
@@ -369,6 +373,7 @@ int keeper_run(struct arena *arena, int ready_fd) {
         signal(SIGPIPE, SIG_IGN);
         signal(SIGIO, SIG_IGN); /* leases, see store.h */
         prctl(PR_SET_NAME, "iomemfs");
+        prctl(PR_SET_CHILD_SUBREAPER, 1);
         close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
         keeper.pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
         if (keeper.pidfd < 0) {

@@ -4,12 +4,13 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include "channel.h"
+#include "notifier.h"
 
 struct notices {
         struct arena *arena;
         struct root *root;
         struct helper *helper;
+        int notifier;
         notices_answer_fn answer;
         void *userdata;
         uint32_t last; /* newest record of this transaction, 0 for none */
@@ -21,7 +22,7 @@ struct telling {
         struct job job;
         struct notices *notices;
         uint32_t id; /* of the record */
-        int fuse_fd;
+        int notifier, fuse_fd;
         enum notice_kind kind;
         uint64_t node;
         uint32_t length;
@@ -105,12 +106,11 @@ enum notices_state notices_resume(struct notices *notices, uint64_t unique, int 
 static void telling_run(struct job *job) {
         struct telling *telling = (struct telling *)job;
 
-        /* That the kernel does not know the thing is as good as having told it. */
         if (telling->kind == NOTICE_ENTRY)
-                channel_invalidate_entry(telling->fuse_fd, telling->node, telling->name,
-                                         telling->length);
+                notifier_tell_entry(telling->notifier, telling->fuse_fd, telling->node,
+                                    telling->name, telling->length);
         else
-                channel_invalidate_inode(telling->fuse_fd, telling->node, true);
+                notifier_tell_inode(telling->notifier, telling->fuse_fd, telling->node);
 }
 
 static void telling_done(struct job *job) {
@@ -144,6 +144,7 @@ static void notice_tell(struct notices *notices, const struct notice *notice) {
         telling->job.done = telling_done;
         telling->notices = notices;
         telling->id = notice->id;
+        telling->notifier = notices->notifier;
         telling->fuse_fd = notices->root->fuse_fd;
         telling->kind = notice->kind;
         telling->node = notice->node;
@@ -207,7 +208,7 @@ int notices_after(struct notices *notices, void (*fn)(void *userdata), void *use
         return 0;
 }
 
-int notices_new(struct notices **out, struct arena *arena, struct helper *helper,
+int notices_new(struct notices **out, struct arena *arena, struct helper *helper, int notifier,
                 notices_answer_fn answer, void *userdata) {
         struct notices *notices;
 
@@ -217,6 +218,7 @@ int notices_new(struct notices **out, struct arena *arena, struct helper *helper
         notices->arena = arena;
         notices->root = arena_root(arena);
         notices->helper = helper;
+        notices->notifier = notifier;
         notices->answer = answer;
         notices->userdata = userdata;
         *out = notices;

@@ -39,8 +39,11 @@ struct notices;
  */
 typedef bool (*notices_answer_fn)(void *userdata, uint64_t unique, int result);
 
-/* What a dead worker left untold is told by the first notices_send(). */
-int notices_new(struct notices **out, struct arena *arena, struct helper *helper,
+/*
+ * What a dead worker left untold is told by the first notices_send().  notifier: see notifier.h; -1:
+ * the helper tells the kernel itself.
+ */
+int notices_new(struct notices **out, struct arena *arena, struct helper *helper, int notifier,
                 notices_answer_fn answer, void *userdata);
 struct notices *notices_free(struct notices *notices);
 

@@ -16,6 +16,7 @@
 #include "fs.h"
 #include "keeper.h"
 #include "log.h"
+#include "notifier.h"
 
 enum {
         REQUESTS_PER_TURN = 64, /* before other descriptors get their turn */
@@ -30,10 +31,11 @@ struct worker {
         int keeper_pidfd;
         int ready_fd;
         int signal_fd;
+        int notifier;
 
         struct loop *loop;
-        struct helper *notifier; /* tells the kernel */
-        struct helper *labour;   /* works on memory */
+        struct helper *telling; /* waits for the notifier */
+        struct helper *labour;  /* works on memory */
         struct tree *tree;
         struct regions *regions;
         struct notices *notices;
@@ -306,7 +308,7 @@ static int worker_build_rooms(struct worker *worker) {
         struct arena *arena = worker->arena;
         int r;
 
-        r = helper_new(&worker->notifier, worker->loop, "notifier");
+        r = helper_new(&worker->telling, worker->loop, "telling");
         if (r == 0)
                 r = helper_new(&worker->labour, worker->loop, "labour");
         if (r == 0)
@@ -316,7 +318,8 @@ static int worker_build_rooms(struct worker *worker) {
         if (r == 0)
                 r = tree_new(&worker->tree, arena, fs_abandon, worker->fs);
         if (r == 0)
-                r = notices_new(&worker->notices, arena, worker->notifier, fs_answer, worker->fs);
+                r = notices_new(&worker->notices, arena, worker->telling, worker->notifier,
+                                fs_answer, worker->fs);
         if (r == 0)
                 r = worker_build_lifetimes(worker);
         if (r < 0)
@@ -377,6 +380,11 @@ static int worker_build(struct worker *worker) {
 
         broker_adopt(worker->arena);
         r = worker_close_strays(worker);
+        if (r == 0) {
+                worker->notifier = notifier_start(worker->root->fuse_fd);
+                if (worker->notifier < 0)
+                        r = worker->notifier;
+        }
         if (r == 0)
                 r = loop_new(&worker->loop);
         if (r == 0)

@@ -189,8 +189,8 @@ static void live(struct life *life, bool hang_up) {
                 .regions = world.regions,
                 .labour = life->helper,
         };
-        FUZZ_CHECK(notices_new(&life->commander.notices, world.arena, life->helper, answer, NULL) ==
-                   0);
+        FUZZ_CHECK(notices_new(&life->commander.notices, world.arena, life->helper, -1, answer,
+                               NULL) == 0);
         live_lifetimes(life);
         parts.loop = life->loop;
         FUZZ_CHECK(broker_new(&life->broker, &parts) == 0);

@@ -392,6 +392,39 @@ def write_commands(stopping, clock, path, seed):
     os.rmdir(path)
 
 
+def names_beside(stopping, clock, path, index):
+    """Takes the lock of a directory for which the kernel is told of commands at the same time."""
+    serial = 0
+    while not stopping():
+        serial += 1
+        name = f"{path}/d{index}-{serial}"
+        clock(os.mkdir, name)
+        clock(os.rmdir, name)
+        try:
+            clock(os.stat, name)
+        except FileNotFoundError:
+            pass
+        else:
+            raise AssertionError(f"{name} is still there")
+
+
+def commands_beside(stopping, clock, path, index):
+    """Commands of which the kernel must be told, in a directory that others change."""
+    serial = 0
+    while not stopping():
+        serial += 1
+        name = f"r{index}-{serial}"
+        for file, line in (("create", f"{name} 4096"), ("resize", f"{name} 8192"),
+                           ("remove", name)):  # fmt: skip
+            fd = clock(os.open, f"{path}/.ctl/{file}", os.O_WRONLY)
+            try:
+                clock(os.write, fd, line.encode() + b"\n")
+            finally:
+                os.close(fd)
+            if file != "remove":
+                clock(os.stat, f"{path}/{name}")
+
+
 # --- who dies -----------------------------------------------------------------------------------
 
 
@@ -404,13 +437,26 @@ def state(pid):
         return None
 
 
+def name_of(pid):
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8") as stream:
+            return stream.read().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
 def children(pid):
+    """The living workers of a keeper, and nothing else that it may have been left."""
     try:
         with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as stream:
             found = [int(word) for word in stream.read().split()]
     except (FileNotFoundError, ProcessLookupError):
         return []
-    return [child for child in found if state(child) not in (None, "Z")]
+    return [
+        child
+        for child in found
+        if state(child) not in (None, "Z") and name_of(child) == "iomemfs-worker"
+    ]
 
 
 class Daemon:

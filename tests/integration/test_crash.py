@@ -31,6 +31,9 @@ def start_load(loads, mount):
     for seed in range(2):
         loads.add(crash_load.change_tree, mount / f"tree{seed}", seed)
     loads.add(crash_load.write_commands, mount / "commands", 7)
+    for index in range(2):
+        loads.add(crash_load.names_beside, mount, index)
+    loads.add(crash_load.commands_beside, mount, 0)
 
 
 def state_now(mount, daemon):

@@ -81,9 +81,9 @@ static int house_open(void **state) {
         house->commander.arena = house->arena;
         assert_int_equal(tree_new(&house->commander.tree, house->arena, abandon, house), 0);
         assert_int_equal(regions_new(&house->commander.regions, house->arena), 0);
-        assert_int_equal(
-                notices_new(&house->commander.notices, house->arena, house->helper, answer, NULL),
-                0);
+        assert_int_equal(notices_new(&house->commander.notices, house->arena, house->helper, -1,
+                                     answer, NULL),
+                         0);
         house_add_lifetimes(house);
         assert_int_equal(ctl_new(&house->ctl, &house->commander), 0);
         house->dir = tree_node(house->commander.tree, LAYOUT_ROOT_ID);
