@@ -72,18 +72,39 @@ mode_t caller_umask(const struct caller *caller) {
         return mask;
 }
 
-void caller_command(const struct caller *caller, char name[16]) {
-        char *comm = proc_read(caller->pid, "comm");
-        size_t length = comm ? strlen(comm) : 0;
+/*
+ * Who makes a region often makes another.  The file stays open: it is bound to the process and not
+ * to its number, so that it has the name of today or, after the process's death, nothing.
+ */
+static struct {
+        pid_t pid;
+        int fd;
+} last_comm = {.fd = -1};
 
-        if (length > 0 && comm[length - 1] == '\n')
-                length--;
-        if (length > 15)
-                length = 15;
-        memset(name, 0, 16);
-        if (comm)
-                memcpy(name, comm, length);
-        free(comm);
+static ssize_t comm_read(pid_t pid, char *text, size_t size) {
+        char path[32];
+        ssize_t n = -1;
+
+        if (last_comm.fd >= 0 && last_comm.pid == pid)
+                n = pread(last_comm.fd, text, size, 0);
+        if (n >= 0 || pid <= 0)
+                return n;
+        if (last_comm.fd >= 0)
+                close(last_comm.fd);
+        snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+        last_comm.fd = open(path, O_RDONLY | O_CLOEXEC);
+        last_comm.pid = pid;
+        return last_comm.fd < 0 ? -1 : pread(last_comm.fd, text, size, 0);
+}
+
+void caller_command(const struct caller *caller, char name[16]) {
+        ssize_t n = comm_read(caller->pid, name, 16);
+
+        memset(name + (n > 0 ? n : 0), 0, (size_t)(n > 0 ? 16 - n : 16));
+        /* A newline ends it, if it is not the longest that there can be. */
+        name[15] = '\0';
+        if (n > 0 && name[n - 1] == '\n')
+                name[n - 1] = '\0';
 }
 
 static void caller_add_group(struct caller *caller, gid_t gid) {

@@ -9,6 +9,8 @@
  * an answer depends on them: from /proc/PID/status for a caller that has a pid, from the list that
  * SO_PEERGROUPS gave for one that has that.
  *
+ * Owns one descriptor: of the file with the name of the last caller whose name was asked for.
+ *
  * Never: changes anything, knows where a caller came from.
  */
 

@@ -610,6 +610,26 @@ def test_regions(folder):
     assert listed["a"]["creator_command"] == open("/proc/self/comm").read().rstrip("\n")
 
 
+def test_the_command_is_the_one_of_the_moment(folder):
+    """A process may take another name, and its number may go to another process; names that fill
+    all 15 bytes, and those with odd bytes, are not cut."""
+    names = ["first", "fifteen-bytes-x", "a b)", "sh"]
+    script = "".join(f"printf '{name}' > /proc/$$/comm; : > {i}.open; echo '{i}.ctl 1' > .ctl/create;"
+                     for i, name in enumerate(names))  # fmt: skip
+    subprocess.run(["sh", "-c", script], cwd=folder, check=True)
+    # A process after the other, each another one's successor in the cache of names.
+    for name in names:
+        subprocess.run(
+            ["sh", "-c", f"printf '{name}' > /proc/$$/comm; : > '{name}.own'"],
+            cwd=folder, check=True,
+        )  # fmt: skip
+    listed = regions(folder)
+    for i, name in enumerate(names):
+        assert listed[f"{i}.open"]["creator_command"] == name
+        assert listed[f"{i}.ctl"]["creator_command"] == name
+        assert listed[f"{name}.own"]["creator_command"] == name
+
+
 def test_a_listing_is_of_one_moment(folder):
     for i in range(200):
         assert write(folder / ".ctl/create", f"r{i} 1\n") == 0

@@ -90,12 +90,13 @@ struct idling {
         int n;
 };
 
-static bool on_idle(void *userdata) {
+/* Is called again: at once, and when the time is over that it lets the loop sleep. */
+static int on_idle(void *userdata) {
         struct idling *idling = userdata;
 
         if (++idling->n == 3)
                 loop_stop(idling->loop, 0);
-        return true;
+        return idling->n == 1 ? 0 : 1;
 }
 
 static void test_idle_runs_before_sleep(void **state) {
