@@ -220,6 +220,7 @@ const struct workload file_workloads[] = {
         {"open-map-close", "round", nothing, open_map_step, NULL},
         {"stat", "call", nothing, stat_step, NULL},
         {"lookup", "call", nothing, lookup_step, NULL},
+        {"floor", "call", floor_prepare, lookup_step, NULL},
         {"readdir", "entry", nothing, readdir_step, NULL},
         {"life", "region", nothing, life_step, NULL},
         {"create", "file", nothing, create_step, NULL},

@@ -17,6 +17,8 @@ LABELS = {
     "socket": "Unix socket",
     "queue": "POSIX queue",
     "spin": "iomemfs, spinning",
+    "same": "empty server, same CPU",
+    "other": "empty server, spinning on another CPU",
     "scm": "bare SCM_RIGHTS",
     "tmpfs-poll": "tmpfs, open in a loop",
     "tmpfs-sleep": "tmpfs, open every 1 ms",
@@ -31,6 +33,7 @@ class Cell:
     column: str
     peer: str | None
     arguments: list
+    workload: str | None = None  # if it is not the line's
 
 
 @dataclasses.dataclass
@@ -176,6 +179,15 @@ def name_lines(quick):
     return lines
 
 
+def floor_lines(_quick):
+    """What a request costs, beside the least that any FUSE file system must spend on one."""
+    cells = [*on_file_systems(subdirectory="n100", only=("hp", "memfs", "iomemfs", "cache")),
+             *(Cell(via, "tmpfs", arguments(dir="@tmpfs/n100", via=via), "floor")
+               for via in ("same", "other"))]
+    return [Line("request/lookup", "request", "stat of a name that is not there", "lookup", cells,
+                 ratios=tuple(("iomemfs", peer) for peer in ("same", "other", "hp", "memfs")))]
+
+
 def message_lines(quick):
     sizes = ((64, "64 B"), (4 * KIB, "4 KiB"), (64 * KIB, "64 KiB"), (MIB, "1 MiB"),
              (64 * MIB, "64 MiB"))
@@ -216,6 +228,7 @@ GROUPS = {
     "memory": "Memory",
     "io": "read(2) and write(2)",
     "names": "Names",
+    "request": "One request",
     "message": "Messages",
     "handover": "Hand-over",
 }
@@ -228,8 +241,8 @@ PICTURED = (r"memory/(store|load|random|touch|touch-huge|fork-touch|munmap|bounc
 
 
 def all_lines(quick):
-    return [line for make in (memory_lines, io_lines, name_lines, message_lines, handover_lines)
-            for line in make(quick)]
+    makers = (memory_lines, io_lines, name_lines, floor_lines, message_lines, handover_lines)
+    return [line for make in makers for line in make(quick)]
 
 
 def goals(quick):
