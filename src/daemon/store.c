@@ -54,22 +54,30 @@ static int store_memfd_create(void) {
         return fd < 0 ? store_error(errno) : fd;
 }
 
-int store_memfd(uint64_t size) {
-        int born, fd;
+/* Puts a fresh open of the file in the place of a descriptor that is not counted like one. */
+static int store_replace(int fd) {
+        int fresh = store_reopen(fd, O_RDWR), r = fresh;
 
-        born = store_memfd_create();
-        if (born < 0)
-                return born;
-        /* One less, because the first descriptor is in the place that it gives up. */
-        fd = store_leave_spare(store_reopen(born, O_RDWR), STORE_SPARE - 1);
-        close(born);
-        if (fd >= 0 && ftruncate(fd, (off_t)size) < 0) {
-                int error = errno;
-
-                close(fd);
-                return -error;
+        if (fresh >= 0) {
+                /* In the same place, so that a region never takes one that is to be spare. */
+                r = dup3(fresh, fd, O_CLOEXEC) < 0 ? -errno : 0;
+                close(fresh);
         }
-        return fd;
+        return r;
+}
+
+int store_memfd(uint64_t size) {
+        int fd, r;
+
+        fd = store_leave_spare(store_memfd_create(), STORE_SPARE);
+        if (fd < 0)
+                return fd;
+        r = store_replace(fd);
+        if (r == 0 && ftruncate(fd, (off_t)size) < 0)
+                r = -errno;
+        if (r < 0)
+                close(fd);
+        return r < 0 ? r : fd;
 }
 
 static int store_set_size(int context, uint64_t limit) {
