@@ -10,6 +10,7 @@
 #include <sys/sysmacros.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include "killpriv.h"
 #include "log.h"
 #include "suspect.h"
 
@@ -89,6 +90,7 @@ struct channel {
         void *userdata;
         bool ready;     /* INIT is through */
         bool replaying; /* the reply to INIT is not to be sent */
+        bool kills;     /* see channel_kills_privilege() */
         int failure;    /* negative errno: INIT went wrong for good */
 };
 
@@ -164,6 +166,7 @@ static void init_reply(struct channel *channel, const struct iovec *iov, int cou
         memcpy(&out, iov[1].iov_base, sizeof(out));
         /* libfuse 3.14 takes the wish and forgets it. */
         out.flags |= in->flags & FUSE_PARALLEL_DIROPS;
+        out.flags |= killpriv_take(root, in);
         if (extended && (in->flags2 & CHANNEL_INIT2_PASSTHROUGH) &&
             root->settings.want_passthrough != PASSTHROUGH_OFF) {
                 out.flags |= CHANNEL_INIT_EXT;
@@ -428,6 +431,8 @@ static void channel_handle(struct channel *channel) {
 
         root->counters.requests[request->opcode < 64 ? request->opcode : 0]++;
         suspect_enter(root, channel_unique(request->unique), request->opcode);
+        /* Now: libfuse writes to the request. */
+        channel->kills = killpriv_is_ours(root) && killpriv_is_asked(request);
         /* libfuse has no handler for O_TMPFILE: a CREATE of the name "/", which no file can have. */
         if (request->opcode == CHANNEL_TMPFILE)
                 request->opcode = FUSE_CREATE;
@@ -552,6 +557,14 @@ bool channel_is_ready(const struct channel *channel) {
 
 bool channel_has_passthrough(const struct channel *channel) {
         return channel->root->passthrough != 0;
+}
+
+bool channel_has_xattr(const struct channel *channel) {
+        return killpriv_is_ours(channel->root);
+}
+
+bool channel_kills_privilege(const struct channel *channel) {
+        return channel->kills;
 }
 
 uint64_t channel_current(const struct channel *channel) {

@@ -72,6 +72,12 @@ pid_t channel_caller(const struct channel *channel);
 /* Whether INIT is through, and whether the kernel granted passthrough. */
 bool channel_is_ready(const struct channel *channel);
 bool channel_has_passthrough(const struct channel *channel);
+/*
+ * Whether extended attributes are answered, and set-user-id bits are ours to take; if so, whether
+ * the request that is being handled takes them.  See killpriv.h.
+ */
+bool channel_has_xattr(const struct channel *channel);
+bool channel_kills_privilege(const struct channel *channel);
 /* The unique of the request that is being handled, without the kernel's mark for resent ones. */
 uint64_t channel_current(const struct channel *channel);
 /* The same for one that is answered later. */

@@ -204,28 +204,14 @@ static int fs_resize(fuse_req_t req, struct fs *fs, struct node *node, uint64_t 
         return r;
 }
 
-/*
- * Who changes content or owner of a file without being in its group takes S_ISGID from it.  Where
- * the group may execute the file the kernel sees to that; else it sends the request, and no more.
- */
-static void fs_drop_setgid(fuse_req_t req, struct fs *fs, struct node *node, gid_t group,
-                           int valid) {
-        struct caller caller = fs_caller(req);
-
-        if (node_is_dir(node) || (node->mode & (S_ISGID | S_IXGRP)) != S_ISGID ||
-            (valid & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME)))
-                return;
-        if (!access_in_group(&caller, group))
-                ARENA_SET(fs->parts.arena, node->mode, node->mode & ~(uint32_t)S_ISGID);
-        caller_clear(&caller);
-}
-
 static int fs_set_attributes(fuse_req_t req, struct fs *fs, struct node *node,
                              const struct stat *attr, int valid) {
         uint32_t mode = node->mode, uid = node->uid, gid = node->gid;
         int r = 0;
 
-        if (valid & FUSE_SET_ATTR_SIZE)
+        if (!(valid & FS_SETS))
+                r = fs_may_drop_setid(req, node);
+        if (r == 0 && (valid & FUSE_SET_ATTR_SIZE))
                 r = fs_resize(req, fs, node, (uint64_t)attr->st_size);
         if (r == 0)
                 r = fs_set_times(fs, node, attr, valid);
@@ -238,7 +224,7 @@ static int fs_set_attributes(fuse_req_t req, struct fs *fs, struct node *node,
                 ARENA_SET(fs->parts.arena, node->uid, attr->st_uid);
         if (valid & FUSE_SET_ATTR_GID)
                 ARENA_SET(fs->parts.arena, node->gid, attr->st_gid);
-        fs_drop_setgid(req, fs, node, gid, valid);
+        fs_drop_setid(req, fs, node, gid, valid);
         tree_touch_ctime(fs->parts.tree, node);
         if (node_is_region(node) && (node->mode != mode || node->uid != uid || node->gid != gid))
                 r = region_own(fs->parts.regions, node);
@@ -631,6 +617,10 @@ static const struct fuse_lowlevel_ops operations = {
         .create = fs_create,
         .fallocate = fs_fallocate,
         .lseek = fs_lseek,
+        .getxattr = fs_getxattr,
+        .listxattr = fs_listxattr,
+        .setxattr = fs_setxattr,
+        .removexattr = fs_removexattr,
 };
 
 const struct fuse_lowlevel_ops *fs_operations(void) {

@@ -11,6 +11,8 @@
  *   fs.c      putting together, attributes, names
  *   fs_dir.c  reading directories
  *   fs_io.c   open files: regions, with and without passthrough
+ *   fs_setid.c  set-user-id and set-group-id, of files that change
+ *   fs_xattr.c  extended attributes
  *   fs_ctl.c  open files of .ctl, and those who wait for them
  *
  * Owns nothing but the requests that wait for something.  Never: decides; what a name or a region

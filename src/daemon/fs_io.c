@@ -194,6 +194,8 @@ void fs_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, of
                 return;
         }
         n = node ? fs_write_region(fs, node, bytes, size, offset) : -ESTALE;
+        if (n > 0)
+                fs_drop_setid_written(fs, node);
         if (n < 0)
                 fuse_reply_err(req, (int)-n);
         else

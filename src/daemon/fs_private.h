@@ -6,12 +6,18 @@
  */
 
 #include "fs.h"
+#include "report.h"
 
 enum {
         FS_BUFFER_SIZE = 1024 * 1024,
         /* Replies that count lookups must fit into an outcome. */
         FS_READDIRPLUS_MAX = ARENA_OUTCOME_MAX - 4096,
 };
+
+/* A SETATTR without any of these sets nothing. */
+static const int FS_SETS = FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID |
+                           FUSE_SET_ATTR_SIZE | FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME |
+                           FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW;
 
 /* A request that is answered later: when its notices have been told, or something happens. */
 struct fs_waiting {
@@ -78,6 +84,21 @@ void fs_written(void *userdata, uint64_t unique, int result);
 /* Wakes those who wait for events, if there are new ones. */
 void fs_tell_readers(struct fs *fs);
 void fs_drop_waiting(struct fs_waiting **list);
+
+/* fs_setid.c */
+/* Whether a SETATTR that sets nothing may take the bits that it takes: 0 or -EPERM. */
+int fs_may_drop_setid(fuse_req_t req, const struct node *node);
+/* What a SETATTR takes, besides what it sets; group is what the file's was before. */
+void fs_drop_setid(fuse_req_t req, struct fs *fs, struct node *node, gid_t group, int valid);
+/* The same for a WRITE. */
+void fs_drop_setid_written(struct fs *fs, struct node *node);
+
+/* fs_xattr.c */
+void fs_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size);
+void fs_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size);
+void fs_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
+                 int flags);
+void fs_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
 
 /* fs_io.c */
 void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);

@@ -23,7 +23,7 @@ enum {
 #ifdef IOMEMFS_TEST_LAYOUT_VERSION /* a build that must refuse the records of this one */
         LAYOUT_VERSION = IOMEMFS_TEST_LAYOUT_VERSION,
 #else
-        LAYOUT_VERSION = 1,
+        LAYOUT_VERSION = 2,
 #endif
         LAYOUT_ROOT_ID = 1, /* node id of the root directory, FUSE_ROOT_ID as well */
 
@@ -272,7 +272,7 @@ struct settings {
         uint32_t root_mode, root_uid, root_gid;
         uint32_t grace_s; /* how long an ephemeral region waits for its first use; 0: for ever */
         uint32_t huge;    /* 1: regions are made of huge pages unless said otherwise */
-        uint32_t settings_pad;
+        uint32_t xattr;   /* 1: regions have extended attributes, if the kernel makes that cheap */
         struct socket_limits limits;
 };
 

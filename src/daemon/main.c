@@ -59,6 +59,7 @@ static int main_fill_settings(struct settings *settings, const struct options *o
         settings->spin_us = options->spin_us;
         settings->grace_s = options->grace_s;
         settings->huge = options->huge;
+        settings->xattr = options->xattr;
         settings->limits = options->limits;
         settings->want_passthrough = options->passthrough;
         settings->root_mode = options->mode;

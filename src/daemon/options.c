@@ -354,24 +354,25 @@ static int options_huge(struct options *options, const char *value) {
         return 0;
 }
 
+static int options_xattr(struct options *options, const char *value) {
+        if (strcmp(value, "on") && strcmp(value, "off"))
+                return options_complain("xattr=%s: neither on nor off", value);
+        options->xattr = !strcmp(value, "on");
+        return 0;
+}
+
 /* Our own options, each with a value. */
 static const struct options_own {
         const char *name; /* with '=' */
         int (*set)(struct options *options, const char *value);
 } options_own[] = {
-        {"size=", options_size},
-        {"nr_inodes=", options_nr_inodes},
-        {"mode=", options_mode},
-        {"uid=", options_uid},
-        {"gid=", options_gid},
-        {"passthrough=", options_passthrough},
-        {"socket=", options_socket},
-        {"spin=", options_spin},
-        {"grace=", options_grace},
-        {"huge=", options_huge},
-        {"clients=", options_clients},
-        {"waits=", options_waits},
-        {"unfinished=", options_unfinished},
+        {"size=", options_size},     {"nr_inodes=", options_nr_inodes},
+        {"mode=", options_mode},     {"uid=", options_uid},
+        {"gid=", options_gid},       {"passthrough=", options_passthrough},
+        {"socket=", options_socket}, {"spin=", options_spin},
+        {"grace=", options_grace},   {"huge=", options_huge},
+        {"xattr=", options_xattr},   {"clients=", options_clients},
+        {"waits=", options_waits},   {"unfinished=", options_unfinished},
         {"unread=", options_unread},
 };
 
@@ -500,6 +501,7 @@ static void options_set_defaults(struct options *options) {
                 /* Spinning on the only processor keeps the client from running. */
                 .spin_us = one_cpu ? 0 : OPTIONS_SPIN_DEFAULT_US,
                 .grace_s = OPTIONS_GRACE_DEFAULT_S,
+                .xattr = true,
                 .limits = {OPTIONS_CLIENTS_DEFAULT, OPTIONS_WAITS_DEFAULT,
                            OPTIONS_UNFINISHED_DEFAULT, OPTIONS_UNREAD_DEFAULT},
         };
@@ -632,6 +634,8 @@ void options_usage(void) {
               "                         0: for ever (default: 60)\n"
               "  huge=never|always      make regions of huge pages unless said otherwise\n"
               "                         (default: never)\n"
+              "  xattr=on|off           show who made a region as extended attributes, if the\n"
+              "                         kernel makes that cheap (default: on)\n"
               "  remount                change size= and nr_inodes= of what is mounted\n"
               "  allow_other            (ordinary users) let others in as well\n",
               stdout);

@@ -28,6 +28,7 @@ struct options {
         char *socket; /* absolute path, "" for none, NULL for the default */
         struct socket_limits limits;
         bool huge;        /* huge=always */
+        bool xattr;       /* as in struct settings */
         uint32_t grace_s; /* how long an ephemeral region waits for its first use, seconds */
         uint32_t spin_us; /* longest spin before the loop sleeps, microseconds */
 

@@ -413,6 +413,14 @@ static void region_note_seals(struct regions *regions, struct node *node) {
                 ARENA_SET(regions->arena, node->seals, (uint32_t)seals);
 }
 
+/* Who writes through a descriptor that was lent takes set-user-id from the store, if it is due. */
+static void region_note_setid(struct regions *regions, struct node *node, const struct stat *st) {
+        uint32_t lost = node->mode & (S_ISUID | S_ISGID) & ~st->st_mode;
+
+        if (lost && (node->flags & NODE_LENT))
+                ARENA_SET(regions->arena, node->mode, node->mode & ~lost);
+}
+
 int region_stat(struct regions *regions, struct node *node, struct stat *st) {
         int r;
 
@@ -430,6 +438,7 @@ int region_stat(struct regions *regions, struct node *node, struct stat *st) {
                 return r;
         region_note(regions, node, st);
         region_note_seals(regions, node);
+        region_note_setid(regions, node, st);
         return 0;
 }
 

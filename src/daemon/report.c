@@ -343,11 +343,17 @@ static void json_string(FILE *stream, const char *text, size_t length) {
         fputc('"', stream);
 }
 
-static void json_region(FILE *stream, const char *name, size_t length, const struct node *node) {
+static void json_time(char text[64], const struct node *node) {
         struct tm tm = birth_time(node);
+        size_t length = strftime(text, 64, "%Y-%m-%dT%H:%M:%S", &tm);
+
+        snprintf(text + length, 64 - length, ".%06dZ", (int)(node->btime.nsec / 1000));
+}
+
+static void json_region(FILE *stream, const char *name, size_t length, const struct node *node) {
         char created[64];
 
-        strftime(created, sizeof(created), "%Y-%m-%dT%H:%M:%S", &tm);
+        json_time(created, node);
         fputs("{\"name\": ", stream);
         json_string(stream, name, length);
         fprintf(stream,
@@ -360,7 +366,7 @@ static void json_region(FILE *stream, const char *name, size_t length, const str
         bits_write(stream, flag_bits, node->flags, true);
         fputs("], \"seals\": [", stream);
         bits_write(stream, seal_bits, node->seals, true);
-        fprintf(stream, "], \"created\": \"%s.%06dZ\"", created, (int)(node->btime.nsec / 1000));
+        fprintf(stream, "], \"created\": \"%s\"", created);
         fprintf(stream, ", \"creator_uid\": %u, \"creator_pid\": %d, \"creator_command\": ",
                 node->creator_uid, node->creator_pid);
         json_string(stream, node->creator_name, creator_length(node));
@@ -401,6 +407,78 @@ int report_region(FILE *stream, struct regions *regions, struct node *node, cons
                 return r;
         json_region(stream, name, strlen(name), node);
         return 0;
+}
+
+/* Attributes */
+
+static void attribute_created(FILE *stream, const struct node *node) {
+        char text[64];
+
+        json_time(text, node);
+        fputs(text, stream);
+}
+
+static void attribute_creator_uid(FILE *stream, const struct node *node) {
+        fprintf(stream, "%u", node->creator_uid);
+}
+
+static void attribute_creator_pid(FILE *stream, const struct node *node) {
+        fprintf(stream, "%d", node->creator_pid);
+}
+
+static void attribute_creator_command(FILE *stream, const struct node *node) {
+        fwrite(node->creator_name, 1, creator_length(node), stream);
+}
+
+static void attribute_refs(FILE *stream, const struct node *node) {
+        fprintf(stream, "%u", node->opens);
+}
+
+static void attribute_writers(FILE *stream, const struct node *node) {
+        fprintf(stream, "%u", node->writers);
+}
+
+static void attribute_flags(FILE *stream, const struct node *node) {
+        bits_write(stream, flag_bits, node->flags, false);
+}
+
+static void attribute_seals(FILE *stream, const struct node *node) {
+        bits_write(stream, seal_bits, node->seals, false);
+}
+
+static void attribute_huge(FILE *stream, const struct node *node) {
+        fprintf(stream, "%" PRIu64, node->huge);
+}
+
+/* What stat(2) does not tell. */
+static const struct attribute {
+        const char *name;
+        void (*write)(FILE *stream, const struct node *node);
+} attributes[] = {
+        {"created", attribute_created},
+        {"creator_uid", attribute_creator_uid},
+        {"creator_pid", attribute_creator_pid},
+        {"creator_command", attribute_creator_command},
+        {"refs", attribute_refs},
+        {"writers", attribute_writers},
+        {"flags", attribute_flags},
+        {"seals", attribute_seals},
+        {"huge", attribute_huge},
+};
+
+int report_attribute(FILE *stream, struct regions *regions, struct node *node, const char *name) {
+        for (size_t i = 0; i < sizeof(attributes) / sizeof(attributes[0]); i++) {
+                struct stat st;
+                int r;
+
+                if (strcmp(attributes[i].name, name) != 0)
+                        continue;
+                r = region_stat(regions, node, &st);
+                if (r == 0)
+                        attributes[i].write(stream, node);
+                return r;
+        }
+        return -ENODATA;
 }
 
 /* Metrics */

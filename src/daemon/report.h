@@ -27,5 +27,7 @@ int report_json(FILE *stream, struct tree *tree, struct regions *regions, struct
                 struct node *dir);
 /* One region as a JSON object, as in report_json(), without newline. */
 int report_region(FILE *stream, struct regions *regions, struct node *node, const char *name);
+/* One value of that object as text, lists as `a,b`; what stat(2) tells is left out.  -ENODATA. */
+int report_attribute(FILE *stream, struct regions *regions, struct node *node, const char *name);
 /* Prometheus text format. */
 int report_stats(FILE *stream, struct tree *tree, struct regions *regions);

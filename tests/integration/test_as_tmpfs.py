@@ -45,8 +45,6 @@ ALLOWED = (
     (CACHED, "read_moves", "^(read_nothing|noatime)-"),
     # tmpfs has no times to move where there was nothing to cut; POSIX leaves it open.
     (ANY, "truncation", "^truncate-0-0-"),
-    # Nothing to change, but S_ISGID to lose: looks like a write when it gets here.
-    (ANY, "chown_ways", "-keep-1509-other$"),
     # What a mapping of the page cache has stored is memory of the region's from msync() on.
     (CACHED, "mapping_moves", "^mmap-stat$"),
 )

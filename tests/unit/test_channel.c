@@ -28,6 +28,7 @@ struct kernel {
         struct root *root;
         int fd; /* the kernel's end */
         struct channel *channel;
+        uint32_t offers; /* flags of INIT, besides the usual ones */
 };
 
 /* The file system: counts what it is told in fields of the root record. */
@@ -52,7 +53,23 @@ static void on_forget(void *userdata, uint64_t nodeid, uint64_t count) {
         ARENA_SET(arena, root->next_event, root->next_event + nodeid);
 }
 
-static const struct fuse_lowlevel_ops operations = {.lookup = on_lookup};
+/* The channel that handles a SETATTR, and what it said about that. */
+static const struct channel *asked;
+static bool answer;
+
+static void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int valid,
+                       struct fuse_file_info *fi) {
+        (void)ino;
+        (void)valid;
+        (void)fi;
+        answer = channel_kills_privilege(asked);
+        fuse_reply_attr(req, attr, 0);
+}
+
+static const struct fuse_lowlevel_ops operations = {
+        .lookup = on_lookup,
+        .setattr = on_setattr,
+};
 
 /* The kernel's side. */
 
@@ -79,7 +96,7 @@ static void kernel_send_init(struct kernel *kernel, uint64_t unique) {
                 .minor = FUSE_KERNEL_MINOR_VERSION,
                 .max_readahead = 131072,
                 .flags = UINT32_C(1) << 30 | FUSE_ASYNC_READ | FUSE_PARALLEL_DIROPS |
-                         FUSE_ATOMIC_O_TRUNC | FUSE_WRITEBACK_CACHE,
+                         FUSE_ATOMIC_O_TRUNC | FUSE_WRITEBACK_CACHE | kernel->offers,
                 .flags2 = 1 << 5 | 1 << 7, /* passthrough, resend */
         };
 
@@ -170,7 +187,7 @@ static unsigned int replies_until_resend(struct kernel *kernel, uint64_t unique)
 /* Tests */
 
 static void test_init_is_answered_saved_and_replayed(void **state) {
-        struct kernel kernel;
+        struct kernel kernel = {};
         struct {
                 struct fuse_out_header header;
                 struct fuse_init_out out;
@@ -198,7 +215,7 @@ static void test_init_is_answered_saved_and_replayed(void **state) {
 }
 
 static void test_passthrough_is_asked_for(void **state) {
-        struct kernel kernel;
+        struct kernel kernel = {};
         struct {
                 struct fuse_out_header header;
                 struct fuse_init_out out;
@@ -224,12 +241,58 @@ static void dispatch_lookup(struct kernel *kernel, uint64_t unique) {
 }
 
 /* Whatever the crash point: the change happens once, and its reply is there once it has. */
+static bool kernel_kills(struct kernel *kernel, uint32_t valid) {
+        static uint64_t unique = 100;
+        struct fuse_setattr_in in = {.valid = valid};
+        uint8_t reply[512];
+
+        kernel_send(kernel, FUSE_SETATTR, unique += 2, &in, sizeof(in));
+        asked = kernel->channel;
+        assert_int_equal(channel_dispatch(kernel->channel), 1);
+        assert_true(kernel_receive(kernel, reply, sizeof(reply)) > 0);
+        return answer;
+}
+
+/* Extended attributes, and set-user-id with them, if the kernel offers it and they are wanted. */
+static void test_killpriv_is_taken_with_xattr(void **state) {
+        (void)state;
+        for (int i = 0; i < 4; i++) {
+                bool offered = i & 1, wanted = i & 2;
+                struct kernel kernel = {.offers = offered ? FUSE_HANDLE_KILLPRIV_V2 : 0};
+                struct {
+                        struct fuse_out_header header;
+                        struct fuse_init_out out;
+                } reply;
+
+                kernel_new(&kernel);
+                kernel.root->settings.xattr = wanted;
+                assert_false(channel_has_xattr(kernel.channel));
+                kernel_send_init(&kernel, 2);
+                assert_int_equal(channel_dispatch(kernel.channel), 1);
+                assert_int_equal(kernel_receive(&kernel, &reply, sizeof(reply)), sizeof(reply));
+                assert_int_equal(!!(reply.out.flags & FUSE_HANDLE_KILLPRIV_V2), offered && wanted);
+                assert_int_equal(channel_has_xattr(kernel.channel), offered && wanted);
+                channel_free(kernel.channel);
+                channel_open(&kernel); /* the next worker */
+                assert_int_equal(channel_has_xattr(kernel.channel), offered && wanted);
+
+                assert_int_equal(kernel_kills(&kernel, FATTR_FH), offered && wanted);
+                assert_int_equal(kernel_kills(&kernel, FATTR_UID), offered && wanted);
+                assert_int_equal(kernel_kills(&kernel, FATTR_SIZE | FATTR_KILL_SUIDGID),
+                                 offered && wanted);
+                assert_false(kernel_kills(&kernel, FATTR_SIZE));
+                assert_false(kernel_kills(&kernel, FATTR_MODE | FATTR_CTIME));
+                assert_false(kernel_kills(&kernel, FATTR_MTIME_NOW | FATTR_MTIME));
+                kernel_free(&kernel);
+        }
+}
+
 static void test_request_happens_once(void **state) {
         bool killed = true;
 
         (void)state;
         for (uint64_t n = 1; killed; n++) {
-                struct kernel kernel;
+                struct kernel kernel = {};
                 unsigned int replies;
 
                 kernel_init(&kernel);
@@ -253,7 +316,7 @@ static void test_killed_while_resuming(void **state) {
 
         (void)state;
         for (uint64_t n = 1; killed; n++) {
-                struct kernel kernel;
+                struct kernel kernel = {};
 
                 kernel_init(&kernel);
                 kernel_send(&kernel, FUSE_LOOKUP, 4, "name", 5);
@@ -285,7 +348,7 @@ static void test_forgets_happen_once(void **state) {
         (void)state;
         /* A stride that meets every kind of point: there are some two thousand. */
         for (uint64_t n = 1; killed; n += 7) {
-                struct kernel kernel;
+                struct kernel kernel = {};
 
                 kernel_init(&kernel);
                 send_batch(&kernel);
@@ -304,7 +367,7 @@ static void test_forgets_happen_once(void **state) {
 
 static void test_single_forget(void **state) {
         const struct fuse_forget_in forget = {.nlookup = 3};
-        struct kernel kernel;
+        struct kernel kernel = {};
 
         (void)state;
         kernel_init(&kernel);
@@ -318,7 +381,7 @@ static void test_single_forget(void **state) {
 
 static void test_poison_is_refused_when_resent(void **state) {
         struct fuse_out_header reply;
-        struct kernel kernel;
+        struct kernel kernel = {};
 
         (void)state;
         kernel_init(&kernel);
@@ -336,7 +399,7 @@ static void test_poison_is_refused_when_resent(void **state) {
 }
 
 static void test_nonsense_is_an_error(void **state) {
-        struct kernel kernel;
+        struct kernel kernel = {};
 
         (void)state;
         kernel_init(&kernel);
@@ -346,7 +409,7 @@ static void test_nonsense_is_an_error(void **state) {
 }
 
 static void test_closing_waits_for_the_commit(void **state) {
-        struct kernel kernel;
+        struct kernel kernel = {};
 
         (void)state;
         kernel_init(&kernel);
@@ -368,6 +431,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_init_is_answered_saved_and_replayed),
                 cmocka_unit_test(test_passthrough_is_asked_for),
+                cmocka_unit_test(test_killpriv_is_taken_with_xattr),
                 cmocka_unit_test(test_request_happens_once),
                 cmocka_unit_test(test_killed_while_resuming),
                 cmocka_unit_test(test_forgets_happen_once),
