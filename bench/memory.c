@@ -61,6 +61,17 @@ static void random_step(struct run *run) {
         run->work += RANDOM_BATCH;
 }
 
+/* Reads words all over the region, each of which must be there before the next is looked for. */
+static void chase_step(struct run *run) {
+        const uint64_t *words = (const uint64_t *)run->map;
+        uint64_t mask = run->request->size / sizeof(*words) - 1, last = 0;
+
+        for (int i = 0; i < RANDOM_BATCH; i++)
+                last = words[(random_next(run) ^ last) & mask];
+        sink += last;
+        run->work += RANDOM_BATCH;
+}
+
 static void touch_step(struct run *run) {
         run_pause(run);
         region_make(run);
@@ -155,6 +166,7 @@ const struct workload memory_workloads[] = {
         {"store", "B", make_touched, store_step, region_drop},
         {"load", "B", make_touched, load_step, region_drop},
         {"random", "access", make_touched, random_step, region_drop},
+        {"chase", "load", make_touched, chase_step, region_drop},
         {"touch", "page", nothing, touch_step, NULL},
         {"populate", "page", nothing, populate_step, NULL},
         {"fork-touch", "page", make_touched, fork_step, region_drop},
