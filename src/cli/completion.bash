@@ -47,16 +47,17 @@ _iomem() {
     :-*) mapfile -t COMPREPLY < <(compgen -W '--mount --help --version' -- "$cur") ;;
     :*) mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$cur") ;;
     ls:-* | stat:-* | who:-*)
-        mapfile -t COMPREPLY < <(compgen -W '--bytes --json --noheadings --output --raw' -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W '--bytes --json --noheadings --output --raw --help' -- "$cur")
         ;;
     create:-*)
         mapfile -t COMPREPLY < <(
-            compgen -W '--mode --fixed --ephemeral --populate --huge' -- "$cur"
+            compgen -W '--mode --fixed --ephemeral --populate --huge --help' -- "$cur"
         )
         ;;
-    events:-*) mapfile -t COMPREPLY < <(compgen -W '--json' -- "$cur") ;;
-    wait:-*) mapfile -t COMPREPLY < <(compgen -W '--timeout' -- "$cur") ;;
-    exec:-*) mapfile -t COMPREPLY < <(compgen -W '--read-only' -- "$cur") ;;
+    events:-*) mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$cur") ;;
+    wait:-*) mapfile -t COMPREPLY < <(compgen -W '--timeout --help' -- "$cur") ;;
+    resize:-* | seal:-* | rm:-*) mapfile -t COMPREPLY < <(compgen -W '--help' -- "$cur") ;;
+    exec:-*) mapfile -t COMPREPLY < <(compgen -W '--read-only --help' -- "$cur") ;;
     seal:*)
         if [[ $prev == seal ]]; then
             mapfile -t COMPREPLY < <(compgen -W "$(_iomem_names "$where")" -- "$cur")

@@ -4,6 +4,7 @@
  * iomem: regions of an iomemfs from the command line.
  */
 
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <locale.h>
@@ -11,13 +12,50 @@
 #include <string.h>
 #include "cli.h"
 
+/* The options of commands, as --help shows them. */
+#define JSON_OPTION " -J, --json             use JSON output format\n"
+#define TABLE_HELP                                                              \
+        " -b, --bytes            print sizes in bytes\n" JSON_OPTION            \
+        " -n, --noheadings       don't print headings\n"                        \
+        " -o, --output LIST      columns to print; +LIST adds to the default\n" \
+        " -r, --raw              use raw output format\n"
+#define CREATE_HELP                                                                      \
+        " -M, --mode MODE        permissions (default: what the umask leaves of 0666)\n" \
+        "     --fixed            its size never changes\n"                               \
+        "     --ephemeral        the name goes with the last reference\n"                \
+        "     --populate         all memory is there from the start\n"                   \
+        "     --huge             use huge pages\n"
+#define WAIT_HELP " -t, --timeout SECONDS  give up after that time\n"
+#define EXEC_HELP " -r, --read-only        hand on a descriptor for reading only\n"
+#define HELP_OPTION " -h, --help             display this help\n"
+#define REGION_COLUMNS                                                    \
+        "NAME SIZE ALLOCATED MODE USER GROUP SEALS FLAGS REFS\n CREATED " \
+        "CREATOR INODE LINKS"
+#define WHO_COLUMNS "PID USER COMMAND FD ACCESS VIA"
+
 static const struct command {
         const char *name;
+        const char *arguments;
+        const char *summary;
+        const char *options;
+        const char *columns;
         cli_fn fn;
 } commands[] = {
-        {"ls", cli_ls},     {"stat", cli_stat},     {"who", cli_who}, {"create", cli_create},
-        {"seal", cli_seal}, {"resize", cli_resize}, {"rm", cli_rm},   {"wait", cli_wait},
-        {"exec", cli_exec}, {"events", cli_events}, {NULL, NULL},
+        {"ls", "[DIRECTORY]", "list regions", TABLE_HELP, REGION_COLUMNS, cli_ls},
+        {"stat", "NAME...", "show all there is to know of regions", TABLE_HELP, REGION_COLUMNS,
+         cli_stat},
+        {"who", "NAME", "show who has a region open or mapped", TABLE_HELP, WHO_COLUMNS, cli_who},
+        {"create", "NAME SIZE", "make a region", CREATE_HELP, NULL, cli_create},
+        {"resize", "NAME SIZE", "change the size of a region", "", NULL, cli_resize},
+        {"seal", "NAME SEALS", "forbid for good: shrink, grow, write, with commas", "", NULL,
+         cli_seal},
+        {"rm", "NAME...", "remove regions", "", NULL, cli_rm},
+        {"wait", "NAME...", "wait until regions exist", WAIT_HELP, NULL, cli_wait},
+        {"events", "[DIRECTORY]", "show what happens, as it happens", JSON_OPTION, NULL,
+         cli_events},
+        {"exec", "NAME [--] COMMAND", "run a command with the region's descriptor in $IOMEM_FD",
+         EXEC_HELP, NULL, cli_exec},
+        {NULL},
 };
 
 static int usage(void) {
@@ -27,55 +65,61 @@ static int usage(void) {
               "\n"
               "Regions of shared memory of an iomemfs.\n"
               "\n"
-              "Commands:\n"
-              " ls [DIRECTORY]         list regions\n"
-              " stat NAME...           show all there is to know of regions\n"
-              " who NAME               show who has a region open or mapped\n"
-              " create NAME SIZE       make a region\n"
-              " resize NAME SIZE       change its size\n"
-              " seal NAME SEALS        forbid for good: shrink, grow, write, with commas\n"
-              " rm NAME...             remove regions\n"
-              " wait NAME...           wait until regions exist\n"
-              " events [DIRECTORY]     show what happens, as it happens\n"
-              " exec NAME [--] COMMAND run a command with the region's descriptor in $IOMEM_FD\n"
-              "\n"
+              "Commands:\n",
+              stdout);
+        for (const struct command *command = commands; command->name; command++)
+                printf(" %s %-*s %s\n", command->name, 21 - (int)strlen(command->name),
+                       command->arguments, command->summary);
+        fputs("\n"
               "Options:\n"
-              " -m, --mount PATH       mount point or socket (default: $IOMEMFS, or /mnt/mem)\n"
-              " -h, --help             display this help\n"
-              " -V, --version          display version\n"
+              " -m, --mount PATH       mount point or socket (default: $IOMEMFS, or "
+              "/mnt/mem)\n" HELP_OPTION " -V, --version          display version\n"
               "\n"
-              "Options of ls, stat and who (and -J of events):\n"
-              " -b, --bytes            print sizes in bytes\n"
-              " -J, --json             use JSON output format\n"
-              " -n, --noheadings       don't print headings\n"
-              " -o, --output LIST      columns to print; +LIST adds to the default\n"
-              " -r, --raw              use raw output format\n"
-              "\n"
-              "Options of create:\n"
-              " -M, --mode MODE        permissions (default: what the umask leaves of 0666)\n"
-              "     --fixed            its size never changes\n"
-              "     --ephemeral        the name goes with the last reference\n"
-              "     --populate         all memory is there from the start\n"
-              "     --huge             use huge pages\n"
-              "\n"
-              "Option of wait:\n"
-              " -t, --timeout SECONDS  give up after that time\n"
-              "\n"
-              "Option of exec:\n"
-              " -r, --read-only        hand on a descriptor for reading only\n"
-              "\n"
-              "Columns of ls and stat: NAME SIZE ALLOCATED MODE USER GROUP SEALS FLAGS REFS\n"
-              " CREATED CREATOR INODE LINKS; of who: PID USER COMMAND FD ACCESS VIA\n"
+              "Options of ls, stat and who (and -J of events):\n" TABLE_HELP "\n"
+              "Options of create:\n" CREATE_HELP "\n"
+              "Option of wait:\n" WAIT_HELP "\n"
+              "Option of exec:\n" EXEC_HELP "\n"
+              "Columns of ls and stat: " REGION_COLUMNS "; of who: " WHO_COLUMNS "\n"
               "\n"
               "For more details see iomem(1).\n",
               stdout);
         return EXIT_SUCCESS;
 }
 
+static int command_usage(const struct command *command) {
+        printf("\n"
+               "Usage:\n"
+               " iomem [-m MOUNT|SOCKET] %s [OPTIONS] %s\n"
+               "\n"
+               "%c%s.\n"
+               "\n"
+               "Options:\n"
+               "%s" HELP_OPTION,
+               command->name, command->arguments, toupper(command->summary[0]),
+               command->summary + 1, command->options);
+        if (command->columns)
+                printf("\nColumns: %s\n", command->columns);
+        puts("\nFor more details see iomem(1).");
+        return EXIT_SUCCESS;
+}
+
+/* Behind the name that exec takes, options are those of the program that it runs. */
+static bool wants_help(const struct command *command, int argc, char **argv) {
+        for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+                if (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0)
+                        return true;
+                if (argv[i][0] != '-' && command->fn == cli_exec)
+                        break;
+        }
+        return false;
+}
+
 /* The command's own parse starts anew. */
 static int dispatch(int argc, char **argv) {
         for (const struct command *command = commands; command->name; command++)
                 if (strcmp(argv[0], command->name) == 0) {
+                        if (wants_help(command, argc, argv))
+                                return command_usage(command);
                         optind = 0;
                         argv[0] = "iomem"; /* messages of getopt_long(3) begin with it */
                         return command->fn(argc, argv);

@@ -228,6 +228,31 @@ def test_help_manual_and_completion_agree():
     assert run([program, "--version"], check=True).stdout.startswith("iomem from iomemfs ")
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command(tmp_path, command):
+    program = build_dir() / "src" / "cli" / "iomem"
+    whole = run([program, "--help"], check=True).stdout
+    for arguments in (["--help"], ["-h"], ["--help", "more"]):
+        result = run([program, command, *arguments], check=True)
+        assert result.stderr == ""
+        assert re.search(rf"^ iomem .* {command} \[OPTIONS\] ", result.stdout, re.M)
+    options = set(re.findall(r"--[a-z-]+", result.stdout))
+    assert "--help" in options and options <= set(re.findall(r"--[a-z-]+", whole))
+    for option in options:
+        # It is one; what is wrong is something else.
+        assert "unrecognized" not in run([program, "-m", tmp_path, command, option]).stderr
+    for option in set(re.findall(r"--[a-z-]+", whole)) - options:
+        refused = run([program, "-m", tmp_path, command, option])
+        assert refused.returncode == 1 and "unrecognized" in refused.stderr, option
+
+
+def test_help_of_what_exec_runs(iomem):
+    iomem("create", "a", "4K")
+    assert iomem("exec", "a", "--", "printf", "%s", "--help") == "--help"
+    assert iomem("exec", "a", "printf", "%s", "--help") == "--help"
+    assert iomem("rm", "--", "-h", status=1).startswith("iomem: -h: ")  # behind --, a name
+
+
 @pytest.mark.skipif(not shutil.which("mandoc"), reason="mandoc is not installed")
 def test_manual_is_clean():
     result = run(["mandoc", "-T", "lint", "-W", "warning", ROOT / "iomem.1"])
