@@ -153,20 +153,21 @@ bool cli_parse_seals(const char *text, uint32_t *out) {
         }
 }
 
+static void format_name(char *buffer, size_t size, const char *name, unsigned int id) {
+        if (name)
+                snprintf(buffer, size, "%s", name);
+        else
+                snprintf(buffer, size, "%u", id);
+}
+
 void cli_format_user(char *buffer, size_t size, uid_t uid) {
         const struct passwd *user = getpwuid(uid);
 
-        if (user)
-                snprintf(buffer, size, "%s", user->pw_name);
-        else
-                snprintf(buffer, size, "%u", (unsigned int)uid);
+        format_name(buffer, size, user ? user->pw_name : NULL, uid);
 }
 
 void cli_format_group(char *buffer, size_t size, gid_t gid) {
         const struct group *group = getgrgid(gid);
 
-        if (group)
-                snprintf(buffer, size, "%s", group->gr_name);
-        else
-                snprintf(buffer, size, "%u", (unsigned int)gid);
+        format_name(buffer, size, group ? group->gr_name : NULL, gid);
 }

@@ -22,12 +22,20 @@ static int work_fail(struct work *work, int r) {
         return command_fail_name(work->error, r, work->command);
 }
 
-static int work_find(struct work *work, struct node *dir) {
-        const struct tree *tree = work->commander->tree;
+/* Who wants what, and where it leads below dir. */
+static int work_begin(struct work *work, struct commander *commander, struct node *dir,
+                      struct caller *caller, const struct command *command,
+                      struct command_error *error) {
+        const struct tree *tree = commander->tree;
         int r;
 
-        r = access_walk(tree, work->caller, dir, work->command->name, &work->dir, &work->name,
-                        &work->length);
+        *work = (struct work){
+                .commander = commander,
+                .caller = caller,
+                .command = command,
+                .error = error,
+        };
+        r = access_walk(tree, caller, dir, command->name, &work->dir, &work->name, &work->length);
         if (r == 0)
                 r = tree_lookup(tree, work->dir, work->name, work->length, &work->node);
         if (r == -ENOENT && work->dir) {
@@ -277,17 +285,12 @@ static int run_default(struct commander *commander, struct node *dir, struct cal
 
 int command_run(struct commander *commander, struct node *dir, struct caller *caller,
                 const struct command *command, struct node **node, struct command_error *error) {
-        struct work work = {
-                .commander = commander,
-                .caller = caller,
-                .command = command,
-                .error = error,
-        };
+        struct work work;
         int r;
 
         if (command->verb == COMMAND_DEFAULT)
                 return run_default(commander, dir, caller, command, error);
-        r = work_find(&work, dir);
+        r = work_begin(&work, commander, dir, caller, command, error);
         if (r < 0)
                 return r;
         switch (command->verb) {
@@ -326,16 +329,11 @@ void command_abort(struct commander *commander, struct node *node) {
 int command_finish(struct commander *commander, struct node *dir, struct caller *caller,
                    const struct command *command, struct node *node, int result, uint64_t huge,
                    struct command_error *error) {
-        struct work work = {
-                .commander = commander,
-                .caller = caller,
-                .command = command,
-                .error = error,
-        };
+        struct work work;
         int r;
 
         /* Anything may have happened to the directory meanwhile. */
-        r = work_find(&work, dir);
+        r = work_begin(&work, commander, dir, caller, command, error);
         if (r == 0 && result < 0)
                 r = result == -ENOSPC
                             ? command_fail(error, -ENOSPC, "%s: not enough memory to populate it",

@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include "error.h"
+#include "rights.h"
 
 enum { TAG_MAX = 24, PIECE = 64 * 1024 };
 
@@ -92,32 +93,18 @@ static int buffer_reserve(struct iomem *connection) {
 
 /* Receives a piece into the buffer, and the descriptor that comes with it. */
 static int exchange_receive(struct iomem *connection) {
-        union {
-                struct cmsghdr header;
-                char space[CMSG_SPACE(sizeof(int))];
-        } control;
-        struct iovec iov;
-        struct msghdr message = {.msg_iov = &iov,
-                                 .msg_iovlen = 1,
-                                 .msg_control = &control,
-                                 .msg_controllen = CMSG_LEN(sizeof(int))};
-        struct cmsghdr *header;
         ssize_t n;
+        int fd;
 
         if (buffer_reserve(connection) < 0)
                 return -ENOMEM;
-        iov.iov_base = connection->buffer + connection->used;
-        iov.iov_len = connection->size - connection->used - 1;
-        do
-                n = recvmsg(connection->fd, &message, MSG_CMSG_CLOEXEC);
-        while (n < 0 && errno == EINTR);
+        n = rights_receive(&fd, connection->fd, connection->buffer + connection->used,
+                           connection->size - connection->used - 1);
         if (n <= 0)
                 return BROKEN_RECEIVING;
-        header = CMSG_FIRSTHDR(&message);
-        if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
-            header->cmsg_len == CMSG_LEN(sizeof(int))) {
+        if (fd >= 0) {
                 received_fd_drop(connection);
-                memcpy(&connection->received_fd, CMSG_DATA(header), sizeof(int));
+                connection->received_fd = fd;
         }
         connection->used += (size_t)n;
         return 0;

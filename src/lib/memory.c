@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "error.h"
+#include "rights.h"
 
 /* Regions without a name, maps, and descriptors on their way: no connection is needed. */
 
@@ -82,15 +83,10 @@ int iomem_unmap(void *address, size_t size) {
         return munmap(address, size) < 0 ? error_about(-errno, "unmapping a region") : 0;
 }
 
-union control {
-        struct cmsghdr header;
-        char space[CMSG_SPACE(sizeof(int))];
-};
-
 int iomem_send_fd(int socket, int fd) {
-        union control control = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)),
-                                            .cmsg_level = SOL_SOCKET,
-                                            .cmsg_type = SCM_RIGHTS}};
+        union rights_control control = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)),
+                                                   .cmsg_level = SOL_SOCKET,
+                                                   .cmsg_type = SCM_RIGHTS}};
         struct iovec iov = {.iov_base = "", .iov_len = 1};
         struct msghdr message = {.msg_iov = &iov,
                                  .msg_iovlen = 1,
@@ -106,29 +102,15 @@ int iomem_send_fd(int socket, int fd) {
 }
 
 int iomem_recv_fd(int socket) {
-        union control control;
         char byte;
-        struct iovec iov = {.iov_base = &byte, .iov_len = 1};
-        struct msghdr message = {.msg_iov = &iov,
-                                 .msg_iovlen = 1,
-                                 .msg_control = &control,
-                                 /* for one, so that no other is received */
-                                 .msg_controllen = CMSG_LEN(sizeof(int))};
-        struct cmsghdr *header;
-        ssize_t n;
         int fd;
+        ssize_t n = rights_receive(&fd, socket, &byte, 1);
 
-        do
-                n = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-        while (n < 0 && errno == EINTR);
         if (n < 0)
-                return error_about(-errno, "receiving a descriptor");
+                return error_about((int)n, "receiving a descriptor");
         if (n == 0)
                 return error_set(-EPIPE, "receiving a descriptor: the other end was closed");
-        header = CMSG_FIRSTHDR(&message);
-        if (!header || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS ||
-            header->cmsg_len != CMSG_LEN(sizeof(int)))
+        if (fd < 0)
                 return error_set(-EBADMSG, "receiving a descriptor: a byte without one came");
-        memcpy(&fd, CMSG_DATA(header), sizeof(fd));
         return fd;
 }

@@ -2,6 +2,7 @@
 """Cases about who may do what, and what changes of mode and owner leave behind."""
 
 import os
+import shutil
 
 from posix_trace import *
 
@@ -48,17 +49,19 @@ def file_rights(t, mode, user):
     t.tree()
 
 
-@family(MODES, ALL)
-def execute_rights(t, mode, user):
+def make_programs(mode):
     """A binary, which needs execution only; and a script, which must be readable as well."""
-    import shutil
-
     shutil.copy("/bin/false", "program")
     with open("script", "w") as file:
         file.write("#!/bin/sh\nexit 3\n")
     for name in ("program", "script"):
         os.chown(name, OWNER[0], OWNER[1])
         os.chmod(name, mode)
+
+
+@family(MODES, ALL)
+def execute_rights(t, mode, user):
+    make_programs(mode)
     with t.user(USERS[user]):
         t.access("program", os.X_OK)
         t.open("program", os.O_RDONLY)
@@ -66,14 +69,7 @@ def execute_rights(t, mode, user):
 
 @family([0o755, 0o644, 0o111, 0o700, 0o4755], ["root", "owner", "other"])
 def execution(t, mode, user):
-    import shutil
-
-    shutil.copy("/bin/false", "program")
-    with open("script", "w") as file:
-        file.write("#!/bin/sh\nexit 3\n")
-    for name in ("program", "script"):
-        os.chown(name, OWNER[0], OWNER[1])
-        os.chmod(name, mode)
+    make_programs(mode)
     with t.user(USERS[user]):
         t.execute("./program")
         t.execute("./script")

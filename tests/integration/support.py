@@ -15,6 +15,8 @@ import time
 import traceback
 import uuid
 
+import pytest
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LIMIT = 30.0  # seconds that a condition may take on a machine that is busy with other things
 # Where the lines of a log name a failure, whatever the test is about.
@@ -100,6 +102,15 @@ def as_user(user, function, *arguments, groups=(), umask=None):
     if succeeded:
         return value
     raise value
+
+
+def fails_with(number, function, *arguments):
+    """Checks that the call fails with this errno, and with words, which it returns."""
+    with pytest.raises(OSError) as caught:
+        function(*arguments)
+    assert caught.value.errno == number, caught.value
+    assert caught.value.strerror
+    return caught.value.strerror
 
 
 def run(argv, *, user=None, groups=(), check=False, timeout=LIMIT, **keywords):

@@ -14,7 +14,7 @@ import threading
 
 import pytest
 
-from support import ROOT, as_user, build_dir, run, wait_for, NOBODY
+from support import ROOT, as_user, build_dir, fails_with, run, wait_for, NOBODY
 
 LIB = ROOT / "src" / "lib"
 # A sanitized library cannot be loaded by a plain Python.
@@ -151,14 +151,6 @@ def connection(request, lib, mounts):
         one.mount = mount
         one.by_files = request.param == "by files"
         yield one
-
-
-def fails_with(number, function, *arguments):
-    with pytest.raises(OSError) as caught:
-        function(*arguments)
-    assert caught.value.errno == number, caught.value
-    assert caught.value.strerror
-    return caught.value.strerror
 
 
 def test_life_of_a_region(connection, lib):

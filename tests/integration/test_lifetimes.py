@@ -17,7 +17,7 @@ import pytest
 import holders
 from crash_load import Daemon, state
 from socket_client import Client, Refused, socket_of
-from support import NOBODY, as_user, wait_for
+from support import NOBODY, as_user, fails_with, wait_for
 
 F_ADD_SEALS = 1033
 F_GET_SEALS = 1034
@@ -62,13 +62,6 @@ def used(mount):
 def flags(mount, name):
     text = (mount.ctl / "regions.json").read_text()
     return next(r["flags"] for r in json.loads(text)["regions"] if r["name"] == name)
-
-
-def fails_with(number, function, *arguments):
-    with pytest.raises(OSError) as caught:
-        function(*arguments)
-    assert caught.value.errno == number, caught.value
-    return caught.value.strerror
 
 
 def error_text(mount, file, line, number):

@@ -20,7 +20,7 @@ import sys
 import pytest
 
 from socket_client import Client, Refused, socket_of
-from support import DAEMON, LIMIT, NOBODY, as_user, run, wait_for
+from support import DAEMON, LIMIT, NOBODY, as_user, fails_with, run, wait_for
 
 F_ADD_SEALS = 1033
 F_GET_SEALS = 1034
@@ -32,13 +32,6 @@ PAGE = 4096
 def client(mount):
     with Client(socket_of(mount)) as one:
         yield one
-
-
-def fails_with(number, function, *arguments):
-    with pytest.raises(OSError) as caught:
-        function(*arguments)
-    assert caught.value.errno == number, caught.value
-    return caught.value.strerror
 
 
 def worker_pid(mount):

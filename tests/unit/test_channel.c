@@ -184,14 +184,16 @@ static unsigned int replies_until_resend(struct kernel *kernel, uint64_t unique)
         return 0;
 }
 
+struct init_reply {
+        struct fuse_out_header header;
+        struct fuse_init_out out;
+};
+
 /* Tests */
 
 static void test_init_is_answered_saved_and_replayed(void **state) {
         struct kernel kernel = {};
-        struct {
-                struct fuse_out_header header;
-                struct fuse_init_out out;
-        } reply;
+        struct init_reply reply;
 
         (void)state;
         kernel_new(&kernel);
@@ -216,10 +218,7 @@ static void test_init_is_answered_saved_and_replayed(void **state) {
 
 static void test_passthrough_is_asked_for(void **state) {
         struct kernel kernel = {};
-        struct {
-                struct fuse_out_header header;
-                struct fuse_init_out out;
-        } reply;
+        struct init_reply reply;
 
         (void)state;
         kernel_new(&kernel);
