@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,10 +16,6 @@
 void caller_clear(struct caller *caller) {
         free(caller->groups);
         *caller = (struct caller){0};
-}
-
-static bool caller_is_root(const struct caller *caller) {
-        return caller->uid == 0 && !caller->powerless;
 }
 
 /* All of a file of /proc/PID, terminated, for the caller to free; NULL if it cannot be had. */
@@ -61,6 +58,35 @@ static const char *status_find(const char *status, const char *key) {
         const char *line = strstr(status, key);
 
         return line ? line + strlen(key) : NULL;
+}
+
+static bool same_user_namespace(pid_t pid) {
+        struct stat ours, theirs;
+        char path[64];
+
+        snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
+        return stat("/proc/self/ns/user", &ours) == 0 && stat(path, &theirs) == 0 &&
+               ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
+}
+
+bool caller_has_power(pid_t pid) {
+        char *status = proc_read(pid, "status");
+        const char *value = status ? status_find(status, "\nCapEff:") : NULL;
+        unsigned long long capabilities = value ? strtoull(value, NULL, 16) : 0;
+
+        free(status);
+        return (capabilities >> CAP_DAC_OVERRIDE & 1) && same_user_namespace(pid);
+}
+
+static bool caller_is_root(struct caller *caller) {
+        if (caller->uid != 0)
+                return false;
+        if (caller->ask_power) {
+                /* An ordinary user's daemon may not look into root's processes. */
+                caller->powerless = geteuid() == 0 && !caller_has_power(caller->pid);
+                caller->ask_power = false;
+        }
+        return !caller->powerless;
 }
 
 mode_t caller_umask(const struct caller *caller) {
@@ -152,7 +178,7 @@ static bool caller_in_group(struct caller *caller, gid_t gid) {
 }
 
 bool access_in_group(struct caller *caller, gid_t gid) {
-        return caller_is_root(caller) || caller_in_group(caller, gid);
+        return (caller->uid == 0 && !caller->powerless) || caller_in_group(caller, gid);
 }
 
 /* Rights */
@@ -160,13 +186,15 @@ bool access_in_group(struct caller *caller, gid_t gid) {
 bool access_allows(struct caller *caller, const struct node *node, unsigned int mask) {
         unsigned int mode = node->mode;
 
-        if (caller_is_root(caller))
-                return true;
-        if (caller->uid == node->uid)
+        if (caller->uid == node->uid) {
                 mode >>= 6;
-        else if ((mask & (mode ^ (mode >> 3))) && caller_in_group(caller, node->gid))
-                mode >>= 3; /* asked only where group and others differ */
-        return (mask & ~mode & 07) == 0;
+        } else if (mask & (mode ^ (mode >> 3))) { /* asked only where group and others differ */
+                if (caller_is_root(caller))
+                        return true;
+                if (caller_in_group(caller, node->gid))
+                        mode >>= 3;
+        }
+        return (mask & ~mode & 07) == 0 || caller_is_root(caller);
 }
 
 int access_unlink(struct caller *caller, const struct node *dir, const struct node *node) {
@@ -178,8 +206,8 @@ int access_unlink(struct caller *caller, const struct node *dir, const struct no
         return 0;
 }
 
-bool access_owns(const struct caller *caller, const struct node *node) {
-        return caller_is_root(caller) || caller->uid == node->uid;
+bool access_owns(struct caller *caller, const struct node *node) {
+        return caller->uid == node->uid || caller_is_root(caller);
 }
 
 /* Paths */

@@ -7,7 +7,7 @@
  * For what the kernel does not check for us: commands of .ctl and the socket, and listings.  A
  * caller is a user as the kernel knew it when it asked.  Supplementary groups are read only when
  * an answer depends on them: from /proc/PID/status for a caller that has a pid, from the list that
- * SO_PEERGROUPS gave for one that has that.
+ * SO_PEERGROUPS gave for one that has that.  So is whether uid 0 has its power.
  *
  * Owns one descriptor: of the file with the name of the last caller whose name was asked for.
  *
@@ -26,6 +26,7 @@ struct caller {
         gid_t gid;
         pid_t pid;      /* 0: not known in our pid namespace */
         bool powerless; /* uid 0 is nothing special: it has not CAP_DAC_OVERRIDE in our namespace */
+        bool ask_power; /* powerless is not known yet; /proc/PID is asked when it matters */
         bool has_groups; /* groups below are final */
         gid_t *groups;   /* owned: free with caller_clear() */
         size_t n_groups;
@@ -37,15 +38,18 @@ mode_t caller_umask(const struct caller *caller);
 /* Name of the caller's command, at most 15 bytes and terminated; "" if it cannot be read. */
 void caller_command(const struct caller *caller, char name[16]);
 
-/* As generic_permission(): uid 0 passes.  mask: ACCESS_… bits. */
+/* Whether uid 0 of that process has CAP_DAC_OVERRIDE in our user namespace, as far as we can see. */
+bool caller_has_power(pid_t pid);
+
+/* As generic_permission(): uid 0 with power passes.  mask: ACCESS_… bits. */
 bool access_allows(struct caller *caller, const struct node *node, unsigned int mask);
 /* Whether the caller may remove an entry of dir that names node: write and search, sticky bit.
  * 0, -EACCES, -EPERM. */
 int access_unlink(struct caller *caller, const struct node *dir, const struct node *node);
-/* Whether the caller is in the group, or root. */
+/* Whether the caller is in the group, or uid 0. */
 bool access_in_group(struct caller *caller, gid_t gid);
 /* Whether the caller is owner or root. */
-bool access_owns(const struct caller *caller, const struct node *node);
+bool access_owns(struct caller *caller, const struct node *node);
 
 /* Whether path is one that access_walk() takes: 0, -EINVAL, -ENAMETOOLONG. */
 int access_check_path(const char *path);

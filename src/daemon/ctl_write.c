@@ -271,6 +271,8 @@ static int run_suspend(const struct run *run) {
                 .uid = run->caller->uid,
                 .gid = run->caller->gid,
                 .pid = run->caller->pid,
+                .powerless = run->caller->powerless,
+                .ask_power = run->caller->ask_power,
         };
         own->caller = &own->own_caller;
         r = run_wait(own);

@@ -27,7 +27,8 @@ struct node *fs_node(struct fs *fs, fuse_ino_t ino) {
 struct caller fs_caller(fuse_req_t req) {
         const struct fuse_ctx *ctx = fuse_req_ctx(req);
 
-        return (struct caller){.uid = ctx->uid, .gid = ctx->gid, .pid = ctx->pid};
+        return (struct caller){
+                .uid = ctx->uid, .gid = ctx->gid, .pid = ctx->pid, .ask_power = true};
 }
 
 struct birth fs_birth(fuse_req_t req, mode_t mode, dev_t rdev) {

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <libgen.h>
 #include <limits.h>
-#include <linux/capability.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,33 +120,6 @@ static bool ids_are_complete(void) {
         return ids == COMPLETE;
 }
 
-static bool same_user_namespace(pid_t pid) {
-        struct stat ours, theirs;
-        char path[64];
-
-        snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
-        return stat("/proc/self/ns/user", &ours) == 0 && stat(path, &theirs) == 0 &&
-               ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
-}
-
-/* Whether uid 0 of that process is the one that may do everything, here. */
-static bool has_power(pid_t pid) {
-        unsigned long long capabilities = 0;
-        char line[256], path[64];
-        FILE *status;
-
-        if (pid <= 0 || !same_user_namespace(pid))
-                return false;
-        snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-        status = fopen(path, "re");
-        while (status && fgets(line, sizeof(line), status))
-                if (sscanf(line, "CapEff: %llx", &capabilities) == 1)
-                        break;
-        if (status)
-                fclose(status);
-        return capabilities >> CAP_DAC_OVERRIDE & 1;
-}
-
 int listener_identify(int fd, struct caller *out) {
         struct ucred credentials;
         socklen_t size = sizeof(credentials);
@@ -160,7 +132,7 @@ int listener_identify(int fd, struct caller *out) {
         out->uid = credentials.uid;
         out->gid = credentials.gid;
         out->pid = credentials.pid;
-        out->powerless = credentials.uid == 0 && !has_power(credentials.pid);
+        out->powerless = credentials.uid == 0 && !caller_has_power(credentials.pid);
         return 0;
 }
 

@@ -2,6 +2,7 @@
 """The files of .ctl: commands, their errors and rights, the listings; that they stay hidden."""
 
 import concurrent.futures
+import ctypes
 import errno
 import json
 import mmap
@@ -872,6 +873,72 @@ def test_rights_to_remove(folder):
     os.chmod(folder, 0o755)
     assert as_user(NOBODY, write, folder / ".ctl/remove", "mine\n") == errno.EACCES
     assert os.listdir(folder) == ["mine"]
+
+
+def drop_power():
+    """Takes CAP_DAC_OVERRIDE and what else opens files of others from this process, for good."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header, data = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    assert libc.capget(header, data) == 0
+    for i in range(3):
+        data[i] &= ~0b1110  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER
+    assert libc.capset(header, data) == 0
+
+
+def without_power(function, *arguments, in_namespace=False):
+    """As root that is a user like others; or that only rules a user namespace of its own."""
+
+    def call():
+        drop_power()
+        if in_namespace:
+            libc = ctypes.CDLL(None, use_errno=True)
+            assert libc.unshare(0x10000000) == 0  # CLONE_NEWUSER: all capabilities, in there
+            with open("/proc/self/uid_map", "w", encoding="ascii") as ids:
+                ids.write("0 0 1")
+        return function(*arguments)
+
+    return as_user((0, 0), call)
+
+
+@pytest.mark.parametrize("in_namespace", [False, True])
+def test_rights_of_root_without_its_power(folder, in_namespace):
+    """As open(2), truncate(2) and unlink(2): uid 0 alone opens nothing."""
+    (folder / "theirs").mkdir()
+    assert write(folder / ".ctl/create", "theirs/a 4k mode=600\n") == 0
+    for name in ("theirs/a", "theirs"):
+        os.chown(folder / name, *NOBODY)
+
+    def attempts():
+        def outcome(call, *arguments):
+            try:
+                os.close(call(*arguments))
+            except OSError as error:
+                return error.errno
+            return 0
+
+        by_hand = [
+            outcome(os.open, folder / "theirs/new", os.O_WRONLY | os.O_CREAT),
+            outcome(os.open, folder / "theirs/a", os.O_WRONLY),
+            outcome(lambda: os.unlink(folder / "theirs/a") or os.open("/", os.O_RDONLY)),
+        ]
+        by_command = [
+            write(folder / ".ctl" / file, line)
+            for file, line in (
+                ("create", "theirs/new 4k\n"), ("resize", "theirs/a 8k\n"),
+                ("remove", "theirs/a\n"),
+            )
+        ]  # fmt: skip
+        return by_hand, by_command, write(folder / ".ctl/seal", "theirs/a grow\n")
+
+    by_hand, by_command, seal = without_power(attempts, in_namespace=in_namespace)
+    assert by_hand == by_command == [errno.EACCES] * 3
+    assert seal == errno.EPERM
+    # What is root's is still root's, populated or not, and what is for all is for all.
+    for line in ("mine 4k\n", "ours 4k populate\n"):
+        created = (write, folder / ".ctl/create", line)
+        assert without_power(*created, in_namespace=in_namespace) == 0
+    assert write(folder / ".ctl/seal", "theirs/a grow\n") == 0
+    assert write(folder / ".ctl/remove", "theirs/a\n") == 0
 
 
 def test_rights_to_see(folder):
