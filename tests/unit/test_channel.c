@@ -96,7 +96,8 @@ static void kernel_send_init(struct kernel *kernel, uint64_t unique) {
                 .minor = FUSE_KERNEL_MINOR_VERSION,
                 .max_readahead = 131072,
                 .flags = UINT32_C(1) << 30 | FUSE_ASYNC_READ | FUSE_PARALLEL_DIROPS |
-                         FUSE_ATOMIC_O_TRUNC | FUSE_WRITEBACK_CACHE | kernel->offers,
+                         FUSE_ATOMIC_O_TRUNC | FUSE_WRITEBACK_CACHE | FUSE_MAX_PAGES |
+                         kernel->offers,
                 .flags2 = 1 << 5 | 1 << 7, /* passthrough, resend */
         };
 
