@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "memory.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
@@ -20,21 +21,22 @@
 
 #define HUGE_PAGE (UINT64_C(2) << 20)
 #define PIECE (UINT64_C(32) << 20)
-/* What is left to the rest of the machine, at least. */
-#define MARGIN (UINT64_C(128) << 20)
+/* One page in so many is what the kernel's own tables of a region's pages take. */
+#define TABLES 200
 
 struct population {
         struct job job;
         int fd;
         uint64_t size;
         bool huge;
+        struct memory_group group;
         population_fn done;
         void *userdata;
         int result;
         uint64_t huge_bytes;
 };
 
-/* A value of a file such as /proc/meminfo, bytes; UINT64_MAX if it cannot be read. */
+/* A value of a file such as /proc/self/smaps, bytes; UINT64_MAX if it cannot be read. */
 static uint64_t kernel_value(FILE *file, const char *key) {
         char line[256];
         uint64_t kib;
@@ -44,17 +46,6 @@ static uint64_t kernel_value(FILE *file, const char *key) {
                     sscanf(line + strlen(key), " %" SCNu64, &kib) == 1)
                         return kib * 1024;
         return UINT64_MAX;
-}
-
-static uint64_t memory_available(void) {
-        FILE *file = fopen("/proc/meminfo", "re");
-        uint64_t bytes;
-
-        if (!file)
-                return UINT64_MAX;
-        bytes = kernel_value(file, "MemAvailable:");
-        fclose(file);
-        return bytes;
 }
 
 /* Bytes of the mapping at base that are mapped by huge pages. */
@@ -92,8 +83,13 @@ static void *map_aligned(const struct population *p, void **raw, uint64_t *raw_s
         return base;
 }
 
+/* Whether there is memory for so much more. */
+static bool population_fits(const struct population *p, uint64_t more) {
+        return memory_available(&p->group) >= more + more / TABLES;
+}
+
 static int populate_piece(const struct population *p, uint8_t *at, uint64_t size) {
-        if (memory_available() < size + MARGIN)
+        if (!population_fits(p, size))
                 return -ENOSPC;
         if (p->huge)
                 madvise(at, size, MADV_HUGEPAGE);
@@ -114,14 +110,14 @@ static int populate_piece(const struct population *p, uint8_t *at, uint64_t size
         return 0;
 }
 
-/* Whether there is memory for all of it: one that cannot end well takes none from others. */
-static bool populate_fits(const struct population *p) {
+/* Bytes that the region lacks. */
+static uint64_t population_lack(const struct population *p) {
         uint64_t there = 0;
         struct stat st;
 
         if (fstat(p->fd, &st) == 0)
                 there = (uint64_t)st.st_blocks * 512;
-        return there >= p->size || memory_available() >= p->size - there + MARGIN;
+        return there < p->size ? p->size - there : 0;
 }
 
 static int populate_all(struct population *p) {
@@ -130,7 +126,9 @@ static int populate_all(struct population *p) {
         void *raw;
         int r = 0;
 
-        if (!populate_fits(p))
+        memory_find_group(&p->group, "");
+        /* One that cannot end well takes none from others. */
+        if (!population_fits(p, population_lack(p)))
                 return -ENOSPC;
         base = map_aligned(p, &raw, &raw_size);
         if (base == MAP_FAILED)

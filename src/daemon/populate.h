@@ -8,8 +8,8 @@
  * transparent huge pages: the kernel is asked for them before (MADV_HUGEPAGE, where
  * /sys/kernel/mm/transparent_hugepage/shmem_enabled allows it), and what came out small is
  * collapsed afterwards (MADV_COLLAPSE, Linux 6.1, which needs no permission).  Before each piece
- * it looks at how much memory is available: a region that does not fit is refused, and does not
- * wake the OOM killer.
+ * it looks at how much memory is available (memory.h): a region that does not fit is refused, and
+ * does not wake the OOM killer.
  *
  * Owns its descriptor and mapping.  Never: touches records.
  */
