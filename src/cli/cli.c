@@ -113,7 +113,7 @@ void cli_format_size(char *buffer, size_t size, uint64_t bytes) {
                 snprintf(buffer, size, "%" PRIu64 ".%" PRIu64 "%c", whole, tenths, units[unit]);
 }
 
-static const char *const flag_names[] = {"fixed", "ephemeral", "populate", "huge"};
+static const char *const flag_names[] = {"fixed", "ephemeral", "populate", "huge", "populating"};
 static const char *const seal_names[] = {"shrink", "grow", "write"};
 
 static void format_bits(char *buffer, size_t size, uint32_t bits, const char *const *names,

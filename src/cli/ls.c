@@ -155,7 +155,7 @@ int cli_ls(int argc, char **argv) {
                 iomem_disconnect(connection);
                 return EXIT_FAILURE;
         }
-        r = iomem_list(connection, directory, add_region, &table);
+        r = iomem_list_all(connection, directory, add_region, &table);
         iomem_disconnect(connection);
         if (r == 0)
                 return table_end(&table);

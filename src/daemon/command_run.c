@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "unborn.h"
 
 /* A command at work: where its name leads. */
 struct work {
@@ -129,6 +130,7 @@ static int create_name(struct work *work, struct node *node) {
 
 static int run_create(struct work *work) {
         struct commander *commander = work->commander;
+        bool populate = work_flags(work) & (NODE_POPULATE | NODE_HUGE);
         struct birth birth;
         struct node *node;
         int r;
@@ -141,12 +143,13 @@ static int run_create(struct work *work) {
         if (r < 0)
                 return fail_space(work, 0);
         r = create_furnish(work, node);
+        if (r == 0 && populate)
+                r = unborn_add(commander->tree, node, work->dir, work->name, work->length);
         if (r == -ENOSPC)
                 r = fail_space(work, work->command->size);
         else if (r < 0)
                 r = work_fail(work, r);
-        else if (work_flags(work) & (NODE_POPULATE | NODE_HUGE)) {
-                node->flags |= NODE_UNBORN;
+        else if (populate) {
                 work->node = node;
                 return -EINPROGRESS;
         } else
@@ -322,7 +325,7 @@ int command_populate(struct commander *commander, const struct command *command,
 }
 
 void command_abort(struct commander *commander, struct node *node) {
-        ARENA_SET(commander->arena, node->flags, node->flags & ~(uint32_t)NODE_UNBORN);
+        unborn_end(commander->tree, node);
         tree_reap(commander->tree, node);
 }
 
@@ -342,7 +345,7 @@ int command_finish(struct commander *commander, struct node *dir, struct caller 
         if (r == 0)
                 r = create_check(&work);
         if (r == 0) {
-                ARENA_SET(commander->arena, node->flags, node->flags & ~(uint32_t)NODE_UNBORN);
+                unborn_end(commander->tree, node);
                 ARENA_SET(commander->arena, node->huge, huge);
                 r = create_name(&work, node);
         }

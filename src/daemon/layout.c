@@ -3,6 +3,7 @@
 
 _Static_assert(sizeof(struct node) % 8 == 0, "records are multiples of 8 bytes");
 _Static_assert(sizeof(struct dentry) % 8 == 0, "records are multiples of 8 bytes");
+_Static_assert(sizeof(struct unborn) % 8 == 0, "records are multiples of 8 bytes");
 _Static_assert(sizeof(struct text) % 8 == 0, "records are multiples of 8 bytes");
 _Static_assert(sizeof(struct handle) % 8 == 0, "records are multiples of 8 bytes");
 _Static_assert(sizeof(struct notice) % 8 == 0, "records are multiples of 8 bytes");
@@ -17,6 +18,7 @@ static const struct arena_table_spec layout_tables[_TABLE_N] = {
         [TABLE_HANDLE] = {sizeof(struct handle), 64 * 1024},
         [TABLE_NOTICE] = {sizeof(struct notice), 64 * 1024},
         [TABLE_EVENT] = {sizeof(struct event), EVENT_RING},
+        [TABLE_UNBORN] = {sizeof(struct unborn), 128 * 1024},
         [TABLE_CLIENT] = {sizeof(struct client), 16 * 1024},
 };
 

@@ -44,6 +44,7 @@ enum layout_table {
         TABLE_NOTICE,
         TABLE_CLIENT,
         TABLE_EVENT,
+        TABLE_UNBORN,
         _TABLE_N,
 };
 
@@ -137,6 +138,16 @@ struct dentry {
         uint64_t cookie; /* position in the directory: grows, never used twice */
         uint32_t length;
         uint32_t parent;
+        char name[LAYOUT_NAME_MAX + 1]; /* terminated */
+};
+
+/* The name that a node will have: of a region that is being populated, see unborn.h. */
+struct unborn {
+        uint32_t id;
+        uint32_t node;
+        uint32_t dir; /* node id of the directory */
+        uint32_t length;
+        uint64_t dir_ino;               /* ids are used again, inode numbers are not */
         char name[LAYOUT_NAME_MAX + 1]; /* terminated */
 };
 

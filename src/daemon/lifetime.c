@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include "unborn.h"
 #include "watch.h"
 
 enum {
@@ -288,7 +289,7 @@ void lifetimes_start(struct lifetimes *l) {
                         continue;
                 if (is_orphan(node) || (node->flags & NODE_UNBORN)) {
                         /* Populating one is begun anew when the request is resent. */
-                        ARENA_SET(l->arena, node->flags, node->flags & ~(uint32_t)NODE_UNBORN);
+                        unborn_end(l->parts.tree, node);
                         tree_reap(l->parts.tree, node);
                         continue;
                 }

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "command.h"
+#include "unborn.h"
 
 enum { LOOK_BATCH = 512 };
 
@@ -53,18 +54,23 @@ static int walk_enter(struct walk *walk, const struct node *dir, size_t path_len
         return 0;
 }
 
+static int walk_need(struct walk *walk, size_t need) {
+        char *path;
+
+        if (need <= walk->path_size)
+                return 0;
+        path = realloc(walk->path, 2 * need);
+        if (!path)
+                return -ENOMEM;
+        walk->path = path;
+        walk->path_size = 2 * need;
+        return 0;
+}
+
 /* Puts an entry's name behind its directory's, with room for a slash. */
 static int walk_name(struct walk *walk, size_t at, const struct dentry *dentry) {
-        size_t need = at + dentry->length + 2;
-
-        if (need > walk->path_size) {
-                char *path = realloc(walk->path, 2 * need);
-
-                if (!path)
-                        return -ENOMEM;
-                walk->path = path;
-                walk->path_size = 2 * need;
-        }
+        if (walk_need(walk, at + dentry->length + 2) < 0)
+                return -ENOMEM;
         memcpy(walk->path + at, dentry->name, dentry->length);
         walk->path[at + dentry->length] = '\0';
         return 0;
@@ -119,6 +125,62 @@ static int walk_regions(struct tree *tree, struct regions *regions, struct calle
         return r;
 }
 
+/*
+ * Bytes of the path from top to dir, each name with a slash behind it, and, if end is not NULL,
+ * the path itself in front of end.  -1: dir is not below top, or the caller may not list all that
+ * is on the way.
+ */
+static ssize_t path_between(const struct walk *walk, const struct node *top, const struct node *dir,
+                            char *end) {
+        ssize_t length = 0;
+
+        for (;; dir = tree_node(walk->tree, dir->parent)) {
+                const struct dentry *dentry;
+
+                if (!access_allows(walk->caller, dir, ACCESS_READ | ACCESS_SEARCH))
+                        return -1;
+                if (dir == top)
+                        return length;
+                dentry = dir->id != LAYOUT_ROOT_ID ? tree_name_of(walk->tree, dir) : NULL;
+                if (!dentry)
+                        return -1;
+                length += dentry->length + 1;
+                if (end) {
+                        end[-length + dentry->length] = '/';
+                        memcpy(end - length, dentry->name, dentry->length);
+                }
+        }
+}
+
+/* The same for one region that is being populated. */
+static int walk_unborn_one(struct walk *walk, const struct node *top, const struct unborn *record,
+                           region_fn fn, void *userdata) {
+        struct node *node = tree_node(walk->tree, record->node);
+        const struct node *dir = unborn_dir(walk->tree, record);
+        ssize_t length = node && dir ? path_between(walk, top, dir, NULL) : -1;
+
+        if (length < 0)
+                return 0;
+        if (walk_need(walk, (size_t)length + record->length + 1) < 0)
+                return -ENOMEM;
+        path_between(walk, top, dir, walk->path + length);
+        memcpy(walk->path + length, record->name, record->length + 1);
+        return walk_region(walk, (size_t)length + record->length, node, fn, userdata);
+}
+
+/* Calls fn for each region that is being populated, as walk_regions() would if it had its name. */
+static int walk_unborn(struct tree *tree, struct regions *regions, struct caller *caller,
+                       const struct node *top, region_fn fn, void *userdata) {
+        struct walk walk = {.tree = tree, .regions = regions, .caller = caller};
+        const struct unborn *record;
+        int r = 0;
+
+        for (uint32_t at = 0; r == 0 && (record = unborn_next(tree, &at));)
+                r = walk_unborn_one(&walk, top, record, fn, userdata);
+        free(walk.path);
+        return r;
+}
+
 /* Flags */
 
 static const struct bit {
@@ -126,11 +188,9 @@ static const struct bit {
         const char *name;
 } flag_bits[] =
         {
-                {NODE_EPHEMERAL, "ephemeral"},
-                {NODE_FIXED, "fixed"},
-                {NODE_POPULATE, "populate"},
-                {NODE_HUGE, "huge"},
-                {0, NULL},
+                {NODE_EPHEMERAL, "ephemeral"}, {NODE_FIXED, "fixed"},
+                {NODE_POPULATE, "populate"},   {NODE_HUGE, "huge"},
+                {NODE_UNBORN, "populating"},   {0, NULL},
 },
   seal_bits[] = {
           {F_SEAL_SHRINK, "shrink"},
@@ -294,6 +354,8 @@ int report_table(FILE *stream, struct tree *tree, struct regions *regions, struc
         for (int i = 0; i < COLUMNS; i++)
                 table_cell(&table, columns[i]);
         r = walk_regions(tree, regions, caller, dir, table_region, &table);
+        if (r == 0)
+                r = walk_unborn(tree, regions, caller, dir, table_region, &table);
         if (fclose(table.cells) != 0)
                 r = -ENOMEM;
         if (r == 0)
@@ -394,6 +456,11 @@ int report_json(FILE *stream, struct tree *tree, struct regions *regions, struct
 
         fputs("{\"regions\": [", stream);
         r = walk_regions(tree, regions, caller, dir, json_item, &json);
+        /* Not among the regions: nobody can open them, and who reads those expects to. */
+        fputs("\n],\n\"populating\": [", stream);
+        json.separator = "\n";
+        if (r == 0)
+                r = walk_unborn(tree, regions, caller, dir, json_item, &json);
         fputs("\n]}\n", stream);
         return r;
 }
@@ -569,6 +636,23 @@ static void stats_nodes(FILE *stream, const struct tree *tree) {
               tree_root_record(tree)->limit_nodes);
 }
 
+static void stats_unborn(FILE *stream, struct tree *tree, struct regions *regions) {
+        uint64_t populating = 0, lack = 0;
+        const struct unborn *record;
+
+        for (uint32_t at = 0; (record = unborn_next(tree, &at));) {
+                struct node *node = tree_node(tree, record->node);
+                struct stat st;
+
+                if (++populating % LOOK_BATCH == 0)
+                        arena_commit(tree_arena(tree));
+                if (region_stat(regions, node, &st) == 0 && node->blocks < node->size)
+                        lack += node->size - node->blocks;
+        }
+        gauge(stream, "populating", "Regions that are being populated.", populating);
+        gauge(stream, "populating_bytes", "Bytes that these still lack.", lack);
+}
+
 int report_stats(FILE *stream, struct tree *tree, struct regions *regions) {
         const struct root *root = tree_root_record(tree);
         struct space space;
@@ -581,6 +665,7 @@ int report_stats(FILE *stream, struct tree *tree, struct regions *regions) {
         gauge(stream, "size_bytes", "Limit of size=, 0 for none.", space.limit);
         gauge(stream, "used_bytes", "Bytes reserved by regions.", space.used);
         stats_nodes(stream, tree);
+        stats_unborn(stream, tree, regions);
         stats_counters(stream, &root->counters);
         metric_head(stream, "daemon_pid", "gauge", "Process ids.");
         fprintf(stream, "iomemfs_daemon_pid{role=\"worker\"} %d\n", (int)getpid());

@@ -6,7 +6,8 @@
  *
  * Renders text to a stream.  A listing of a directory's tree shows the regions below it that the
  * caller could have listed with ls -lR: directories that it may not read and search are passed
- * over.  Names are relative to the directory, escaped as in command.h (table) or as JSON has it.
+ * over.  Regions that are being populated, and have no name yet, come last in the table and in an
+ * array of their own in JSON.  Names are relative to the directory, escaped as in command.h (table) or as JSON has it.
  *
  * Owns nothing.  Never: changes a record, but for sizes freshly looked up.
  */

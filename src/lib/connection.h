@@ -51,6 +51,6 @@ int files_create(struct iomem *connection, const char *name, uint64_t size, cons
 int files_open(struct iomem *connection, const char *name, int access);
 int files_command(struct iomem *connection, const char *file, const char *line);
 int files_stat(struct iomem *connection, const char *name, struct iomem_stat *out);
-int files_list(struct iomem *connection, const char *directory,
+int files_list(struct iomem *connection, const char *directory, bool all,
                int (*fn)(void *userdata, const struct iomem_stat *region), void *userdata);
 int files_wait(struct iomem *connection, const char *name, int timeout_ms);

@@ -100,7 +100,7 @@ static int read_all(int fd, char **out, size_t *length) {
         return 0;
 }
 
-int files_list(struct iomem *connection, const char *directory,
+int files_list(struct iomem *connection, const char *directory, bool all,
                int (*fn)(void *userdata, const struct iomem_stat *region), void *userdata) {
         char path[PATH_MAX], *text = NULL;
         size_t length = 0;
@@ -115,7 +115,7 @@ int files_list(struct iomem *connection, const char *directory,
         close(fd);
         if (r < 0)
                 return error_about(r, path);
-        r = json_regions(text, length, fn, userdata);
+        r = json_regions(text, length, all, fn, userdata);
         free(text);
         return r == -EBADMSG ? error_about(r, path) : r;
 }
@@ -136,7 +136,7 @@ static int search_visit(void *userdata, const struct iomem_stat *region) {
 
 int files_stat(struct iomem *connection, const char *name, struct iomem_stat *out) {
         struct search search = {name, out};
-        int r = files_list(connection, NULL, search_visit, &search);
+        int r = files_list(connection, NULL, false, search_visit, &search);
 
         if (r == 0)
                 return error_about(-ENOENT, name);

@@ -38,6 +38,9 @@ struct iomem;
 #define IOMEM_POPULATE 4u  /* all pages are there from the start */
 #define IOMEM_HUGE 8u      /* huge pages, if there are any */
 
+/* Among the flags of a region that has no name yet. */
+#define IOMEM_POPULATING 16u
+
 /* What cannot be done to a region any more. */
 #define IOMEM_SEAL_SHRINK 1u
 #define IOMEM_SEAL_GROW 2u
@@ -92,6 +95,11 @@ IOMEM_API int iomem_stat(struct iomem *connection, const char *name, struct iome
 IOMEM_API int iomem_list(struct iomem *connection, const char *directory,
                          int (*fn)(void *userdata, const struct iomem_stat *region),
                          void *userdata);
+/* The same, and then for each region that is being populated: such a one has no name yet and cannot
+ * be opened, flags has IOMEM_POPULATING, and allocated tells how far it is. */
+IOMEM_API int iomem_list_all(struct iomem *connection, const char *directory,
+                             int (*fn)(void *userdata, const struct iomem_stat *region),
+                             void *userdata);
 /* Waits until there is a region of that name.  timeout_ms: -1 for ever.  -ETIMEDOUT. */
 IOMEM_API int iomem_wait(struct iomem *connection, const char *name, int timeout_ms);
 

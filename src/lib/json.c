@@ -2,7 +2,6 @@
 #include "json.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -174,9 +173,9 @@ static const struct word {
         const char *name;
         unsigned int value;
 } words[] = {
-        {"fixed", IOMEM_FIXED},      {"ephemeral", IOMEM_EPHEMERAL}, {"populate", IOMEM_POPULATE},
-        {"huge", IOMEM_HUGE},        {"shrink", IOMEM_SEAL_SHRINK},  {"grow", IOMEM_SEAL_GROW},
-        {"write", IOMEM_SEAL_WRITE},
+        {"fixed", IOMEM_FIXED},      {"ephemeral", IOMEM_EPHEMERAL},   {"populate", IOMEM_POPULATE},
+        {"huge", IOMEM_HUGE},        {"shrink", IOMEM_SEAL_SHRINK},    {"grow", IOMEM_SEAL_GROW},
+        {"write", IOMEM_SEAL_WRITE}, {"populating", IOMEM_POPULATING},
 };
 
 /* An array of words: their bits. */
@@ -312,21 +311,25 @@ static int read_array(struct reader *reader,
         return r;
 }
 
-int json_regions(const char *text, size_t length,
+int json_regions(const char *text, size_t length, bool all,
                  int (*fn)(void *userdata, const struct iomem_stat *region), void *userdata) {
         struct reader reader = {text, text + length, false};
+        bool found = false;
         char key[KEY_MAX];
-        int r;
+        int r = 0;
 
         expect(&reader, '{');
         do {
+                bool regions;
+
                 read_string(&reader, key, sizeof(key));
                 expect(&reader, ':');
-                if (!reader.failed && strcmp(key, "regions") == 0) {
+                regions = strcmp(key, "regions") == 0;
+                if (!reader.failed && (regions || (all && strcmp(key, "populating") == 0)))
                         r = read_array(&reader, fn, userdata);
-                        return reader.failed ? -EBADMSG : r;
-                }
-                skip_value(&reader, 0);
-        } while (!reader.failed && take(&reader, ','));
-        return -EBADMSG;
+                else
+                        skip_value(&reader, 0);
+                found |= regions;
+        } while (!reader.failed && r == 0 && take(&reader, ','));
+        return reader.failed || (!found && r == 0) ? -EBADMSG : r;
 }

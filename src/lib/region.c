@@ -173,21 +173,31 @@ static int list_ask(struct iomem *connection, const char *directory, struct repl
         return r;
 }
 
-int iomem_list(struct iomem *connection, const char *directory,
-               int (*fn)(void *userdata, const struct iomem_stat *region), void *userdata) {
+static int list(struct iomem *connection, const char *directory, bool all,
+                int (*fn)(void *userdata, const struct iomem_stat *region), void *userdata) {
         struct reply reply;
         int r = directory ? name_check(directory) : 0;
 
         if (r < 0)
                 return r;
         if (!connection->socket_path)
-                return files_list(connection, directory, fn, userdata);
+                return files_list(connection, directory, all, fn, userdata);
         r = list_ask(connection, directory, &reply);
         if (r < 0)
                 return r;
-        r = json_regions(reply.text, reply.length, fn, userdata);
+        r = json_regions(reply.text, reply.length, all, fn, userdata);
         free(reply.text);
         return r == -EBADMSG ? error_about(r, "the list of regions") : r;
+}
+
+int iomem_list(struct iomem *connection, const char *directory,
+               int (*fn)(void *userdata, const struct iomem_stat *region), void *userdata) {
+        return list(connection, directory, false, fn, userdata);
+}
+
+int iomem_list_all(struct iomem *connection, const char *directory,
+                   int (*fn)(void *userdata, const struct iomem_stat *region), void *userdata) {
+        return list(connection, directory, true, fn, userdata);
 }
 
 /* On a connection of its own, so that other threads are not held up. */

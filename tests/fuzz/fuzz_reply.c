@@ -21,6 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (json_region((const char *)data, size, &region) == 0)
                 visit(&n, &region);
         n = 0;
-        json_regions((const char *)data, size, visit, &n);
+        json_regions((const char *)data, size, false, visit, &n);
+        json_regions((const char *)data, size, true, visit, &n);
         return 0;
 }

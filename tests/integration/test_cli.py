@@ -11,7 +11,8 @@ import sys
 
 import pytest
 
-from support import LIMIT, NOBODY, ROOT, build_dir, run
+from labour import Creation, Held, listed
+from support import LIMIT, NOBODY, ROOT, build_dir, run, wait_for
 
 COMMANDS = ["ls", "stat", "who", "create", "resize", "seal", "rm", "wait", "events", "exec"]
 
@@ -65,6 +66,25 @@ def test_directories(iomem, mount):
     iomem("create", "b", "4K")
     assert iomem("ls", "-n", "-o", "NAME").split() == ["d/a", "b"]
     assert iomem("ls", "-n", "-o", "NAME", "d") == "a\n"
+
+
+@pytest.mark.options("size=0")
+def test_ls_while_one_is_populated(iomem, mount):
+    iomem("create", "whole", "4K")
+    (mount / "d").mkdir()
+    with Held(mount):
+        creation = Creation(mount.path, "d/x 64m populate fixed")
+        wait_for(lambda: listed(mount.path), "the population")
+        assert iomem("ls", "-n", "-r", "-o", "NAME,SIZE,ALLOCATED,FLAGS") == (
+            "whole 4K 0B \nd/x 64M 0B fixed,populate,populating\n"
+        )
+        (region,) = json.loads(iomem("ls", "-J", "-b", "d"))["regions"]
+        assert (region["name"], region["allocated"]) == ("x", 0)
+        # It is not there yet.
+        for command in (["stat", "d/x"], ["exec", "d/x", "true"], ["resize", "d/x", "4K"]):
+            assert iomem(*command, status=1).startswith("iomem: d/x: ")
+    assert creation.end() == 0
+    assert "populating" not in iomem("ls")
 
 
 def test_messages(iomem):

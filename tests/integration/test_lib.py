@@ -14,6 +14,7 @@ import threading
 
 import pytest
 
+from labour import Creation, Held, listed
 from support import ROOT, as_user, build_dir, fails_with, run, wait_for, NOBODY
 
 LIB = ROOT / "src" / "lib"
@@ -45,7 +46,7 @@ class Stat(ctypes.Structure):
 
 VISIT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(Stat))
 READ, WRITE = 0, 1
-FIXED, EPHEMERAL, POPULATE, HUGE = 1, 2, 4, 8
+FIXED, EPHEMERAL, POPULATE, HUGE, POPULATING = 1, 2, 4, 8, 16
 SHRINK, GROW, SEAL_WRITE = 1, 2, 4
 
 
@@ -62,7 +63,7 @@ def load():
     lib.iomem_seal.argtypes = [c, name, ctypes.c_uint]
     lib.iomem_remove.argtypes = [c, name]
     lib.iomem_stat.argtypes = [c, name, ctypes.POINTER(Stat)]
-    lib.iomem_list.argtypes = [c, name, VISIT, ctypes.c_void_p]
+    lib.iomem_list.argtypes = lib.iomem_list_all.argtypes = [c, name, VISIT, ctypes.c_void_p]
     lib.iomem_wait.argtypes = [c, name, ctypes.c_int]
     lib.iomem_anonymous.argtypes = [number, ctypes.c_uint]
     lib.iomem_map.argtypes = [ctypes.POINTER(c), ctypes.POINTER(ctypes.c_size_t)] + 2 * [
@@ -126,7 +127,7 @@ class Connection:
         self.check(self.lib.iomem_stat(self.handle, os.fsencode(name), ctypes.byref(out)))
         return out
 
-    def list(self, directory=None):
+    def list(self, directory=None, function=None):
         names = []
 
         @VISIT
@@ -135,7 +136,7 @@ class Connection:
             return 0
 
         directory = None if directory is None else os.fsencode(directory)
-        self.check(self.lib.iomem_list(self.handle, directory, visit, None))
+        self.check((function or self.lib.iomem_list)(self.handle, directory, visit, None))
         return sorted(names)
 
 
@@ -240,6 +241,26 @@ def test_list_can_be_ended(connection, lib):
 
     assert lib.iomem_list(connection.handle, None, visit, None) == 7
     assert connection.list() == ["a", "b", "c"]
+
+
+def test_list_while_one_is_populated(connection, lib):
+    """It is listed with all, and with its flag; there is nothing yet that could be opened."""
+    os.close(connection.create("a", 4096))
+    with Held(connection.mount):
+        creation = Creation(connection.mount.path, "b 64m populate")
+        wait_for(lambda: listed(connection.mount.path), "the population")
+        seen = {}
+
+        @VISIT
+        def visit(_, region):
+            seen[region.contents.name] = (region.contents.flags, region.contents.allocated)
+            return 0
+
+        assert lib.iomem_list_all(connection.handle, None, visit, None) == 0
+        assert seen == {b"a": (0, 0), b"b": (POPULATE | POPULATING, 0)}
+        assert connection.list() == ["a"]
+    assert creation.end() == 0
+    assert connection.list() == connection.list(None, lib.iomem_list_all) == ["a", "b"]
 
 
 def test_threads_share_a_connection(connection):
@@ -449,7 +470,7 @@ def test_manual(page):
 def test_every_function_has_its_words():
     pages = "\n".join(p.read_text() for p in LIB.glob("*.3"))
     declared = re.findall(r"^IOMEM_API .*?\b(iomem_\w+)\(", (LIB / "iomem.h").read_text(), re.M)
-    assert len(declared) == 17
+    assert len(declared) == 18
     for name in declared:
         assert f".Fn {name}" in pages or f".Fo {name}" in pages, name
 

@@ -2,14 +2,18 @@
 """Populated regions: all of it or nothing, others served meanwhile, given up with the writer."""
 
 import errno
+import mmap
 import os
+import pathlib
+import platform
+import re
 import signal
 
 import pytest
 
-import holders
 from crash_load import Daemon
-from support import wait_for
+from labour import Creation, Held, hold_half_way, listed, worker_pid
+from support import NOBODY, as_user, wait_for
 
 MIB = 1 << 20
 BIG = 256 * MIB
@@ -17,28 +21,22 @@ BIG = 256 * MIB
 pytestmark = pytest.mark.options("size=0")
 
 
+def stat_of(mount, name):
+    return mount.stats()[f"iomemfs_{name}"]
+
+
 def used(mount):
-    return mount.stats()["iomemfs_used_bytes"]
+    return stat_of(mount, "used_bytes")
 
 
-class Creation:
-    """A process that makes one region."""
+def descriptors(mount):
+    return len(os.listdir(f"/proc/{worker_pid(mount)}/fd"))
 
-    def __init__(self, mount, line):
-        self.pid = os.fork()
-        if self.pid == 0:
-            status = 99
-            try:
-                holders.die_with_parent()
-                mount.command("create", line)
-                status = 0
-            except OSError as error:
-                status = error.errno
-            finally:
-                os._exit(status)
 
-    def end(self):
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+def table_of(directory):
+    """{name: {column: cell}} of the table."""
+    head, *lines = [line.split() for line in (directory / ".ctl/regions").read_text().splitlines()]
+    return {line[0]: dict(zip(head, line)) for line in lines}
 
 
 @pytest.mark.parametrize("options", ["populate", "huge"])
@@ -56,40 +54,158 @@ def test_what_does_not_fit_is_refused(mount, options):
 
 
 def test_whole_when_it_appears_and_others_are_served(mount):
-    """Requests are counted that were answered after it began and before it was there."""
+    """Others ask, and see how far it is, from nothing to all of it."""
+    creation, held = hold_half_way(
+        mount, "x", BIG // 4, Creation, mount.path, f"x {BIG} populate"
+    )
+    before = listed(mount.path)["x"]["allocated"]
+    assert BIG // 4 <= before < BIG and not (mount / "x").exists()
+    assert table_of(mount.path)["x"]["ALLOCATED"] == str(before)
+    assert stat_of(mount, "populating_bytes") == BIG - before
+    held.release()
     answered = 0
-    for number in range(5):
-        creation = Creation(mount, f"x{number} {BIG} populate")
-        path = mount / f"x{number}"
-        wait_for(lambda: used(mount) == BIG, "the reservation")
-        while not path.exists():
-            answered += 1
-        assert os.stat(path).st_blocks * 512 == BIG
-        assert creation.end() == 0
-        mount.command("remove", path.name)
-        wait_for(lambda: used(mount) == 0, "the memory")
-        if answered:
-            break
-    print(f"{answered} requests were answered meanwhile")
-    assert answered
+    while "x" in (populating := listed(mount.path)):
+        assert before <= (now := populating["x"]["allocated"]) <= BIG
+        before = now
+        answered += 1
+    print(f"{answered} requests were answered while it went on")
+    assert creation.end() == 0
+    assert os.stat(mount / "x").st_blocks * 512 == BIG
+
+
+def test_listed_where_it_will_be(mount):
+    """In table, JSON and metrics, for those only who could list it, and not as a region."""
+    for name, mode in (("d", 0o755), ("private", 0o700)):
+        (mount / name).mkdir()
+        (mount / name).chmod(mode)
+    with Held(mount):
+        creations = [
+            Creation(mount.path, f"a\\040b {BIG} populate fixed mode=600"),
+            Creation(mount / "d", f"y {BIG} huge"),
+            Creation(mount / "private", f"z {BIG} populate"),
+        ]
+        wait_for(lambda: stat_of(mount, "populating") == 3, "three populations")
+        assert stat_of(mount, "populating_bytes") == used(mount) == 3 * BIG
+
+        found = listed(mount.path)
+        assert set(found) == {"a b", "d/y", "private/z"}
+        assert found["a b"]["flags"] == ["fixed", "populate", "populating"]
+        assert found["a b"]["size"] == BIG and found["a b"]["allocated"] == 0
+        assert found["a b"]["creator_pid"] == creations[0].pid and found["a b"]["mode"] == "0600"
+        assert set(listed(mount / "d")) == {"y"}
+        assert as_user(NOBODY, listed, mount.path).keys() == {"a b", "d/y"}
+        assert listed(mount.path, "regions") == {}
+
+        table = table_of(mount.path)
+        assert set(table) == {"a\\040b", "d/y", "private/z"}
+        assert table["d/y"]["FLAGS"] == "huge,populating"
+        assert (table["d/y"]["SIZE"], table["d/y"]["ALLOCATED"]) == (str(BIG), "0")
+        assert set(table_of(mount / "d")) == {"y"}
+        assert as_user(NOBODY, table_of, mount.path).keys() == {"a\\040b", "d/y"}
+
+        # Nobody can do anything with it.
+        assert os.listdir(mount / "d") == []
+        for call in (os.stat, os.unlink):
+            with pytest.raises(FileNotFoundError):
+                call(mount / "d" / "y")
+        for command, line in (("remove", "d/y"), ("resize", "d/y 4096"), ("seal", "d/y grow")):
+            with pytest.raises(FileNotFoundError):
+                mount.command(command, line)
+
+        # It moves with its directory.
+        (mount / "private").rename(mount / "moved")
+        assert set(listed(mount.path)) == {"a b", "d/y", "moved/z"}
+    assert [creation.end() for creation in creations] == [0, 0, 0]
+    assert listed(mount.path) == {} and stat_of(mount, "populating") == 0
+    assert set(listed(mount.path, "regions")) == {"a b", "d/y", "moved/z"}
+    assert "populating" not in (mount.ctl / "regions").read_text()
+
+
+def test_the_name_is_anybodys_meanwhile(mount):
+    with Held(mount):
+        creation = Creation(mount.path, f"x {BIG} populate")
+        wait_for(lambda: listed(mount.path), "the population")
+        (mount / "x").write_bytes(b"first")
+        assert set(listed(mount.path)) == set(listed(mount.path, "regions")) == {"x"}
+    assert creation.end() == errno.EEXIST
+    assert (mount / "x").read_bytes() == b"first"
+    assert listed(mount.path) == {}
+    wait_for(lambda: used(mount) <= 2 * mmap.PAGESIZE, "the memory")
+
+
+def test_directory_that_goes_meanwhile(mount):
+    """Another one, perhaps with the same number, has nothing to do with it."""
+    (mount / "d").mkdir()
+    with Held(mount):
+        creation = Creation(mount.path, f"d/x {BIG} populate")
+        wait_for(lambda: listed(mount.path), "the population")
+        (mount / "d").rmdir()
+        for number in range(5):
+            (mount / f"new{number}").mkdir()
+        assert listed(mount.path) == {}
+        assert stat_of(mount, "populating") == 1
+    assert creation.end() == errno.ENOENT
+    wait_for(lambda: used(mount) == 0, "the memory")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_given_up_with_its_writer(mount, number):
-    creation = Creation(mount, f"x {4 * BIG} populate huge")
-    wait_for(lambda: used(mount) == 4 * BIG, "the reservation")
-    os.kill(creation.pid, number)
-    assert creation.end() in (-number, 0)
-    if (mount / "x").exists():  # it was quicker
-        mount.command("remove", "x")
-    wait_for(lambda: used(mount) == 0, "the memory")
+    """Surely when it was under way: nothing appears, and the memory comes back."""
+    before = descriptors(mount)
+    creation, held = hold_half_way(
+        mount, "x", BIG, Creation, mount.path, f"x {4 * BIG} populate huge"
+    )
+    assert used(mount) == 4 * BIG
+    assert BIG <= listed(mount.path)["x"]["allocated"] < 2 * BIG
+    assert 2 * BIG < stat_of(mount, "populating_bytes") <= 3 * BIG
+    assert stat_of(mount, "populating") == 1 and descriptors(mount) > before
+    interrupts = mount.stats()['iomemfs_requests_total{opcode="INTERRUPT"}']
+    try:
+        os.kill(creation.pid, number)
+        wait_for(
+            lambda: mount.stats()['iomemfs_requests_total{opcode="INTERRUPT"}'] > interrupts,
+            "the kernel's word of it",
+        )
+        assert set(listed(mount.path)) == {"x"}
+    finally:
+        held.release()
+    assert creation.end() == -number
+    wait_for(lambda: used(mount) == 0, "the reservation")
+    wait_for(lambda: descriptors(mount) == before, "the memory")
     assert os.listdir(mount) == []
+    assert stat_of(mount, "populating") == stat_of(mount, "populating_bytes") == 0
 
 
 def test_goes_on_when_the_worker_dies(mount):
     daemon = Daemon(mount)
-    creation = Creation(mount, f"x {BIG} populate")
+    creation = Creation(mount.path, f"x {BIG} populate")
     wait_for(lambda: used(mount) == BIG, "the reservation")
     daemon.kill_worker()
     assert creation.end() == 0
     assert os.stat(mount / "x").st_blocks * 512 == BIG
+    assert used(mount) == BIG and listed(mount.path) == {}
+    assert stat_of(mount, "populating") == 0
+
+
+# Huge pages
+
+
+def kernel_has_huge_pages():
+    """Whether shared memory can be made of them: unasked, or by MADV_COLLAPSE of Linux 6.1."""
+    setting = pathlib.Path("/sys/kernel/mm/transparent_hugepage/shmem_enabled")
+    if not setting.exists() or "[deny]" in setting.read_text(encoding="ascii"):
+        return False
+    release = tuple(int(number) for number in re.findall(r"\d+", platform.release())[:2])
+    return release >= (6, 1) or "[never]" not in setting.read_text(encoding="ascii")
+
+
+@pytest.mark.parametrize("options", ["huge", "populate huge"])
+def test_huge_says_what_is_huge(mount, options):
+    mount.create("plain", 16 * MIB, "populate")
+    mount.create("huge", 16 * MIB, *options.split())
+    table, regions = table_of(mount.path), listed(mount.path, "regions")
+    assert table["plain"]["HUGE"] == "0" and regions["plain"]["huge"] == 0
+    assert int(table["huge"]["HUGE"]) == regions["huge"]["huge"] <= 16 * MIB
+    assert regions["huge"]["huge"] % (2 * MIB) == 0
+    assert regions["huge"]["allocated"] == 16 * MIB
+    assert (regions["huge"]["huge"] > 0) == kernel_has_huge_pages()

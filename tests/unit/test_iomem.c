@@ -78,10 +78,24 @@ static void regions_are_listed(void **state) {
         for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
                 int n = 0;
 
-                assert_int_equal(json_regions(cases[i].text, strlen(cases[i].text), count, &n),
-                                 cases[i].result);
+                assert_int_equal(
+                        json_regions(cases[i].text, strlen(cases[i].text), false, count, &n),
+                        cases[i].result);
                 assert_int_equal(n, cases[i].n);
         }
+}
+
+/* With `all`, those that are being populated come as well. */
+static void others_are_passed_over(void **state) {
+        static const char text[] = "{\"regions\": [{}, {}], \"populating\": [{}]}";
+        int n = 0;
+
+        (void)state;
+        assert_int_equal(json_regions(text, strlen(text), false, count, &n), 0);
+        assert_int_equal(n, 2);
+        n = 0;
+        assert_int_equal(json_regions(text, strlen(text), true, count, &n), 42);
+        assert_int_equal(n, 3);
 }
 
 static void names_are_checked(void **state) {
@@ -140,6 +154,7 @@ int main(void) {
                 cmocka_unit_test(region_is_understood),
                 cmocka_unit_test(part_of_a_region_is_refused),
                 cmocka_unit_test(regions_are_listed),
+                cmocka_unit_test(others_are_passed_over),
                 cmocka_unit_test(names_are_checked),
                 cmocka_unit_test(long_names_are_refused),
                 cmocka_unit_test(names_are_escaped),
