@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "cli.h"
+#include "progress.h"
 
 /* create, resize, seal, rm, wait and exec. */
 
@@ -53,7 +54,9 @@ int cli_create(int argc, char **argv) {
         connection = cli_connect(argv[optind], &name);
         if (!connection)
                 return EXIT_FAILURE;
+        progress_begin(argv[optind]);
         fd = iomem_create(connection, name, size, mode, flags);
+        progress_end();
         iomem_disconnect(connection);
         if (fd < 0)
                 return cli_fail_iomem();

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli.h"
 
+#include <errno.h>
 #include <grp.h>
 #include <inttypes.h>
 #include <pwd.h>
@@ -44,28 +45,35 @@ int cli_misuse(const char *format, ...) {
         return cli_try_help();
 }
 
-struct iomem *cli_connect(const char *argument, const char **name) {
+int cli_try_connect(struct iomem **out, const char *argument, const char **name) {
         const char *slash = argument && argument[0] == '/' ? strrchr(argument, '/') : NULL;
-        struct iomem *connection = NULL;
-        char *directory = NULL;
+        char *directory;
         int r;
 
         *name = argument;
-        if (slash) {
-                if (cli_where) {
-                        cli_fail("%s: with -m, names are relative", argument);
-                        return NULL;
-                }
-                *name = slash + 1;
-                directory = strndup(argument, slash == argument ? 1 : (size_t)(slash - argument));
-                if (!directory) {
-                        cli_fail("out of memory");
-                        return NULL;
-                }
-        }
-        r = iomem_connect(&connection, directory ? directory : cli_where);
+        if (!slash)
+                return iomem_connect(out, cli_where);
+        *name = slash + 1;
+        directory = strndup(argument, slash == argument ? 1 : (size_t)(slash - argument));
+        if (!directory)
+                return -ENOMEM;
+        r = iomem_connect(out, directory);
         free(directory);
-        if (r < 0)
+        return r;
+}
+
+struct iomem *cli_connect(const char *argument, const char **name) {
+        struct iomem *connection = NULL;
+        int r;
+
+        if (argument && argument[0] == '/' && cli_where) {
+                cli_fail("%s: with -m, names are relative", argument);
+                return NULL;
+        }
+        r = cli_try_connect(&connection, argument, name);
+        if (r == -ENOMEM)
+                cli_fail("out of memory");
+        else if (r < 0)
                 cli_fail_iomem();
         return connection;
 }
@@ -128,7 +136,7 @@ static void format_bits(char *buffer, size_t size, uint32_t bits, const char *co
 }
 
 void cli_format_flags(char *buffer, size_t size, uint32_t flags) {
-        format_bits(buffer, size, flags, flag_names, 4);
+        format_bits(buffer, size, flags, flag_names, 5);
 }
 
 void cli_format_seals(char *buffer, size_t size, uint32_t seals) {
