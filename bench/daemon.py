@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import signal
+import subprocess
 import threading
 import time
 
@@ -153,6 +154,62 @@ def killed(peer, seconds, every):
             "lost": load.lost, "worst_ms": load.worst * 1000}
 
 
+def call_times(directory, going_on):
+    """Nanoseconds of stat, open with close, and create, one after the other, while going_on()."""
+    old, new = str(directory / "old"), str(directory / "new")
+    times = []
+    while going_on():
+        start = time.perf_counter_ns()
+        os.stat(old)
+        middle = time.perf_counter_ns()
+        os.close(os.open(old, os.O_RDONLY))
+        end = time.perf_counter_ns()
+        times += [middle - start, end - middle]
+        start = time.perf_counter_ns()
+        os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL))
+        times.append(time.perf_counter_ns() - start)
+        os.unlink(new)
+    return times
+
+
+def spread(times):
+    times = sorted(times)
+    return {"calls": len(times), "median_us": times[len(times) // 2] / 1000,
+            "p99_us": times[len(times) * 99 // 100] / 1000, "max_us": times[-1] / 1000}
+
+
+def populate_size(quick):
+    """4 GiB, or half of what there is; little if it shall be quick."""
+    text = pathlib.Path("/proc/meminfo").read_text(encoding="ascii")
+    half = int(re.search(r"^MemAvailable:\s+(\d+)", text, re.M)[1]) // 2 * KIB
+    return min(256 << 20 if quick else 4 << 30, half >> 20 << 20)
+
+
+def while_populating(peer, quick):
+    """Times of others' calls while a region is populated, and for as long before that."""
+    directory = peer.directory / "populating"
+    directory.mkdir()
+    (directory / "old").write_bytes(b"x")
+    size = populate_size(quick)
+    command = ["/bin/sh", "-c", f"echo 'big {size} populate' > .ctl/create"]
+    # Once to know how long it takes, when nobody disturbs it.
+    start = time.monotonic()
+    subprocess.run(command, cwd=peer.directory, check=True)
+    alone = time.monotonic() - start
+    (peer.directory / "big").unlink()
+    limit = time.monotonic() + alone
+    without = call_times(directory, lambda: time.monotonic() < limit)
+    start = time.monotonic()
+    with subprocess.Popen(command, cwd=peer.directory) as populating:
+        during = call_times(directory, lambda: populating.poll() is None)
+    seconds = time.monotonic() - start
+    for path in (directory / "old", peer.directory / "big"):
+        path.unlink()
+    directory.rmdir()
+    return {"bytes": size, "seconds": seconds, "seconds_alone": alone,
+            "without": spread(without), "during": spread(during)}
+
+
 def all_checks(peers, quick):
     """By name; what cannot be told here is left out."""
     checks = {}
@@ -166,6 +223,7 @@ def all_checks(peers, quick):
     check("idle", idle, "iomemfs", 1 if quick else 5)
     for key in ("tmpfs", "iomemfs", "cache"):
         check(f"memory {key}", memory, key, 1000 if quick else 3000)
+    check("populating", while_populating, "iomemfs", quick)
     check("undisturbed", killed, "iomemfs", seconds, 0)
     check("killed", killed, "iomemfs", seconds, 0.02)
     return checks

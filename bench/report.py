@@ -25,6 +25,10 @@ def amount(value, unit):
     return f"{digits} {name}"
 
 
+def amount_of_bytes(number):
+    return f"{number / 2**30:.3g} GiB" if number >= 2**30 else f"{number / 2**20:.0f} MiB"
+
+
 class Results:
     """values[line id][column]: one number a round, None where it failed."""
 
@@ -111,6 +115,15 @@ def check_rows(checks):
             rows.append([f"memory per region beside its pages, {label}",
                          f"daemon {check['daemon_bytes']:.0f} bytes, "
                          f"kernel {check['kernel_bytes']:.0f} bytes"])
+        elif name == "populating":
+            size = amount_of_bytes(check["bytes"])
+            for key, when in (("without", "with nothing else to do"),
+                              ("during", f"while it populates a region of {size}")):
+                times = check[key]
+                rows.append([f"stat, open + close, create, {when}",
+                             f"{times['calls']} calls, median {times['median_us']:.0f} µs, "
+                             f"99th percentile {times['p99_us']:.0f} µs, "
+                             f"longest {times['max_us'] / 1000:.1f} ms"])
         else:
             title = "worker killed every 20 ms" if name == "killed" else "worker left alone"
             rows.append([f"{title}, {check['seconds']:g} s of open, write, read, close, stat",

@@ -56,6 +56,11 @@ def test_every_line_of_iomemfs_is_measured(tmp_path):
         assert checks[name]["calls"] > 0
         assert checks[name]["failed"] == checks[name]["lost"] == 0
     assert checks["killed"]["kills"] > 0
+    for key in ("without", "during"):
+        times = checks["populating"][key]
+        assert times["calls"] > 0
+        assert 0 < times["median_us"] <= times["p99_us"] <= times["max_us"]
+    assert checks["populating"]["bytes"] == 256 << 20
 
 
 @pytest.mark.slow
