@@ -331,6 +331,7 @@ struct root {
         uint64_t next_ino;
         uint64_t next_generation;
         uint64_t detached_nodes; /* how many nodes are NODE_DETACHED: gone for all but the kernel */
+        uint64_t further_links;  /* names of files beyond the first of each */
         uint64_t limit_bytes;    /* size=, 0 for none */
         uint64_t limit_nodes;    /* nr_inodes=, 0 for none */
         uint64_t held_memfd;     /* sum of node.held over regions of STORE_MEMFD */

@@ -64,8 +64,16 @@ static void tree_touch_dir(struct tree *tree, struct node *dir) {
         ARENA_SET(tree->arena, dir->ctime, now);
 }
 
+static uint64_t further_links(const struct node *node) {
+        return !node_is_dir(node) && node->nlink > 1 ? node->nlink - 1 : 0;
+}
+
 static void tree_add_links(struct tree *tree, struct node *node, int n) {
+        uint64_t before = further_links(node), *total = &tree->root->further_links;
+
         ARENA_SET(tree->arena, node->nlink, node->nlink + (uint32_t)n);
+        if (further_links(node) != before)
+                ARENA_SET(tree->arena, *total, *total + further_links(node) - before);
 }
 
 /* Nodes */
@@ -271,12 +279,16 @@ static void tree_remove_name(struct tree *tree, struct node *dir, struct dentry 
 /* Making */
 
 uint64_t tree_inodes(const struct tree *tree) {
-        return arena_used(tree->arena, TABLE_NODE) - tree->root->detached_nodes;
+        return arena_used(tree->arena, TABLE_NODE) - tree->root->detached_nodes +
+               tree->root->further_links;
+}
+
+static bool tree_is_below_limit(const struct tree *tree) {
+        return tree->root->limit_nodes == 0 || tree_inodes(tree) < tree->root->limit_nodes;
 }
 
 static bool tree_has_room(const struct tree *tree) {
-        return arena_used(tree->arena, TABLE_NODE) < LAYOUT_NODES_MAX &&
-               (tree->root->limit_nodes == 0 || tree_inodes(tree) < tree->root->limit_nodes);
+        return arena_used(tree->arena, TABLE_NODE) < LAYOUT_NODES_MAX && tree_is_below_limit(tree);
 }
 
 /* A directory with S_ISGID hands down its group, and to directories S_ISGID as well. */
@@ -358,6 +370,8 @@ int tree_link(struct tree *tree, struct node *node, struct node *dir, const char
                 return -EMLINK;
         if (node->flags & NODE_DETACHED)
                 return -ENOENT;
+        if (node->nlink > 0 && !tree_is_below_limit(tree))
+                return -ENOSPC;
         tree_add_name(tree, dir, name, length, node);
         tree_add_links(tree, node, 1);
         tree_touch_ctime(tree, node);

@@ -84,4 +84,32 @@ def inodes(t, kind):
     _free(t)
 
 
-SMALL = {"full", "inodes"}
+@family(["file", "fifo", "symlink"])
+def inodes_of_links(t, kind):
+    """Every name of a file but its first takes an inode; the first is the file's own."""
+    make("file", "one")
+    os.symlink("aim", "linked") if kind == "symlink" else make(kind, "linked")
+    _free(t)
+    made = 0
+    while made < 100 and t.link("linked", f"n{made}") != -1:
+        made += 1
+    t.note(f"{made} links")
+    _free(t)
+    t.open("new", os.O_CREAT, 0o600)
+    t.link("linked", "n0")
+    t.link("none", "new")
+    t.rename("n0", "renamed")
+    t.rename("renamed", "n1")  # both are names of the same file: nothing happens
+    t.rename("one", "n2")
+    _free(t)
+    t.unlink("linked")
+    t.unlink("n3")
+    _free(t)
+    t.link("n4", "again")
+    _free(t)
+    for name in sorted(os.listdir(".")):
+        t.unlink(name)
+    _free(t)
+
+
+SMALL = {"full", "inodes", "inodes_of_links"}
