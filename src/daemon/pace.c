@@ -28,10 +28,34 @@ void pace_init(struct pace *pace, uint64_t spin_ns) {
                 pace->way = PACE_SPIN;
 }
 
-/* The CPU that a thread ran on last, or -1: field 39 of proc_pid_stat(5). */
+/* Fields of proc_pid_stat(5). */
+enum { STAT_NICE = 19, STAT_CPU = 39, STAT_POLICY = 41 };
+
+/*
+ * The CPU that a thread ran on last, or -1.  Who comes before us on its CPU is not followed: it
+ * could keep us from everybody else.
+ */
+static int stat_cpu(const char *stat) {
+        const char *at = strrchr(stat, ')'); /* the end of field 2, a name of any bytes */
+        int cpu = -1;
+
+        for (int field = 3; at; field++) {
+                at = strchr(at, ' ');
+                if (!at)
+                        return -1;
+                at++;
+                if (field == STAT_NICE && atoi(at) < 0)
+                        return -1;
+                if (field == STAT_CPU)
+                        cpu = atoi(at);
+                if (field == STAT_POLICY)
+                        return atoi(at) == SCHED_OTHER ? cpu : -1;
+        }
+        return -1;
+}
+
 static int thread_cpu(pid_t thread) {
         char path[64], text[1024];
-        const char *at;
         ssize_t n;
         int fd;
 
@@ -44,10 +68,7 @@ static int thread_cpu(pid_t thread) {
         if (n <= 0)
                 return -1;
         text[n] = '\0';
-        at = strrchr(text, ')'); /* the end of field 2, a name of any bytes */
-        for (int field = 2; at && field < 39; field++)
-                at = strchr(at + 1, ' ');
-        return at ? atoi(at + 1) : -1;
+        return stat_cpu(text);
 }
 
 /* Goes where the caller is, or where we like. */

@@ -13,8 +13,9 @@
  *     the CPU is never idle, and a wake-up is a switch from one to the other.
  *
  * As long as one thread does all the asking, both are tried, a few windows of requests each, and
- * the quicker one is used for the next thousands.  With several callers we follow nobody.  When
- * there is no request for a while, we neither spin nor stay on a CPU.
+ * the quicker one is used for the next thousands.  With several callers we follow nobody, nor one
+ * with a real-time policy or a negative nice value.  When there is no request for a while, we
+ * neither spin nor stay on a CPU.
  *
  * Owns the CPU affinity of the thread that calls it.
  *

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -164,6 +165,26 @@ static void test_cannot_follow(void **state) {
         assert_int_equal(sched_setaffinity(0, sizeof(callers->all), &callers->all), 0);
 }
 
+/* Who would run before us on its CPU could keep us from all others. */
+static void test_does_not_follow_the_mighty(void **state) {
+        const struct callers *callers = callers_of(state);
+        struct sched_param fifo = {.sched_priority = 1}, other = {};
+        struct pace pace;
+
+        pace_init(&pace, 0);
+        assert_int_equal(setpriority(PRIO_PROCESS, (id_t)callers->pids[1], -1), 0);
+        ask(&pace, callers->pids[1], MANY, MILLISECOND, 1000);
+        assert_on(callers, -1);
+        assert_int_equal(setpriority(PRIO_PROCESS, (id_t)callers->pids[1], 0), 0);
+        assert_int_equal(sched_setscheduler(callers->pids[1], SCHED_FIFO, &fifo), 0);
+        ask(&pace, callers->pids[1], MANY, MILLISECOND, 1000);
+        assert_on(callers, -1);
+        assert_int_equal(sched_setscheduler(callers->pids[1], SCHED_OTHER, &other), 0);
+        ask(&pace, callers->pids[1], MANY, MILLISECOND, 1000);
+        assert_on(callers, callers->cpus[1]);
+        pace_rest(&pace);
+}
+
 /* Each way takes the time given, as a machine would have it. */
 static void try_both(struct pace *pace, pid_t caller, uint64_t spin, uint64_t follow) {
         uint64_t now = MILLISECOND;
@@ -223,6 +244,8 @@ int main(void) {
                                                 callers_teardown),
                 cmocka_unit_test_setup_teardown(test_rests, callers_setup, callers_teardown),
                 cmocka_unit_test_setup_teardown(test_cannot_follow, callers_setup,
+                                                callers_teardown),
+                cmocka_unit_test_setup_teardown(test_does_not_follow_the_mighty, callers_setup,
                                                 callers_teardown),
                 cmocka_unit_test_setup_teardown(test_keeps_the_quicker_way, callers_setup,
                                                 callers_teardown),
