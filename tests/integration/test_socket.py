@@ -307,7 +307,7 @@ def test_waits_end_with_their_time(client):
     client.send("wait none 0.02")
     client.send("list")
     fails_with(errno.ETIMEDOUT, client.answer)
-    assert json.loads(client.answer()) == {"regions": []}
+    assert json.loads(client.answer()) == {"regions": [], "populating": []}
 
 
 # Rights
