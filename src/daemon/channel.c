@@ -483,12 +483,6 @@ int channel_dispatch(struct channel *channel) {
         return channel->failure < 0 ? channel->failure : 1;
 }
 
-pid_t channel_caller(const struct channel *channel) {
-        const struct fuse_in_header *request = channel->request;
-
-        return (pid_t)request->pid;
-}
-
 /* The last reply may have been committed and not sent.  If it was, the kernel knows it no more. */
 static void resume_outcome(struct channel *channel) {
         const void *bytes;

@@ -66,9 +66,6 @@ int channel_resume(struct channel *channel);
  */
 int channel_dispatch(struct channel *channel);
 
-/* The thread that made the last request; 0 if that is nobody's (RELEASE, FORGET). */
-pid_t channel_caller(const struct channel *channel);
-
 /* Whether INIT is through, and whether the kernel granted passthrough. */
 bool channel_is_ready(const struct channel *channel);
 bool channel_has_passthrough(const struct channel *channel);

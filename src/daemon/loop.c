@@ -23,7 +23,7 @@ struct loop {
         int epoll_fd;
         bool stopped;
         int code;
-        int (*idle)(void *userdata);
+        bool (*idle)(void *userdata);
         void *idle_userdata;
         /* Removed while a batch of events is being told: one of these may be in the batch. */
         struct loop_source *removed;
@@ -136,7 +136,7 @@ int loop_arm_soon(struct loop_source *timer) {
         return timerfd_settime(timer->fd, 0, &when, NULL) < 0 ? -errno : 0;
 }
 
-void loop_set_idle(struct loop *loop, int (*idle)(void *userdata), void *userdata) {
+void loop_set_idle(struct loop *loop, bool (*idle)(void *userdata), void *userdata) {
         loop->idle = idle;
         loop->idle_userdata = userdata;
 }
@@ -154,12 +154,12 @@ int loop_run(struct loop *loop) {
         struct epoll_event events[LOOP_BATCH];
 
         while (!loop->stopped) {
-                int timeout = loop->idle ? loop->idle(loop->idle_userdata) : -1;
+                bool again = loop->idle && loop->idle(loop->idle_userdata);
                 int n;
 
                 if (loop->stopped)
                         break;
-                n = epoll_wait(loop->epoll_fd, events, LOOP_BATCH, timeout);
+                n = epoll_wait(loop->epoll_fd, events, LOOP_BATCH, again ? 0 : -1);
                 if (n < 0 && errno != EINTR)
                         return -errno;
                 for (int i = 0; i < n && !loop->stopped; i++) {

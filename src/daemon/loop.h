@@ -35,11 +35,10 @@ int loop_arm(struct loop_source *timer, uint64_t milliseconds);
 int loop_arm_soon(struct loop_source *timer);
 
 /*
- * idle: called before the loop sleeps.  Returns for how long it may, as epoll_wait(2) takes it:
- * milliseconds, -1 for as long as there is nothing to do, 0 if something may have been done
- * meanwhile.  It is called again when the time is over.
+ * idle: called before the loop sleeps; true: something may have been done, look again without
+ * sleeping (the channel spins here).
  */
-void loop_set_idle(struct loop *loop, int (*idle)(void *userdata), void *userdata);
+void loop_set_idle(struct loop *loop, bool (*idle)(void *userdata), void *userdata);
 /* Until loop_stop(); returns its code, or a negative errno of epoll_wait(2). */
 int loop_run(struct loop *loop);
 void loop_stop(struct loop *loop, int code);

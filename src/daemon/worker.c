@@ -2,6 +2,7 @@
 #include "worker.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,10 +17,11 @@
 #include "keeper.h"
 #include "log.h"
 #include "notifier.h"
-#include "pace.h"
 
 enum {
         REQUESTS_PER_TURN = 64, /* before other descriptors get their turn */
+        SPIN_MISSES_MAX = 4,    /* spins in vain until we stop spinning */
+        SPIN_HITS_MIN = 3,      /* requests close together until we spin again */
         KEEPER_RETRY_MS = 1000,
 };
 
@@ -46,7 +48,9 @@ struct worker {
 
         struct loop_source *fuse_source, *signal_source, *keeper_source, *retry;
 
-        struct pace pace;
+        uint64_t spin_ns;   /* 0: never */
+        uint64_t last_seen; /* when the last request was done */
+        unsigned int misses, hits;
 };
 
 static uint64_t now_ns(void) {
@@ -162,7 +166,6 @@ static unsigned int worker_requests(struct worker *worker) {
         int r = 1;
 
         while (n < REQUESTS_PER_TURN && (r = channel_dispatch(worker->channel)) > 0) {
-                pace_answered(&worker->pace, channel_caller(worker->channel), now_ns());
                 fs_settle(worker->fs);
                 if (!worker->root->ready && channel_is_ready(worker->channel))
                         worker_announce(worker);
@@ -182,26 +185,42 @@ static void worker_on_fuse(void *userdata, uint32_t events) {
         struct worker *worker = userdata;
 
         (void)events;
-        pace_woken(&worker->pace, now_ns());
-        worker_requests(worker);
+        if (worker_requests(worker) == 0 || worker->spin_ns == 0)
+                return;
+        /* Woken from sleep: would a spin have caught it? */
+        if (worker->misses >= SPIN_MISSES_MAX) {
+                uint64_t now = now_ns();
+
+                worker->hits = now - worker->last_seen < worker->spin_ns ? worker->hits + 1 : 0;
+                worker->last_seen = now;
+                if (worker->hits >= SPIN_HITS_MIN)
+                        worker->misses = 0;
+        }
 }
 
-/* Looks for the next request for a while, if that is worth it. */
+/*
+ * A wake-up from sleep costs more than most requests.  So, while they come one after the other, we
+ * look for the next one for a while before we sleep.
+ */
 static bool worker_spin(struct worker *worker) {
-        uint64_t spin = pace_spin(&worker->pace), end;
-        bool found;
+        uint64_t end;
 
-        if (spin == 0)
+        if (worker->spin_ns == 0 || worker->misses >= SPIN_MISSES_MAX)
                 return false;
-        end = now_ns() + spin;
-        do
-                found = worker_requests(worker) > 0;
-        while (!found && !loop_is_stopped(worker->loop) && now_ns() < end);
-        pace_spun(&worker->pace, found);
-        return found;
+        end = now_ns() + worker->spin_ns;
+        do {
+                if (worker_requests(worker) > 0) {
+                        worker->misses = 0;
+                        return true;
+                }
+        } while (!loop_is_stopped(worker->loop) && now_ns() < end);
+        worker->misses++;
+        worker->hits = 0;
+        worker->last_seen = end;
+        return false;
 }
 
-static int worker_idle(void *userdata) {
+static bool worker_idle(void *userdata) {
         struct worker *worker = userdata;
 
         channel_settle(worker->channel);
@@ -210,7 +229,7 @@ static int worker_idle(void *userdata) {
                 worker->root->upgrade_wanted = 0;
                 syscall(SYS_pidfd_send_signal, worker->keeper_pidfd, SIGHUP, NULL, 0);
         }
-        return worker_spin(worker) ? 0 : pace_timeout(&worker->pace, now_ns());
+        return worker_spin(worker);
 }
 
 /* Signals and the keeper. */
@@ -232,7 +251,6 @@ static void worker_succeed(void *userdata, uint32_t events) {
 
         (void)events;
         worker->keeper_source = loop_remove(worker->keeper_source);
-        pace_rest(&worker->pace);
         worker->root->counters.takeovers++;
         log_line(LOG_WARNING, "the keeper has died; taking its place");
         r = keeper_exec(worker->arena, "/proc/self/exe");
@@ -348,6 +366,15 @@ static int worker_build_broker(struct worker *worker) {
         return broker_new(&worker->broker, &parts);
 }
 
+static uint64_t spin_limit(const struct root *root) {
+        cpu_set_t cpus;
+
+        /* With one CPU, whoever would ask cannot run while we look. */
+        if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0 && CPU_COUNT(&cpus) < 2)
+                return 0;
+        return (uint64_t)root->settings.spin_us * 1000;
+}
+
 static int worker_build(struct worker *worker) {
         int r;
 
@@ -366,7 +393,7 @@ static int worker_build(struct worker *worker) {
                 r = worker_build_fs(worker);
         if (r == 0)
                 r = worker_watch(worker);
-        pace_init(&worker->pace, (uint64_t)worker->root->settings.spin_us * 1000);
+        worker->spin_ns = spin_limit(worker->root);
         return r;
 }
 

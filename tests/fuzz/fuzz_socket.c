@@ -133,13 +133,13 @@ static void last_done(struct job *job) {
         }
 }
 
-/* Called when there is nothing more to do: is the part over?  Never sleeps. */
-static int idle(void *userdata) {
+/* Called when there is nothing more to do: is the part over? */
+static bool idle(void *userdata) {
         struct life *life = userdata;
 
         if (life->client >= 0 && client_read(life->client)) {
                 life->quiet = 0;
-                return 0;
+                return true;
         }
         if (life->hang_up && ++life->quiet >= QUIET_TURNS && life->client >= 0) {
                 close(life->client);
@@ -152,7 +152,7 @@ static int idle(void *userdata) {
                 life->settled_before = life->settled;
                 helper_submit(life->helper, &life->last);
         }
-        return 0;
+        return true;
 }
 
 static void live_lifetimes(struct life *life) {

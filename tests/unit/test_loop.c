@@ -90,13 +90,12 @@ struct idling {
         int n;
 };
 
-/* Is called again: at once, and when the time is over that it lets the loop sleep. */
-static int on_idle(void *userdata) {
+static bool on_idle(void *userdata) {
         struct idling *idling = userdata;
 
         if (++idling->n == 3)
                 loop_stop(idling->loop, 0);
-        return idling->n == 1 ? 0 : 1;
+        return true;
 }
 
 static void test_idle_runs_before_sleep(void **state) {
