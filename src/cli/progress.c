@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "progress.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -19,6 +20,7 @@ enum {
         COLUMNS_DEFAULT = 80,
         BAR_BYTES = COLUMNS_MAX + 3, /* of a line with a carriage return at either end */
         BAR_MAX = 40,
+        WRITING_TRIES = 100, /* milliseconds */
 };
 
 static struct {
@@ -99,9 +101,16 @@ static void bar_erase(void) {
 
 /* In the main thread, because the other takes no signals.  Nothing is drawn after that. */
 static void on_signal(int number) {
-        while (atomic_flag_test_and_set(&progress.writing))
-                ;
-        bar_erase();
+        bool writing = true;
+
+        /* The terminal may be stopped, and the other thread wait for it. */
+        for (int tries = 0; writing && tries < WRITING_TRIES; tries++) {
+                writing = atomic_flag_test_and_set(&progress.writing);
+                if (writing)
+                        poll(NULL, 0, 1);
+        }
+        if (!writing)
+                bar_erase();
         raise(number); /* what it does is what it did before */
 }
 

@@ -78,7 +78,7 @@ bool caller_has_power(pid_t pid) {
         return (capabilities >> CAP_DAC_OVERRIDE & 1) && same_user_namespace(pid);
 }
 
-static bool caller_is_root(struct caller *caller) {
+bool caller_is_root(struct caller *caller) {
         if (caller->uid != 0)
                 return false;
         if (caller->ask_power) {
@@ -178,7 +178,7 @@ static bool caller_in_group(struct caller *caller, gid_t gid) {
 }
 
 bool access_in_group(struct caller *caller, gid_t gid) {
-        return (caller->uid == 0 && !caller->powerless) || caller_in_group(caller, gid);
+        return caller_in_group(caller, gid) || caller_is_root(caller);
 }
 
 /* Rights */

@@ -41,6 +41,9 @@ void caller_command(const struct caller *caller, char name[16]);
 /* Whether uid 0 of that process has CAP_DAC_OVERRIDE in our user namespace, as far as we can see. */
 bool caller_has_power(pid_t pid);
 
+/* Whether it is uid 0 with that power.  Looked up when it is asked for the first time. */
+bool caller_is_root(struct caller *caller);
+
 /* As generic_permission(): uid 0 with power passes.  mask: ACCESS_… bits. */
 bool access_allows(struct caller *caller, const struct node *node, unsigned int mask);
 /* Whether the caller may remove an entry of dir that names node: write and search, sticky bit.

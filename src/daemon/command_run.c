@@ -177,7 +177,7 @@ static int drop_setid(struct work *work) {
 
         if ((node->mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP))
                 drop |= S_ISGID;
-        if (drop == 0 || work->caller->uid == 0)
+        if (drop == 0 || caller_is_root(work->caller))
                 return 0;
         ARENA_SET(work->commander->arena, node->mode, node->mode & ~drop);
         return region_own(work->commander->regions, node);
@@ -346,6 +346,7 @@ int command_finish(struct commander *commander, struct node *dir, struct caller 
                 r = create_check(&work);
         if (r == 0) {
                 unborn_end(commander->tree, node);
+                ARENA_SET(commander->arena, node->btime, stamp_now());
                 ARENA_SET(commander->arena, node->huge, huge);
                 r = create_name(&work, node);
         }

@@ -40,7 +40,7 @@ void event_add(struct tree *tree, enum event_kind kind, const struct node *node,
                const struct node *dir, const char *name, size_t length,
                const struct caller *caller);
 /* The same for any name of the node; nothing if it has none. */
-void event_add_node(struct tree *tree, enum event_kind kind, const struct node *node,
+void event_add_node(struct tree *tree, enum event_kind kind, struct node *node,
                     const struct caller *caller);
 void event_add_restart(struct tree *tree);
 

@@ -13,6 +13,7 @@ enum {
         GROWTH_DELAY_MS = 20, /* from the first write to a look at the size */
         RETRIES_MAX = 7,      /* probes after a close, four times later each: 11 s in all */
         RETRY_FIRST_MS = 2,
+        COMMIT_EACH = 256, /* regions that are given up at the start */
 };
 
 /* Regions to look at again. */
@@ -162,6 +163,10 @@ static uint64_t milliseconds_left(const struct lifetimes *l, const struct node *
         int64_t grace = (int64_t)l->root->settings.grace_s * 1000;
         int64_t age = (now.sec - node->btime.sec) * 1000 + (now.nsec - node->btime.nsec) / 1000000;
 
+        /* Its time begins with its name. */
+        if (node->flags & NODE_UNBORN)
+                return (uint64_t)grace;
+
         return age < grace ? (uint64_t)(grace - age) : 0;
 }
 
@@ -281,6 +286,7 @@ bool lifetime_abandon(struct lifetimes *l, struct node *node) {
 
 void lifetimes_start(struct lifetimes *l) {
         uint32_t high = arena_high(l->arena, TABLE_NODE);
+        unsigned int given_up = 0;
 
         for (uint32_t id = 1; id <= high; id++) {
                 struct node *node = lifetime_region(l, id);
@@ -291,6 +297,9 @@ void lifetimes_start(struct lifetimes *l) {
                         /* Populating one is begun anew when the request is resent. */
                         unborn_end(l->parts.tree, node);
                         tree_reap(l->parts.tree, node);
+                        /* No request waits for all of it, and the undo log has an end. */
+                        if (++given_up % COMMIT_EACH == 0)
+                                arena_commit(l->arena);
                         continue;
                 }
                 if (node->writers > 0 && may_grow(l, node))

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -12,7 +13,10 @@
 #include "command.h"
 #include "unborn.h"
 
-enum { LOOK_BATCH = 512 };
+enum {
+        LOOK_BATCH = 512,
+        UNBORN_DEPTH_MAX = PATH_MAX / 2, /* deeper than any path leads */
+};
 
 /* Walking */
 
@@ -127,14 +131,14 @@ static int walk_regions(struct tree *tree, struct regions *regions, struct calle
 
 /*
  * Bytes of the path from top to dir, each name with a slash behind it, and, if end is not NULL,
- * the path itself in front of end.  -1: dir is not below top, or the caller may not list all that
- * is on the way.
+ * the path itself in front of end.  -1: dir is not below top, or too far, or the caller may not list
+ * all that is on the way.
  */
 static ssize_t path_between(const struct walk *walk, const struct node *top, const struct node *dir,
                             char *end) {
         ssize_t length = 0;
 
-        for (;; dir = tree_node(walk->tree, dir->parent)) {
+        for (int depth = 0; depth < UNBORN_DEPTH_MAX; depth++) {
                 const struct dentry *dentry;
 
                 if (!access_allows(walk->caller, dir, ACCESS_READ | ACCESS_SEARCH))
@@ -149,7 +153,9 @@ static ssize_t path_between(const struct walk *walk, const struct node *top, con
                         end[-length + dentry->length] = '/';
                         memcpy(end - length, dentry->name, dentry->length);
                 }
+                dir = tree_node(walk->tree, dir->parent);
         }
+        return -1;
 }
 
 /* The same for one region that is being populated. */
@@ -644,6 +650,8 @@ static void stats_unborn(FILE *stream, struct tree *tree, struct regions *region
                 struct node *node = tree_node(tree, record->node);
                 struct stat st;
 
+                if (!node)
+                        continue;
                 if (++populating % LOOK_BATCH == 0)
                         arena_commit(tree_arena(tree));
                 if (region_stat(regions, node, &st) == 0 && node->blocks < node->size)

@@ -599,6 +599,14 @@ const struct dentry *tree_name_of(const struct tree *tree, const struct node *no
         return NULL;
 }
 
+const struct dentry *tree_find_name(const struct tree *tree, struct node *node) {
+        const struct dentry *dentry = tree_name_of(tree, node);
+
+        if (dentry && node->dentry == 0)
+                ARENA_SET(tree->arena, node->dentry, dentry->id);
+        return dentry;
+}
+
 /* The kernel's references */
 
 void tree_remember(struct tree *tree, struct node *node) {

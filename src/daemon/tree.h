@@ -110,6 +110,8 @@ void tree_reap(struct tree *tree, struct node *node);
 
 /* Any one name of the node, or NULL.  A walk over all names if the one that was known is gone. */
 const struct dentry *tree_name_of(const struct tree *tree, const struct node *node);
+/* The same, and what such a walk has found is known from then on. */
+const struct dentry *tree_find_name(const struct tree *tree, struct node *node);
 
 /* The real time clock, for the time stamps of a transaction. */
 struct stamp stamp_now(void);

@@ -29,10 +29,15 @@ int unborn_add(struct tree *tree, struct node *node, const struct node *dir, con
 void unborn_end(struct tree *tree, struct node *node) {
         struct arena *arena = tree_arena(tree);
         const struct unborn *record;
+        uint32_t at = 0;
 
-        for (uint32_t at = 0; (record = unborn_next(tree, &at));)
-                if (record->node == node->id)
-                        arena_delete(arena, TABLE_UNBORN, record->id);
+        if (!(node->flags & NODE_UNBORN))
+                return;
+        do
+                record = unborn_next(tree, &at);
+        while (record && record->node != node->id);
+        if (record)
+                arena_delete(arena, TABLE_UNBORN, record->id);
         ARENA_SET(arena, node->flags, node->flags & ~(uint32_t)NODE_UNBORN);
 }
 

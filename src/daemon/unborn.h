@@ -17,7 +17,7 @@
 /* Marks a node that has no name yet.  0, -ENOSPC. */
 int unborn_add(struct tree *tree, struct node *node, const struct node *dir, const char *name,
                size_t length);
-/* Takes the mark and the record away: it gets its name now, or is given up. */
+/* Takes the mark and the record away, if it has any: it gets its name now, or is given up. */
 void unborn_end(struct tree *tree, struct node *node);
 
 /* The next record after *at, which begins at 0; NULL at the end. */

@@ -77,6 +77,11 @@ class Held:
             self.held = False
             ptrace(PTRACE_DETACH, self.tid)
 
+    def bury(self):
+        """After the death of its process, which is not over before we have taken note of it."""
+        self.held = False
+        os.waitpid(self.tid, WALL)
+
     def hold_in(self, call):
         """Stops it if it is in this system call.  Whether it was."""
         if self.call() != call:

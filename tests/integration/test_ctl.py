@@ -933,6 +933,15 @@ def test_rights_of_root_without_its_power(folder, in_namespace):
     by_hand, by_command, seal = without_power(attempts, in_namespace=in_namespace)
     assert by_hand == by_command == [errno.EACCES] * 3
     assert seal == errno.EPERM
+    # It takes set-user-id from what it resizes, like any other stranger.
+    assert write(folder / ".ctl/create", "set 4k mode=766\n") == 0
+    os.chown(folder / "set", *NOBODY)
+    os.chmod(folder / "set", 0o4766)
+    assert write(folder / ".ctl/resize", "set 8k\n") == 0
+    assert os.stat(folder / "set").st_mode & 0o7777 == 0o4766
+    resized = (write, folder / ".ctl/resize", "set 4k\n")
+    assert without_power(*resized, in_namespace=in_namespace) == 0
+    assert os.stat(folder / "set").st_mode & 0o7777 == 0o766
     # What is root's is still root's, populated or not, and what is for all is for all.
     for line in ("mine 4k\n", "ours 4k populate\n"):
         created = (write, folder / ".ctl/create", line)

@@ -9,11 +9,13 @@ import pathlib
 import platform
 import re
 import signal
+import time
 
 import pytest
 
 from crash_load import Daemon
 from labour import Creation, Held, hold_half_way, listed, worker_pid
+from socket_client import Client, socket_of
 from support import NOBODY, as_user, wait_for
 
 MIB = 1 << 20
@@ -190,6 +192,42 @@ def test_goes_on_when_the_worker_dies(mount):
     assert os.stat(mount / "x").st_blocks * 512 == BIG
     assert used(mount) == BIG and listed(mount.path) == {}
     assert stat_of(mount, "populating") == 0
+
+
+@pytest.mark.options("size=0,waits=1000")
+def test_many_that_a_dead_worker_leaves(mount):
+    """More than one transaction of the next worker takes: they begin anew, and none is lost."""
+    number = 400
+    daemon = Daemon(mount)
+    with contextlib.ExitStack() as stack:
+        with Held(mount) as held:
+            clients = [stack.enter_context(Client(socket_of(mount))) for _ in range(number)]
+            for i, client in enumerate(clients):
+                client.send(f"create r{i} 4096 populate")
+            wait_for(lambda: stat_of(mount, "populating") == number, "all populations")
+            daemon.kill_worker()
+            held.bury()
+        for client in clients:
+            client.answer()
+    assert set(os.listdir(mount)) == {f"r{i}" for i in range(number)}
+    assert used(mount) == number * mmap.PAGESIZE and stat_of(mount, "populating") == 0
+    wait_for(lambda: region_descriptors(mount) == number, "the memory of the first attempts")
+
+
+@pytest.mark.options("size=0,grace=1")
+def test_grace_begins_with_the_name(mount):
+    """However long an ephemeral region was populated: it is there, and not for ever."""
+    with Held(mount):
+        creation = Creation(mount.path, "x 4096 populate ephemeral")
+        wait_for(lambda: listed(mount.path), "the population")
+        begun = listed(mount.path)["x"]["created"]
+        time.sleep(1.5)  # longer than grace=
+    assert creation.end() == 0
+    events = (mount.ctl / "events").open("rb", buffering=0)
+    with events:
+        assert listed(mount.path, "regions")["x"]["created"] > begun
+        assert b" remove x" in events.read(4096)
+    assert os.listdir(mount) == [] and used(mount) == 0
 
 
 # Huge pages

@@ -113,6 +113,18 @@ def test_references(mount):
     wait_for(lambda: attribute(path, "refs") == "0", "the release of the files")
 
 
+def test_no_name_of_several(mount):
+    """One of them may be where the reader must not look."""
+    path = mount.create("a", 4096)
+    os.link(path, mount / "b")
+    assert whole(path)["name"] == "" and whole(path)["links"] == 2
+    os.unlink(mount / "b")
+    assert whole(path)["name"] == "a"
+    os.link(path, mount / "b")
+    os.unlink(path)
+    assert whole(mount / "b")["name"] == "b"
+
+
 def test_through_descriptors_and_links(mount):
     path = mount.create("a", 4096)
     os.symlink("a", mount / "link")
