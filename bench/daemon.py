@@ -210,6 +210,20 @@ def while_populating(peer, quick):
             "without": spread(without), "during": spread(during)}
 
 
+def restarts(peer, kills):
+    """From SIGKILL of the worker to the answer of a call that waits for it, nothing else going on."""
+    times = []
+    for i in range(kills):
+        worker = int(peer.stats()['iomemfs_daemon_pid{role="worker"}'])
+        time.sleep(0.02)
+        start = time.monotonic_ns()
+        os.kill(worker, signal.SIGKILL)
+        if os.path.lexists(peer.directory / f"no-such-name-{i}"):
+            raise RuntimeError("a name that nobody made")
+        times.append(time.monotonic_ns() - start)
+    return {"regions": int(peer.stats()["iomemfs_regions"]), **spread(times)}
+
+
 def all_checks(peers, quick):
     """By name; what cannot be told here is left out."""
     checks = {}
@@ -223,6 +237,7 @@ def all_checks(peers, quick):
     check("idle", idle, "iomemfs", 1 if quick else 5)
     for key in ("tmpfs", "iomemfs", "cache"):
         check(f"memory {key}", memory, key, 1000 if quick else 3000)
+    check("restarts", restarts, "iomemfs", 20 if quick else 200)
     check("populating", while_populating, "iomemfs", quick)
     check("undisturbed", killed, "iomemfs", seconds, 0)
     check("killed", killed, "iomemfs", seconds, 0.02)

@@ -115,6 +115,11 @@ def check_rows(checks):
             rows.append([f"memory per region beside its pages, {label}",
                          f"daemon {check['daemon_bytes']:.0f} bytes, "
                          f"kernel {check['kernel_bytes']:.0f} bytes"])
+        elif name == "restarts":
+            rows.append([f"from SIGKILL of the worker to the next answer, {check['regions']} regions",
+                         f"{check['calls']} kills, median {check['median_us'] / 1000:.2f} ms, "
+                         f"99th percentile {check['p99_us'] / 1000:.2f} ms, "
+                         f"longest {check['max_us'] / 1000:.2f} ms"])
         elif name == "populating":
             size = amount_of_bytes(check["bytes"])
             for key, when in (("without", "with nothing else to do"),
