@@ -178,7 +178,13 @@ static bool caller_in_group(struct caller *caller, gid_t gid) {
 }
 
 bool access_in_group(struct caller *caller, gid_t gid) {
-        return caller_in_group(caller, gid) || caller_is_root(caller);
+        return caller_is_root(caller) || caller_in_group(caller, gid);
+}
+
+uint32_t access_without_setid(uint32_t mode) {
+        mode &= ~(uint32_t)S_ISUID;
+        /* Without leave to execute for the group, S_ISGID means another thing. */
+        return mode & S_IXGRP ? mode & ~(uint32_t)S_ISGID : mode;
 }
 
 /* Rights */

@@ -49,10 +49,12 @@ bool access_allows(struct caller *caller, const struct node *node, unsigned int 
 /* Whether the caller may remove an entry of dir that names node: write and search, sticky bit.
  * 0, -EACCES, -EPERM. */
 int access_unlink(struct caller *caller, const struct node *dir, const struct node *node);
-/* Whether the caller is in the group, or uid 0. */
+/* Whether the caller is in the group, or root. */
 bool access_in_group(struct caller *caller, gid_t gid);
 /* Whether the caller is owner or root. */
 bool access_owns(struct caller *caller, const struct node *node);
+/* The mode of a file that somebody without privileges has changed. */
+uint32_t access_without_setid(uint32_t mode);
 
 /* Whether path is one that access_walk() takes: 0, -EINVAL, -ENAMETOOLONG. */
 int access_check_path(const char *path);

@@ -173,13 +173,11 @@ static int work_region(struct work *work) {
 /* As the kernel does when somebody without privileges changes a file's content. */
 static int drop_setid(struct work *work) {
         struct node *node = work->node;
-        uint32_t drop = node->mode & S_ISUID;
+        uint32_t mode = access_without_setid(node->mode);
 
-        if ((node->mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP))
-                drop |= S_ISGID;
-        if (drop == 0 || caller_is_root(work->caller))
+        if (mode == node->mode || caller_is_root(work->caller))
                 return 0;
-        ARENA_SET(work->commander->arena, node->mode, node->mode & ~drop);
+        ARENA_SET(work->commander->arena, node->mode, mode);
         return region_own(work->commander->regions, node);
 }
 

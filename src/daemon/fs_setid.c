@@ -3,16 +3,8 @@
 
 #include <errno.h>
 
-/* The mode of a file that a stranger has changed. */
-static uint32_t mode_without_setid(const struct node *node) {
-        uint32_t mode = node->mode & ~(uint32_t)S_ISUID;
-
-        /* Without leave to execute for the group, S_ISGID means another thing. */
-        return mode & S_IXGRP ? mode & ~(uint32_t)S_ISGID : mode;
-}
-
 static void fs_take_setid(struct fs *fs, struct node *node) {
-        uint32_t mode = mode_without_setid(node);
+        uint32_t mode = access_without_setid(node->mode);
 
         if (channel_kills_privilege(fs->channel) && !node_is_dir(node) && node->mode != mode)
                 ARENA_SET(fs->parts.arena, node->mode, mode);
@@ -38,7 +30,7 @@ int fs_may_drop_setid(fuse_req_t req, const struct node *node) {
 
         caller_clear(&caller);
         if (allowed ||
-            (mode_without_setid(node) == node->mode && !takes_setgid(req, node, node->gid)))
+            (access_without_setid(node->mode) == node->mode && !takes_setgid(req, node, node->gid)))
                 return 0;
         return -EPERM;
 }
