@@ -634,7 +634,8 @@ int fs_new(struct fs **out) {
         fs = calloc(1, sizeof(*fs));
         if (!fs)
                 return -ENOMEM;
-        fs->buffer = malloc(FS_BUFFER_SIZE);
+        /* At the start of a page: the kernel then copies a page in one piece. */
+        fs->buffer = aligned_alloc(4096, FS_BUFFER_SIZE);
         if (!fs->buffer) {
                 free(fs);
                 return -ENOMEM;

@@ -25,7 +25,7 @@ static const struct arena_table_spec layout_tables[_TABLE_N] = {
 static const struct arena_spec layout = {
         .version = LAYOUT_VERSION,
         .root_size = sizeof(struct root),
-        .scratch_size = LAYOUT_REQUEST_MAX,
+        .scratch_size = LAYOUT_SCRATCH_SIZE,
         .n_tables = _TABLE_N,
         .tables = layout_tables,
 };

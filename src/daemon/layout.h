@@ -23,7 +23,7 @@ enum {
 #ifdef IOMEMFS_TEST_LAYOUT_VERSION /* a build that must refuse the records of this one */
         LAYOUT_VERSION = IOMEMFS_TEST_LAYOUT_VERSION,
 #else
-        LAYOUT_VERSION = 2,
+        LAYOUT_VERSION = 3,
 #endif
         LAYOUT_ROOT_ID = 1, /* node id of the root directory, FUSE_ROOT_ID as well */
 
@@ -34,6 +34,8 @@ enum {
         LAYOUT_SUSPECTS = 4,
         LAYOUT_NODES_MAX = 4 * 1024 * 1024,
         LAYOUT_REQUEST_MAX = 1024 * 1024 + 64 * 1024, /* bytes of the largest FUSE request */
+        LAYOUT_SCRATCH_SIZE =
+                LAYOUT_REQUEST_MAX + 2 * 4096, /* a request starts in the first two pages */
 };
 
 enum layout_table {
@@ -307,6 +309,8 @@ struct root {
         uint32_t init_length; /* of the saved INIT request; 0: it has not been answered */
         uint32_t passthrough; /* 1 if the kernel granted it */
         uint8_t init[512];
+        uint32_t request_at; /* unlogged: where in the scratch area a request is, or goes */
+        uint32_t request_pad;
         uint64_t forget_done; /* entries done of the FORGET in the scratch area */
         uint32_t n_closing;   /* backing ids to close when the transaction has been committed */
         int32_t closing[LAYOUT_CLOSING_MAX];

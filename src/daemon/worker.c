@@ -183,19 +183,17 @@ static unsigned int worker_requests(struct worker *worker) {
 
 static void worker_on_fuse(void *userdata, uint32_t events) {
         struct worker *worker = userdata;
+        bool asleep = worker->spin_ns > 0 && worker->misses >= SPIN_MISSES_MAX;
+        uint64_t woken = asleep ? now_ns() : 0;
 
         (void)events;
-        if (worker_requests(worker) == 0 || worker->spin_ns == 0)
+        if (worker_requests(worker) == 0 || !asleep)
                 return;
-        /* Woken from sleep: would a spin have caught it? */
-        if (worker->misses >= SPIN_MISSES_MAX) {
-                uint64_t now = now_ns();
-
-                worker->hits = now - worker->last_seen < worker->spin_ns ? worker->hits + 1 : 0;
-                worker->last_seen = now;
-                if (worker->hits >= SPIN_HITS_MIN)
-                        worker->misses = 0;
-        }
+        /* Would a spin have caught it? */
+        worker->hits = woken - worker->last_seen < worker->spin_ns ? worker->hits + 1 : 0;
+        worker->last_seen = now_ns();
+        if (worker->hits >= SPIN_HITS_MIN)
+                worker->misses = 0;
 }
 
 /*

@@ -144,7 +144,7 @@ def refused(mount, installed, words):
 def test_other_layout_is_refused(mounts, builds, installed):
     mount = mounts(binary=str(installed))
     install(builds["other"], installed)
-    refused(mount, installed, "knows layout 999, and the records have layout 2")
+    refused(mount, installed, "knows layout 999, and the records have layout 3")
 
 
 @pytest.mark.parametrize(

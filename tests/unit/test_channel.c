@@ -379,6 +379,65 @@ static void test_single_forget(void **state) {
         kernel_free(&kernel);
 }
 
+/* A WRITE of one byte that ends at `end` of its file; there is no handler, which does not matter. */
+static void write_up_to(struct kernel *kernel, uint64_t end) {
+        struct {
+                struct fuse_write_in in;
+                char byte;
+        } body = {.in = {.offset = end - 1, .size = 1}};
+        uint8_t reply[64];
+
+        kernel_send(kernel, FUSE_WRITE, 12, &body, sizeof(body.in) + 1);
+        assert_int_equal(channel_dispatch(kernel->channel), 1);
+        assert_true(kernel_receive(kernel, reply, sizeof(reply)) > 0);
+}
+
+static void test_place_of_a_write_that_goes_on(void **state) {
+        struct kernel kernel = {};
+
+        (void)state;
+        kernel_init(&kernel);
+        for (uint64_t end = 1; end <= 2 * 4096; end++) {
+                uint64_t bytes, distance;
+
+                write_up_to(&kernel, end);
+                assert_int_equal(channel_dispatch(kernel.channel), 0);
+                bytes = kernel.root->request_at + sizeof(struct fuse_in_header) +
+                        sizeof(struct fuse_write_in);
+                distance = (bytes - end) % 4096;
+                assert_true(kernel.root->request_at % 8 == 0);
+                assert_true(kernel.root->request_at % 4096 + sizeof(struct fuse_in_header) <= 4096);
+                if (end % 4096 == 0)
+                        assert_true(distance == 0);
+                else
+                        assert_in_range(distance, 2048 - 127, 2048);
+                assert_true(kernel.root->request_at + LAYOUT_REQUEST_MAX <= LAYOUT_SCRATCH_SIZE);
+        }
+        kernel_free(&kernel);
+}
+
+/* Wherever the request before makes the place for it. */
+static void test_forgets_happen_once_anywhere(void **state) {
+        bool killed = true;
+
+        (void)state;
+        for (uint64_t n = 1; killed; n += 97) {
+                struct kernel kernel = {};
+
+                kernel_init(&kernel);
+                write_up_to(&kernel, n * 13);
+                send_batch(&kernel);
+                killed = killed_at(&kernel, n, dispatch);
+                resume(&kernel);
+                assert_int_equal(kernel.root->next_ino, BATCH * (BATCH - 1) / 2);
+                write_up_to(&kernel, 4096);
+                assert_int_equal(channel_dispatch(kernel.channel), 0);
+                resume(&kernel);
+                assert_int_equal(kernel.root->next_ino, BATCH * (BATCH - 1) / 2);
+                kernel_free(&kernel);
+        }
+}
+
 static void test_poison_is_refused_when_resent(void **state) {
         struct fuse_out_header reply;
         struct kernel kernel = {};
@@ -436,6 +495,8 @@ int main(void) {
                 cmocka_unit_test(test_killed_while_resuming),
                 cmocka_unit_test(test_forgets_happen_once),
                 cmocka_unit_test(test_single_forget),
+                cmocka_unit_test(test_place_of_a_write_that_goes_on),
+                cmocka_unit_test(test_forgets_happen_once_anywhere),
                 cmocka_unit_test(test_poison_is_refused_when_resent),
                 cmocka_unit_test(test_nonsense_is_an_error),
                 cmocka_unit_test(test_closing_waits_for_the_commit),
