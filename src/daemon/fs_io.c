@@ -166,7 +166,6 @@ void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct f
 static ssize_t fs_write_region(struct fs *fs, struct node *node, const char *bytes, size_t size,
                                off_t offset) {
         uint64_t room;
-        ssize_t n;
         int r;
 
         r = region_reserve_write(fs->parts.regions, node, (uint64_t)offset + size);
@@ -179,8 +178,7 @@ static ssize_t fs_write_region(struct fs *fs, struct node *node, const char *byt
         }
         if (r < 0)
                 return r;
-        n = pwrite(node->fd, bytes, size, offset);
-        return n < 0 ? -errno : n;
+        return region_write(fs->parts.regions, node, bytes, size, (uint64_t)offset);
 }
 
 void fs_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, off_t offset,

@@ -8,12 +8,18 @@
 #include <string.h>
 #include <unistd.h>
 #include "store.h"
+#include "window.h"
 
-enum { PAGE = 4096 };
+enum {
+        PAGE = 4096,
+        WINDOW_LEAST = 4 * PAGE, /* bytes; for less, pwrite(2) is as fast as a look for a window */
+        WRITE_TAIL = 64,         /* bytes */
+};
 
 struct regions {
         struct arena *arena;
         struct root *root;
+        struct windows *windows;
 
         /* Descriptors of regions that were given up, to be closed after the commit. */
         struct region_remains *remains;
@@ -27,10 +33,16 @@ static uint64_t page_round(uint64_t n) {
 
 int regions_new(struct regions **out, struct arena *arena) {
         struct regions *regions;
+        int r;
 
         regions = calloc(1, sizeof(*regions));
         if (!regions)
                 return -ENOMEM;
+        r = windows_new(&regions->windows);
+        if (r < 0) {
+                free(regions);
+                return r;
+        }
         regions->arena = arena;
         regions->root = arena_root(arena);
         /* What the kernel sends when somebody opens a region in the middle of a lease probe. */
@@ -43,6 +55,7 @@ struct regions *regions_free(struct regions *regions) {
         if (!regions)
                 return NULL;
         regions_bury(regions, NULL, NULL);
+        windows_free(regions->windows);
         free(regions->remains);
         free(regions);
         return NULL;
@@ -264,6 +277,7 @@ void region_release(struct regions *regions, struct node *node) {
 
         if (node->fd < 0)
                 return;
+        windows_forget(regions->windows, node->id);
         if (regions->n_remains == regions->capacity) {
                 size_t capacity = regions->capacity ? regions->capacity * 2 : 16;
 
@@ -321,6 +335,8 @@ int region_resize(struct regions *regions, struct node *node, uint64_t size) {
                 r = region_reserve(regions, node, page_round(size));
         if (r < 0)
                 return r;
+        if (size < node->size)
+                windows_forget(regions->windows, node->id);
         if (ftruncate(node->fd, (off_t)size) < 0) {
                 r = -errno;
                 region_unreserve(regions, node, before);
@@ -343,8 +359,10 @@ int region_fallocate_begin(struct regions *regions, struct node *node, int mode,
                 return -EOPNOTSUPP;
         if (node->fd < 0)
                 return -ESTALE;
-        if (mode & FALLOC_FL_PUNCH_HOLE)
+        if (mode & FALLOC_FL_PUNCH_HOLE) {
+                windows_forget(regions->windows, node->id);
                 return node->seals & F_SEAL_WRITE ? -EPERM : 0;
+        }
         if (end < offset || region_check_size(end) < 0)
                 return -EFBIG;
         r = region_look(regions, node, &st);
@@ -364,6 +382,49 @@ int region_reserve_write(struct regions *regions, struct node *node, uint64_t en
                 return -EPERM;
         r = region_check_size(end);
         return r < 0 ? r : region_reserve(regions, node, page_round(end));
+}
+
+/* What is lent can be sealed or cut by others; in what is no memfd there may be no room. */
+static bool region_has_windows(const struct node *node) {
+        return node->store == STORE_MEMFD && !(node->flags & NODE_LENT);
+}
+
+/* Writes a piece that lies in one window. */
+static ssize_t region_write_piece(struct regions *regions, const struct node *node,
+                                  const char *bytes, size_t size, uint64_t offset) {
+        bool windowed = size >= WINDOW_LEAST && region_has_windows(node);
+        size_t copied = 0;
+        ssize_t n;
+
+        if (windowed &&
+            windows_copy(regions->windows, node->id, node->fd, bytes, size - WRITE_TAIL, offset))
+                copied = size - WRITE_TAIL;
+        /* That which sets the times. */
+        n = pwrite(node->fd, bytes + copied, size - copied, (off_t)(offset + copied));
+        if (n < 0)
+                return copied > 0 ? (ssize_t)copied : -errno;
+        if (windowed)
+                windows_wrote(regions->windows, node->id, copied + (size_t)n, offset);
+        return (ssize_t)copied + n;
+}
+
+ssize_t region_write(struct regions *regions, const struct node *node, const char *bytes,
+                     size_t size, uint64_t offset) {
+        size_t done = 0;
+
+        while (done < size) {
+                uint64_t at = offset + done;
+                size_t left = WINDOW_SIZE - at % WINDOW_SIZE;
+                size_t piece = size - done < left ? size - done : left;
+                ssize_t n = region_write_piece(regions, node, bytes + done, piece, at);
+
+                if (n < 0)
+                        return done > 0 ? (ssize_t)done : n;
+                done += (size_t)n;
+                if ((size_t)n < piece)
+                        break;
+        }
+        return (ssize_t)done;
 }
 
 uint64_t region_room(struct regions *regions, const struct node *node) {
@@ -477,6 +538,7 @@ int region_seal(struct regions *regions, struct node *node, unsigned int seals) 
         if ((seals & F_SEAL_WRITE) && !(node->seals & F_SEAL_WRITE) &&
             (node->writers > 0 || ((node->flags & NODE_LENT) && region_is_held(regions, node))))
                 return -EBUSY;
+        windows_forget(regions->windows, node->id);
         if (fcntl(node->fd, F_ADD_SEALS, seals) < 0)
                 return -errno;
         ARENA_SET(regions->arena, node->seals, node->seals | seals);
@@ -509,6 +571,8 @@ int region_lend(struct regions *regions, struct node *node, int flags, bool owne
 
         if (node->fd < 0)
                 return -ESTALE;
+        /* Whoever gets it may want to seal the region. */
+        windows_forget(regions->windows, node->id);
         /* EPERM: it has that seal already. */
         if (writable && !owner && node->store == STORE_MEMFD &&
             fcntl(node->fd, F_ADD_SEALS, F_SEAL_SEAL) < 0 && errno != EPERM)

@@ -53,6 +53,12 @@ int region_fallocate_begin(struct regions *regions, struct node *node, int mode,
                            uint64_t length);
 /* Reserves what a write of the given end would need: for writes that come to the daemon. */
 int region_reserve_write(struct regions *regions, struct node *node, uint64_t end);
+/*
+ * As pwrite(2), of what has been reserved: bytes written, fewer than size only if the rest could
+ * not be, or negative errno.  What it has grown to is in the record after the next region_stat().
+ */
+ssize_t region_write(struct regions *regions, const struct node *node, const char *bytes,
+                     size_t size, uint64_t offset);
 /* The largest size that the region could have now, bytes. */
 uint64_t region_room(struct regions *regions, const struct node *node);
 
