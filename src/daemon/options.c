@@ -20,7 +20,7 @@
 #endif
 
 enum {
-        OPTIONS_SPIN_DEFAULT_US = 50,
+        OPTIONS_SPIN_DEFAULT_US = 100,
         OPTIONS_SPIN_MAX_US = 1000,
         OPTIONS_GRACE_DEFAULT_S = 60,
         OPTIONS_GRACE_MAX_S = 86400 * 365,
@@ -629,7 +629,7 @@ void options_usage(void) {
               "  unfinished=SIZE        bytes of unfinished lines (default: 1m)\n"
               "  unread=SIZE            bytes of answers not read (default: 64m)\n"
               "  spin=MICROSECONDS      wait busily that long for the next request, 0 to 1000\n"
-              "                         (default: 50; 0 if there is but one processor)\n"
+              "                         (default: 100; 0 if there is but one processor)\n"
               "  grace=SECONDS          how long an ephemeral region waits for its first use;\n"
               "                         0: for ever (default: 60)\n"
               "  huge=never|always      make regions of huge pages unless said otherwise\n"
