@@ -142,7 +142,7 @@ class PassthroughHp(Daemon):
         self.source.unmount()
 
 
-def all_peers(base, iomemfs, examples):
+def all_peers(base, iomemfs, examples, memfs_options):
     """Everything there is to compare, whether it can be mounted here or not."""
     def example(name):
         return str(examples / name) if examples else name
@@ -150,7 +150,7 @@ def all_peers(base, iomemfs, examples):
     return [
         Tmpfs("tmpfs", "tmpfs", base),
         PassthroughHp(base, example("passthrough_hp")),
-        Daemon("memfs", "memfs_ll", base, [example("memfs_ll"), "-f"]),
+        Daemon("memfs", "memfs_ll", base, [example("memfs_ll"), "-f", "-o", memfs_options]),
         Iomemfs("iomemfs", "iomemfs", base, iomemfs, "passthrough=auto"),
         Iomemfs("cache", "iomemfs, page cache", base, iomemfs, "passthrough=off"),
     ]
