@@ -10,6 +10,7 @@ import re
 import threading
 import time
 
+import crash_load
 import pytest
 
 from socket_client import Client, socket_of
@@ -222,6 +223,39 @@ def test_holder_that_cuts_the_region(mount, client):
             stop.set()
             thread.join()
     assert mount.stats()["iomemfs_restarts_total"] == 0
+
+
+def test_killed_while_writing(mount, client):
+    """Workers die in the middle of copies: what was answered is there, whole."""
+    size = 8 * MIB
+    path = mount.create("a", size)
+    choice = random.Random(2)
+    expected = bytearray(size)
+    daemon = crash_load.Daemon(mount)
+    stop = threading.Event()
+
+    def kill():
+        while not stop.wait(0.02):
+            daemon.kill_worker()
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    fd = os.open(path, os.O_RDWR)
+    try:
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            length = choice.choice([16 * KIB, 64 * KIB, 256 * KIB, MIB])
+            offset = choice.randrange(size - length)
+            data = choice.randbytes(length)
+            assert os.pwrite(fd, data, offset) == length
+            expected[offset : offset + length] = data
+    finally:
+        stop.set()
+        thread.join()
+        os.close(fd)
+    assert mount.stats()["iomemfs_restarts_total"] > 0
+    with client.opened("open a") as memory:
+        assert os.pread(memory, size, 0) == expected
 
 
 def test_not_more_than_its_share(mount):
