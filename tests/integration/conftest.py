@@ -9,6 +9,7 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 
+import socket_client  # noqa: E402  pylint: disable=wrong-import-position
 import support  # noqa: E402  pylint: disable=wrong-import-position
 
 MODES = ("passthrough", "cached")
@@ -97,6 +98,13 @@ def mount(request, mode):
         yield from guarded(request, make_mount(mode, options))
     else:
         yield from guarded(request, make_mount(mode, options, environment=environment))
+
+
+@pytest.fixture
+def client(mount):
+    """A client of the mount's socket."""
+    with socket_client.Client(socket_client.socket_of(mount)) as one:
+        yield one
 
 
 @pytest.fixture

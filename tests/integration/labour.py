@@ -10,7 +10,7 @@ import platform
 import signal
 
 from holders import die_with_parent
-from support import wait_for
+from support import wait_for, worker_pid
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
@@ -26,10 +26,6 @@ def ptrace(request, tid, data=None):
     if libc.ptrace(request, tid, None, data) == -1:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
-
-
-def worker_pid(mount):
-    return int(mount.stats()['iomemfs_daemon_pid{role="worker"}'])
 
 
 def thread_of(mount):

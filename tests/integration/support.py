@@ -61,6 +61,10 @@ def wait_for(condition, what="condition", limit=LIMIT):
         time.sleep(0.005)
 
 
+def worker_pid(mount):
+    return int(mount.stats()['iomemfs_daemon_pid{role="worker"}'])
+
+
 def as_user(user, function, *arguments, groups=(), umask=None):
     """Calls function as user = (uid, gid) in a process of its own.
 

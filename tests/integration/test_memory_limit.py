@@ -11,8 +11,8 @@ import re
 import pytest
 
 import holders
-from labour import Creation, hold_half_way, listed, worker_pid
-from support import is_sanitized, program, wait_for
+from labour import Creation, hold_half_way, listed
+from support import is_sanitized, program, wait_for, worker_pid
 
 MIB = 1 << 20
 LIMIT = 256 * MIB

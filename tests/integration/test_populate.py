@@ -14,9 +14,9 @@ import time
 import pytest
 
 from crash_load import Daemon
-from labour import Creation, Held, hold_half_way, listed, worker_pid
+from labour import Creation, Held, hold_half_way, listed
 from socket_client import Client, socket_of
-from support import NOBODY, as_user, wait_for
+from support import NOBODY, as_user, wait_for, worker_pid
 
 MIB = 1 << 20
 BIG = 256 * MIB

@@ -13,8 +13,8 @@ import termios
 
 import pytest
 
-from labour import Held, hold_half_way, listed, worker_pid
-from support import build_dir, wait_for
+from labour import Held, hold_half_way, listed
+from support import build_dir, wait_for, worker_pid
 
 SIZE = 256 << 20
 

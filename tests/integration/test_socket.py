@@ -20,22 +20,12 @@ import sys
 import pytest
 
 from socket_client import Client, Refused, socket_of
-from support import DAEMON, LIMIT, NOBODY, as_user, fails_with, run, wait_for
+from support import DAEMON, LIMIT, NOBODY, as_user, fails_with, run, wait_for, worker_pid
 
 F_ADD_SEALS = 1033
 F_GET_SEALS = 1034
 F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE = 1, 2, 4, 8
 PAGE = 4096
-
-
-@pytest.fixture
-def client(mount):
-    with Client(socket_of(mount)) as one:
-        yield one
-
-
-def worker_pid(mount):
-    return int(mount.stats()['iomemfs_daemon_pid{role="worker"}'])
 
 
 def worker_fds(mount):

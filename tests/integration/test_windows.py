@@ -13,26 +13,17 @@ import time
 import crash_load
 import pytest
 
-from socket_client import Client, socket_of
-from support import run, wait_for
+from support import run, wait_for, worker_pid
 
 pytestmark = pytest.mark.modes("cached")
 
 KIB, MIB = 1024, 1024 * 1024
 WINDOW = 2 * MIB
-F_ADD_SEALS, F_SEAL_WRITE = 1033, 8
-
-
-@pytest.fixture
-def client(mount):
-    with Client(socket_of(mount)) as one:
-        yield one
 
 
 def windows(mount):
     """How many windows the worker has open."""
-    pid = int(mount.stats()['iomemfs_daemon_pid{role="worker"}'])
-    maps = pathlib.Path(f"/proc/{pid}/maps").read_text(encoding="utf-8")
+    maps = pathlib.Path(f"/proc/{worker_pid(mount)}/maps").read_text(encoding="utf-8")
     ranges = re.findall(r"^(\w+)-(\w+) rw-s .*/memfd:iomemfs \(deleted\)$", maps, re.M)
     return sum(int(end, 16) - int(start, 16) for start, end in ranges) // WINDOW
 
@@ -197,7 +188,7 @@ def test_can_be_sealed_by_a_holder(mount, client):
         assert windows(mount) == 0
         rewrite(path)
         assert windows(mount) == 0
-        fcntl.fcntl(memory, F_ADD_SEALS, F_SEAL_WRITE)
+        fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
         with pytest.raises(PermissionError):
             rewrite(path)
 
