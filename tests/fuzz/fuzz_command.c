@@ -3,8 +3,9 @@
 /* The line of a request: tag, verb, names and sizes. */
 
 #include <string.h>
+#include "base/words.h"
 #include "fuzz.h"
-#include "protocol.h"
+#include "socket/protocol.h"
 
 /* What was understood as a name must survive being written and read again. */
 static void check_name(const struct command *command) {
@@ -15,7 +16,7 @@ static void check_name(const struct command *command) {
 
         if (command->name[0] == '\0')
                 return;
-        length = command_escape(line, command->name, strlen(command->name));
+        length = words_escape(line, command->name, strlen(command->name));
         FUZZ_CHECK(command_parse(&again, COMMAND_STAT, line, length, &error) == 0);
         FUZZ_CHECK(strcmp(again.name, command->name) == 0);
 }

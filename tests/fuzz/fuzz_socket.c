@@ -13,21 +13,21 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
-#include "broker.h"
+#include "socket/server.h"
 #include "fuzz.h"
-#include "lifetime.h"
-#include "listener.h"
+#include "volume/lifetime.h"
+#include "socket/listener.h"
 
 enum {
         QUIET_TURNS = 3,
         LIMIT_BYTES = 1024 * 1024,
         SENT_MAX = 64 * 1024,
         FD_SCAN_MAX = 64,
-        FDS_AT_REST = 2 /* the arena and the listening socket */
+        FDS_AT_REST = 2 /* the journal and the listening socket */
 };
 
 static struct {
-        struct arena *arena;
+        struct journal *journal;
         struct root *root;
         struct tree *tree;
         struct regions *regions;
@@ -37,9 +37,9 @@ static struct {
 /* One life of a broker. */
 struct life {
         struct loop *loop;
-        struct helper *helper;
+        struct job_queue *helper;
         struct commander commander;
-        struct broker *broker;
+        struct server *server;
         int client;
         bool hang_up;
         int quiet;
@@ -69,27 +69,27 @@ static void world_end(void) {
 static void world_make(void) {
         struct root *root;
 
-        FUZZ_CHECK(arena_create(&world.arena, layout_spec()) == 0);
-        root = world.root = arena_root(world.arena);
+        FUZZ_CHECK(journal_create(&world.journal, layout_spec()) == 0);
+        root = world.root = journal_root(world.journal);
         root->fuse_fd = root->tmpfs_fd = -1;
         root->log_fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
         root->limit_bytes = LIMIT_BYTES;
         root->limit_nodes = 64;
         root->settings.limits = (struct socket_limits){16, 4, 65536, 65536};
-        FUZZ_CHECK(tree_new(&world.tree, world.arena, abandon, NULL) == 0);
-        FUZZ_CHECK(regions_new(&world.regions, world.arena) == 0);
+        FUZZ_CHECK(tree_new(&world.tree, world.journal, abandon, NULL) == 0);
+        FUZZ_CHECK(regions_new(&world.regions, world.journal) == 0);
         snprintf(world.path, sizeof(world.path), "/tmp/iomem-fuzz.%d", (int)getpid());
         root->listen_fd = listener_open(world.path, false);
         FUZZ_CHECK(root->listen_fd >= 0);
         atexit(world_end);
-        arena_commit(world.arena);
+        journal_commit(world.journal);
 }
 
 static void settle(void *userdata) {
         struct life *life = userdata;
 
         life->settled++;
-        notices_send(life->commander.notices);
+        invalidations_send(life->commander.invalidations);
         regions_bury(world.regions, NULL, NULL);
 }
 
@@ -129,7 +129,7 @@ static void last_done(struct job *job) {
                 loop_stop(life->loop, 0);
         } else {
                 life->settled_before = life->settled;
-                helper_submit(life->helper, &life->last);
+                job_queue_submit(life->helper, &life->last);
         }
 }
 
@@ -146,11 +146,11 @@ static bool idle(void *userdata) {
                 life->client = -1;
         }
         if (!life->ending &&
-            (life->hang_up ? arena_used(world.arena, TABLE_CLIENT) == 0 && life->client < 0
+            (life->hang_up ? journal_used(world.journal, TABLE_CLIENT) == 0 && life->client < 0
                            : ++life->quiet >= QUIET_TURNS)) {
                 life->ending = true;
                 life->settled_before = life->settled;
-                helper_submit(life->helper, &life->last);
+                job_queue_submit(life->helper, &life->last);
         }
         return true;
 }
@@ -160,7 +160,7 @@ static void live_lifetimes(struct life *life) {
                 .loop = life->loop,
                 .tree = world.tree,
                 .regions = world.regions,
-                .notices = life->commander.notices,
+                .invalidations = life->commander.invalidations,
                 .settle = settle,
                 .userdata = life,
         };
@@ -171,7 +171,7 @@ static void live_lifetimes(struct life *life) {
 
 /* The broker serves until the client is quiet, or, at the end, until it has gone. */
 static void live(struct life *life, bool hang_up) {
-        struct broker_parts parts = {
+        struct server_parts parts = {
                 .commander = &life->commander,
                 .settle = settle,
                 .settle_userdata = life,
@@ -182,24 +182,24 @@ static void live(struct life *life, bool hang_up) {
         life->quiet = 0;
         life->last = (struct job){.run = last_run, .done = last_done};
         FUZZ_CHECK(loop_new(&life->loop) == 0);
-        FUZZ_CHECK(helper_new(&life->helper, life->loop, "fuzz") == 0);
+        FUZZ_CHECK(job_queue_new(&life->helper, life->loop, "fuzz") == 0);
         life->commander = (struct commander){
-                .arena = world.arena,
+                .journal = world.journal,
                 .tree = world.tree,
                 .regions = world.regions,
-                .labour = life->helper,
+                .memory_jobs = life->helper,
         };
-        FUZZ_CHECK(notices_new(&life->commander.notices, world.arena, life->helper, -1, answer,
-                               NULL) == 0);
+        FUZZ_CHECK(invalidations_new(&life->commander.invalidations, world.journal, life->helper,
+                                     -1, answer, NULL) == 0);
         live_lifetimes(life);
         parts.loop = life->loop;
-        FUZZ_CHECK(broker_new(&life->broker, &parts) == 0);
+        FUZZ_CHECK(server_new(&life->server, &parts) == 0);
         loop_set_idle(life->loop, idle, life);
         FUZZ_CHECK(loop_run(life->loop) == 0);
-        broker_free(life->broker);
+        server_free(life->server);
         lifetimes_free(life->commander.lifetimes);
-        notices_free(life->commander.notices);
-        helper_free(life->helper);
+        invalidations_free(life->commander.invalidations);
+        job_queue_free(life->helper);
         loop_free(life->loop);
 }
 
@@ -224,13 +224,14 @@ static void remove_regions(void) {
 
         while ((entry = tree_next(world.tree, root, 0)))
                 FUZZ_CHECK(tree_unlink(world.tree, root, entry->name, entry->length) == 0);
-        for (uint32_t id = 1; id <= arena_high(world.arena, TABLE_NOTICE); id++) {
-                const struct notice *notice = arena_get(world.arena, TABLE_NOTICE, id);
+        for (uint32_t id = 1; id <= journal_high(world.journal, TABLE_INVALIDATION); id++) {
+                const struct invalidation *invalidation =
+                        journal_get(world.journal, TABLE_INVALIDATION, id);
 
-                if (notice->id == id)
-                        arena_delete(world.arena, TABLE_NOTICE, id);
+                if (invalidation->id == id)
+                        journal_delete(world.journal, TABLE_INVALIDATION, id);
         }
-        arena_commit(world.arena);
+        journal_commit(world.journal);
         regions_bury(world.regions, NULL, NULL);
 }
 
@@ -257,7 +258,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 
         if (size > SENT_MAX)
                 return 0;
-        if (!world.arena)
+        if (!world.journal)
                 world_make();
         life.client = client_connect();
         client_send_all(life.client, data, size / 2);
@@ -269,7 +270,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         remove_regions();
         regions_space(world.regions, &space);
         FUZZ_CHECK(space.used == 0);
-        FUZZ_CHECK(arena_used(world.arena, TABLE_NODE) == 1);
+        FUZZ_CHECK(journal_used(world.journal, TABLE_NODE) == 1);
         FUZZ_CHECK(count_fds() == FDS_AT_REST);
         return 0;
 }

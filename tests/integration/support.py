@@ -35,7 +35,7 @@ def build_dir():
 
 def program():
     """The daemon under test."""
-    return os.environ.get("IOMEMFS") or str(build_dir() / "src" / "daemon" / "iomemfs")
+    return os.environ.get("IOMEMFS") or str(build_dir() / "src" / "process" / "iomemfs")
 
 
 # For the sanitizers, of whatever the tests run.

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from labour import Creation, Held, listed
+from memory_jobs import Creation, Held, listed
 from support import LIMIT, NOBODY, ROOT, build_dir, run, wait_for
 
 COMMANDS = ["ls", "stat", "who", "create", "resize", "seal", "rm", "wait", "events", "exec"]

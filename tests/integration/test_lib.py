@@ -14,7 +14,7 @@ import threading
 
 import pytest
 
-from labour import Creation, Held, listed
+from memory_jobs import Creation, Held, listed
 from support import ROOT, as_user, build_dir, fails_with, run, wait_for, NOBODY
 
 LIB = ROOT / "src" / "lib"

@@ -11,7 +11,7 @@ import re
 import pytest
 
 import holders
-from labour import Creation, hold_half_way, listed
+from memory_jobs import Creation, hold_half_way, listed
 from support import is_sanitized, program, wait_for, worker_pid
 
 MIB = 1 << 20

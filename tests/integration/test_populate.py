@@ -14,7 +14,7 @@ import time
 import pytest
 
 from crash_load import Daemon
-from labour import Creation, Held, hold_half_way, listed
+from memory_jobs import Creation, Held, hold_half_way, listed
 from socket_client import Client, socket_of
 from support import NOBODY, as_user, wait_for, worker_pid
 

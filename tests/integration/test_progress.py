@@ -13,7 +13,7 @@ import termios
 
 import pytest
 
-from labour import Held, hold_half_way, listed
+from memory_jobs import Held, hold_half_way, listed
 from support import build_dir, wait_for, worker_pid
 
 SIZE = 256 << 20

@@ -80,7 +80,7 @@ def environment():
     library = str(build / "src" / "lib")
     return dict(
         os.environ,
-        PATH=f"{build}/src/cli:{build}/src/daemon:/usr/sbin:/usr/bin:/sbin:/bin",
+        PATH=f"{build}/src/cli:{build}/src/process:/usr/sbin:/usr/bin:/sbin:/bin",
         CPATH=str(ROOT / "src" / "lib"),
         LIBRARY_PATH=library,
         LD_LIBRARY_PATH=library,

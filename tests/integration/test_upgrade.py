@@ -176,7 +176,7 @@ def test_records_of_another_layout_are_not_taken_over(mounts, builds):
     arena = next(
         int(fd)
         for fd in os.listdir(f"/proc/{mount.process.pid}/fd")
-        if "iomemfs-arena" in os.readlink(f"/proc/{mount.process.pid}/fd/{fd}")
+        if "iomemfs-journal" in os.readlink(f"/proc/{mount.process.pid}/fd/{fd}")
     )
     fd = os.open(f"/proc/{mount.process.pid}/fd/{arena}", os.O_RDWR)
     try:

@@ -17,14 +17,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
-#include "channel.h"
+#include "fuse/channel.h"
 #include <linux/fuse.h>
 
 enum { BATCH = 200, RESEND_CODE = 7 };
 #define RESENT (UINT64_C(1) << 63)
 
 struct kernel {
-        struct arena *arena;
+        struct journal *journal;
         struct root *root;
         int fd; /* the kernel's end */
         struct channel *channel;
@@ -34,23 +34,23 @@ struct kernel {
 /* The file system: counts what it is told in fields of the root record. */
 
 static void on_lookup(fuse_req_t req, fuse_ino_t parent, const char *name) {
-        struct arena *arena = fuse_req_userdata(req);
-        struct root *root = arena_root(arena);
+        struct journal *journal = fuse_req_userdata(req);
+        struct root *root = journal_root(journal);
         struct fuse_entry_param entry = {.ino = 2};
 
         (void)parent;
         (void)name;
-        ARENA_SET(arena, root->next_ino, root->next_ino + 1);
-        ARENA_SET(arena, root->next_event, root->next_event + 1);
+        JOURNAL_SET(journal, root->next_ino, root->next_ino + 1);
+        JOURNAL_SET(journal, root->next_event, root->next_event + 1);
         fuse_reply_entry(req, &entry);
 }
 
 static void on_forget(void *userdata, uint64_t nodeid, uint64_t count) {
-        struct arena *arena = userdata;
-        struct root *root = arena_root(arena);
+        struct journal *journal = userdata;
+        struct root *root = journal_root(journal);
 
-        ARENA_SET(arena, root->next_ino, root->next_ino + count);
-        ARENA_SET(arena, root->next_event, root->next_event + nodeid);
+        JOURNAL_SET(journal, root->next_ino, root->next_ino + count);
+        JOURNAL_SET(journal, root->next_event, root->next_event + nodeid);
 }
 
 /* The channel that handles a SETATTR, and what it said about that. */
@@ -105,16 +105,16 @@ static void kernel_send_init(struct kernel *kernel, uint64_t unique) {
 }
 
 static void channel_open(struct kernel *kernel) {
-        assert_int_equal(
-                channel_new(&kernel->channel, kernel->arena, &operations, on_forget, kernel->arena),
-                0);
+        assert_int_equal(channel_new(&kernel->channel, kernel->journal, &operations, on_forget,
+                                     kernel->journal),
+                         0);
 }
 
 static void kernel_new(struct kernel *kernel) {
         int fds[2];
 
-        assert_int_equal(arena_create(&kernel->arena, layout_spec()), 0);
-        kernel->root = arena_root(kernel->arena);
+        assert_int_equal(journal_create(&kernel->journal, layout_spec()), 0);
+        kernel->root = journal_root(kernel->journal);
         assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds),
                          0);
         kernel->root->fuse_fd = fds[0];
@@ -127,7 +127,7 @@ static void kernel_free(struct kernel *kernel) {
         channel_free(kernel->channel);
         close(kernel->fd);
         close(kernel->root->fuse_fd);
-        arena_free(kernel->arena);
+        journal_free(kernel->journal);
 }
 
 static void kernel_init(struct kernel *kernel) {
@@ -145,12 +145,12 @@ static bool killed_at(struct kernel *kernel, uint64_t n, void (*work)(struct ker
         int status;
 
         if (pid == 0) {
-                arena_crash_after(kernel->arena, n);
+                journal_crash_after(kernel->journal, n);
                 work(kernel);
                 _exit(0);
         }
         assert_int_equal(waitpid(pid, &status, 0), pid);
-        arena_crash_after(kernel->arena, 0);
+        journal_crash_after(kernel->journal, 0);
         assert_true(WIFEXITED(status) || WTERMSIG(status) == SIGKILL);
         return WIFSIGNALED(status);
 }
@@ -161,7 +161,7 @@ static void dispatch(struct kernel *kernel) {
 
 /* The next worker, as worker_run() has it. */
 static void resume(struct kernel *kernel) {
-        arena_rollback(kernel->arena);
+        journal_rollback(kernel->journal);
         kernel->root->counters.restarts++;
         channel_free(kernel->channel);
         channel_open(kernel);
@@ -305,7 +305,7 @@ static void test_request_happens_once(void **state) {
                         dispatch_lookup(&kernel, 4 | RESENT);
                 assert_int_equal(kernel.root->next_ino, 1);
                 assert_int_equal(kernel.root->next_event, 1);
-                assert_false(arena_dirty(kernel.arena));
+                assert_false(journal_dirty(kernel.journal));
                 kernel_free(&kernel);
         }
 }
@@ -477,10 +477,10 @@ static void test_closing_waits_for_the_commit(void **state) {
         assert_int_equal(kernel.root->n_closing, LAYOUT_CLOSING_MAX);
         channel_settle(kernel.channel);
         assert_int_equal(kernel.root->n_closing, LAYOUT_CLOSING_MAX);
-        arena_rollback(kernel.arena);
+        journal_rollback(kernel.journal);
         assert_int_equal(kernel.root->n_closing, 0);
         channel_backing_close(kernel.channel, 1);
-        arena_commit(kernel.arena);
+        journal_commit(kernel.journal);
         channel_settle(kernel.channel);
         assert_int_equal(kernel.root->n_closing, 0);
         kernel_free(&kernel);

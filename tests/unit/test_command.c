@@ -2,7 +2,7 @@
 
 /*
  * The command language, and the rooms that run it: command, access, ctl and report over a real
- * arena, tree and region, without a mount.
+ * journal, tree and region, without a mount.
  */
 
 #include <errno.h>
@@ -18,17 +18,18 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "ctl.h"
-#include "report.h"
+#include "base/words.h"
+#include "control/ctl.h"
+#include "control/report.h"
 
 enum { LIMIT = 64 * 1024 * 1024 };
 
 /* A file system without its kernel side. */
 struct house {
-        struct arena *arena;
+        struct journal *journal;
         struct root *root;
         struct loop *loop;
-        struct helper *helper;
+        struct job_queue *helper;
         struct commander commander;
         struct ctl *ctl;
         struct node *dir; /* the root directory */
@@ -59,7 +60,7 @@ static void house_add_lifetimes(struct house *house) {
                 .loop = house->loop,
                 .tree = house->commander.tree,
                 .regions = house->commander.regions,
-                .notices = house->commander.notices,
+                .invalidations = house->commander.invalidations,
                 .settle = settle,
         };
 
@@ -70,19 +71,19 @@ static int house_open(void **state) {
         struct house *house = calloc(1, sizeof(*house));
 
         assert_non_null(house);
-        assert_int_equal(arena_create(&house->arena, layout_spec()), 0);
-        house->root = arena_root(house->arena);
+        assert_int_equal(journal_create(&house->journal, layout_spec()), 0);
+        house->root = journal_root(house->journal);
         house->root->settings.root_mode = 01777;
         house->root->settings.owner = 500;
         house->root->limit_bytes = LIMIT;
         house->root->fuse_fd = house->root->tmpfs_fd = -1;
         assert_int_equal(loop_new(&house->loop), 0);
-        assert_int_equal(helper_new(&house->helper, house->loop, "test"), 0);
-        house->commander.arena = house->arena;
-        assert_int_equal(tree_new(&house->commander.tree, house->arena, abandon, house), 0);
-        assert_int_equal(regions_new(&house->commander.regions, house->arena), 0);
-        assert_int_equal(notices_new(&house->commander.notices, house->arena, house->helper, -1,
-                                     answer, NULL),
+        assert_int_equal(job_queue_new(&house->helper, house->loop, "test"), 0);
+        house->commander.journal = house->journal;
+        assert_int_equal(tree_new(&house->commander.tree, house->journal, abandon, house), 0);
+        assert_int_equal(regions_new(&house->commander.regions, house->journal), 0);
+        assert_int_equal(invalidations_new(&house->commander.invalidations, house->journal,
+                                           house->helper, -1, answer, NULL),
                          0);
         house_add_lifetimes(house);
         assert_int_equal(ctl_new(&house->ctl, &house->commander), 0);
@@ -98,12 +99,12 @@ static int house_close(void **state) {
 
         ctl_free(house->ctl);
         lifetimes_free(house->commander.lifetimes);
-        notices_free(house->commander.notices);
-        helper_free(house->helper);
+        invalidations_free(house->commander.invalidations);
+        job_queue_free(house->helper);
         regions_free(house->commander.regions);
         tree_free(house->commander.tree);
         loop_free(house->loop);
-        arena_free(house->arena);
+        journal_free(house->journal);
         caller_clear(&house->boss);
         caller_clear(&house->user);
         free(house);
@@ -120,7 +121,7 @@ static int run_at(struct house *house, struct node *dir, struct caller *caller,
         r = command_parse(&command, verb, line, strlen(line), &error);
         if (r == 0)
                 r = command_run(&house->commander, dir, caller, &command, NULL, &error);
-        arena_commit(house->arena);
+        journal_commit(house->journal);
         if (r < 0) {
                 assert_true(error.text[0] != '\0');
                 assert_null(strchr(error.text, '\n'));
@@ -143,12 +144,12 @@ static struct node *find(struct house *house, const char *name) {
 
 static struct node *make(struct house *house, struct node *dir, const char *name, uint32_t mode,
                          uint32_t uid, uint32_t gid) {
-        struct birth birth = {.mode = mode, .uid = uid, .gid = gid};
+        struct create_attrs birth = {.mode = mode, .uid = uid, .gid = gid};
         struct node *node;
 
         assert_int_equal(tree_create(house->commander.tree, dir, name, strlen(name), &birth, &node),
                          0);
-        arena_commit(house->arena);
+        journal_commit(house->journal);
         return node;
 }
 
@@ -347,7 +348,7 @@ static void test_escapes_return(void **state) {
                 if (c != '/')
                         name[length++] = (char)c;
         name[length] = '\0';
-        command_escape(line, name, length);
+        words_escape(line, name, length);
         assert_null(strpbrk(line, " \t\n"));
         assert_int_equal(parse(command, COMMAND_REMOVE, line), 0);
         assert_string_equal(command->name, name);
@@ -416,9 +417,9 @@ static struct snapshot snapshot_take(struct house *house) {
         fd = dup(0);
         close(fd);
         return (struct snapshot){
-                .nodes = arena_used(house->arena, TABLE_NODE),
-                .names = arena_used(house->arena, TABLE_DENTRY),
-                .held = house->root->held_memfd,
+                .nodes = journal_used(house->journal, TABLE_NODE),
+                .names = journal_used(house->journal, TABLE_DENTRY),
+                .held = house->root->charged_memfd,
                 .cookie = house->dir->next_cookie,
                 .mtime = house->dir->mtime,
                 .next_fd = fd,
@@ -451,7 +452,7 @@ static void test_failed_create_leaves_nothing(void **state) {
                 after = snapshot_take(house);
                 assert_memory_equal(&before, &after, sizeof(before));
         }
-        house->root->limit_nodes = arena_used(house->arena, TABLE_NODE);
+        house->root->limit_nodes = journal_used(house->journal, TABLE_NODE);
         assert_int_equal(run_as(house, &house->user, COMMAND_CREATE, "a 1"), -ENOSPC);
         after = snapshot_take(house);
         assert_memory_equal(&before, &after, sizeof(before));
@@ -484,9 +485,9 @@ static void test_resize(void **state) {
         assert_int_equal(run_as(house, &other, COMMAND_RESIZE, "r 1k"), -EACCES);
         assert_int_equal(run_as(house, &house->user, COMMAND_RESIZE, "r 65m"), -ENOSPC);
         assert_int_equal(node->size, 1 << 20);
-        assert_int_equal(house->root->held_memfd, 1 << 20);
+        assert_int_equal(house->root->charged_memfd, 1 << 20);
         assert_int_equal(run_as(house, &house->user, COMMAND_RESIZE, "r 0"), 0);
-        assert_int_equal(house->root->held_memfd, 0);
+        assert_int_equal(house->root->charged_memfd, 0);
         assert_int_equal(run_as(house, &house->user, COMMAND_RESIZE, "none 1"), -ENOENT);
 
         make(house, house->dir, "d", S_IFDIR | 0777, 0, 0);
@@ -534,7 +535,7 @@ static void test_remove(void **state) {
         assert_non_null(find(house, "x"));
         assert_int_equal(run_as(house, &house->user, COMMAND_REMOVE, "x"), 0);
         assert_null(find(house, "x"));
-        assert_int_equal(house->root->held_memfd, 0);
+        assert_int_equal(house->root->charged_memfd, 0);
         assert_int_equal(run_as(house, &house->user, COMMAND_REMOVE, "x"), -ENOENT);
 
         shared = make(house, house->dir, "d", S_IFDIR | 0777, 0, 0);
@@ -597,7 +598,7 @@ static uint32_t ctl_open_as(struct house *house, enum ctl_kind kind, struct call
         uint32_t handle = 0;
 
         assert_int_equal(ctl_open(house->ctl, kind, house->dir, caller, &handle), 0);
-        arena_commit(house->arena);
+        journal_commit(house->journal);
         return handle;
 }
 
@@ -605,7 +606,7 @@ static ssize_t write_text(struct house *house, uint32_t handle, struct caller *c
                           const char *text, size_t size) {
         ssize_t r = ctl_write(house->ctl, handle, caller, 1, text, size);
 
-        arena_commit(house->arena);
+        journal_commit(house->journal);
         return r;
 }
 
@@ -619,7 +620,7 @@ static char *read_text(struct house *house, uint32_t handle, struct caller *call
         do {
                 n = ctl_read(house->ctl, handle, caller, text + used,
                              size - used > 100 ? 100 : size - used - 1, offset + used);
-                arena_commit(house->arena);
+                journal_commit(house->journal);
                 assert_true(n >= 0);
                 used += (size_t)n;
         } while (n > 0);
@@ -672,9 +673,9 @@ static void test_ctl_write(void **state) {
         assert_int_equal(write_text(house, handle, &house->boss, "f 1x\n", 5), -EINVAL);
         expect_text(house, handle, 12, "1x: not a size");
         ctl_close(house->ctl, handle);
-        arena_commit(house->arena);
-        assert_int_equal(arena_used(house->arena, TABLE_HANDLE), 0);
-        assert_int_equal(arena_used(house->arena, TABLE_TEXT), 0);
+        journal_commit(house->journal);
+        assert_int_equal(journal_used(house->journal, TABLE_HANDLE), 0);
+        assert_int_equal(journal_used(house->journal, TABLE_TEXT), 0);
 }
 
 static void test_ctl_framing(void **state) {
@@ -720,12 +721,12 @@ static void test_ctl_longest_write(void **state) {
         }
         for (int round = 0; round < 2; round++) {
                 assert_int_equal(write_text(house, create, &house->boss, text, used), used);
-                assert_int_equal(arena_used(house->arena, TABLE_DENTRY), 1024);
+                assert_int_equal(journal_used(house->journal, TABLE_DENTRY), 1024);
                 assert_int_equal(write_text(house, drop, &house->boss, names, named), named);
-                assert_int_equal(arena_used(house->arena, TABLE_DENTRY), 0);
+                assert_int_equal(journal_used(house->journal, TABLE_DENTRY), 0);
                 regions_bury(house->commander.regions, NULL, NULL);
         }
-        assert_int_equal(house->root->held_memfd, 0);
+        assert_int_equal(house->root->charged_memfd, 0);
         free(text);
         free(names);
 }
@@ -754,7 +755,7 @@ static void test_ctl_listings(void **state) {
         free(text);
         ctl_close(house->ctl, table);
         ctl_close(house->ctl, json);
-        arena_commit(house->arena);
+        journal_commit(house->journal);
 }
 
 static void test_ctl_stats(void **state) {
@@ -778,7 +779,7 @@ static void test_ctl_listings_are_capped(void **state) {
                 uint32_t handle = ctl_open_as(house, CTL_STATS, &house->user);
                 ssize_t n = ctl_read(house->ctl, handle, &house->user, &c, 1, 0);
 
-                arena_commit(house->arena);
+                journal_commit(house->journal);
                 assert_int_equal(n, i < 256 ? 1 : -EMFILE);
         }
         expect_text(house, ctl_open_as(house, CTL_STATS, &house->boss), 0, "iomemfs_regions");

@@ -10,8 +10,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 #include <cmocka.h>
-#include "helper.h"
-#include "loop.h"
+#include "base/job_queue.h"
+#include "base/loop.h"
 
 struct pair {
         struct loop *loop;
@@ -115,11 +115,11 @@ enum { JOBS = 100 };
 
 struct work {
         struct job job; /* first: is what run() and done() get */
-        struct labour *labour;
+        struct memory_jobs *memory_jobs;
         int number, ran;
 };
 
-struct labour {
+struct memory_jobs {
         struct loop *loop;
         struct work work[JOBS];
         int runs, done;
@@ -128,36 +128,36 @@ struct labour {
 static void work_run(struct job *job) {
         struct work *work = (struct work *)job;
 
-        work->ran = work->labour->runs++; /* one thread, one after the other */
+        work->ran = work->memory_jobs->runs++; /* one thread, one after the other */
 }
 
 static void work_done(struct job *job) {
         struct work *work = (struct work *)job;
 
         assert_int_equal(work->ran, work->number);
-        assert_int_equal(work->labour->done++, work->number);
-        if (work->labour->done == JOBS)
-                loop_stop(work->labour->loop, 0);
+        assert_int_equal(work->memory_jobs->done++, work->number);
+        if (work->memory_jobs->done == JOBS)
+                loop_stop(work->memory_jobs->loop, 0);
 }
 
 static void test_jobs_run_in_order(void **state) {
-        static struct labour labour;
-        struct helper *helper;
+        static struct memory_jobs memory_jobs;
+        struct job_queue *helper;
 
         (void)state;
-        assert_int_equal(loop_new(&labour.loop), 0);
-        assert_int_equal(helper_new(&helper, labour.loop, "labour"), 0);
+        assert_int_equal(loop_new(&memory_jobs.loop), 0);
+        assert_int_equal(job_queue_new(&helper, memory_jobs.loop, "memory_jobs"), 0);
         for (int i = 0; i < JOBS; i++) {
-                labour.work[i] = (struct work){
+                memory_jobs.work[i] = (struct work){
                         .job = {.run = work_run, .done = work_done},
-                        .labour = &labour,
+                        .memory_jobs = &memory_jobs,
                         .number = i,
                 };
-                helper_submit(helper, &labour.work[i].job);
+                job_queue_submit(helper, &memory_jobs.work[i].job);
         }
-        assert_int_equal(loop_run(labour.loop), 0);
-        assert_null(helper_free(helper));
-        loop_free(labour.loop);
+        assert_int_equal(loop_run(memory_jobs.loop), 0);
+        assert_null(job_queue_free(helper));
+        loop_free(memory_jobs.loop);
 }
 
 static void run_until_cancelled(struct job *job) {
@@ -176,16 +176,16 @@ static void test_free_cancels(void **state) {
                 {.run = run_until_cancelled, .done = never_done},
                 {.run = run_until_cancelled, .done = never_done},
         };
-        struct helper *helper;
+        struct job_queue *helper;
         struct loop *loop;
 
         (void)state;
         assert_int_equal(loop_new(&loop), 0);
-        assert_int_equal(helper_new(&helper, loop, "labour"), 0);
-        helper_submit(helper, &jobs[0]);
-        helper_submit(helper, &jobs[1]);
-        assert_null(helper_free(helper));
-        assert_null(helper_free(NULL));
+        assert_int_equal(job_queue_new(&helper, loop, "memory_jobs"), 0);
+        job_queue_submit(helper, &jobs[0]);
+        job_queue_submit(helper, &jobs[1]);
+        assert_null(job_queue_free(helper));
+        assert_null(job_queue_free(NULL));
         loop_free(loop);
         assert_null(loop_free(NULL));
 }

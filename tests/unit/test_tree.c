@@ -18,12 +18,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
-#include "tree.h"
+#include "tree/tree.h"
 
 #define NAME(name) (name), strlen(name)
 
 struct world {
-        struct arena *arena;
+        struct journal *journal;
         struct tree *tree;
         struct node *root;
         unsigned int abandoned;
@@ -38,7 +38,7 @@ static bool on_abandon(void *userdata, struct node *node) {
 }
 
 static void world_open(struct world *world) {
-        assert_int_equal(tree_new(&world->tree, world->arena, on_abandon, world), 0);
+        assert_int_equal(tree_new(&world->tree, world->journal, on_abandon, world), 0);
         world->root = tree_node(world->tree, LAYOUT_ROOT_ID);
         assert_non_null(world->root);
 }
@@ -47,19 +47,19 @@ static void world_new(struct world *world) {
         struct root *root;
 
         memset(world, 0, sizeof(*world));
-        assert_int_equal(arena_create(&world->arena, layout_spec()), 0);
-        root = arena_root(world->arena);
+        assert_int_equal(journal_create(&world->journal, layout_spec()), 0);
+        root = journal_root(world->journal);
         root->settings.root_mode = 01777;
         world_open(world);
 }
 
 static void world_clear(struct world *world) {
         tree_free(world->tree);
-        arena_free(world->arena);
+        journal_free(world->journal);
 }
 
 static struct node *make(struct world *world, struct node *dir, const char *name, mode_t mode) {
-        struct birth birth = {.mode = mode, .uid = 1, .gid = 2};
+        struct create_attrs birth = {.mode = mode, .uid = 1, .gid = 2};
         struct node *node = NULL;
 
         assert_int_equal(tree_create(world->tree, dir, NAME(name), &birth, &node), 0);
@@ -67,7 +67,7 @@ static struct node *make(struct world *world, struct node *dir, const char *name
 }
 
 static int try_make(struct world *world, struct node *dir, const char *name) {
-        struct birth birth = {.mode = S_IFREG | 0644};
+        struct create_attrs birth = {.mode = S_IFREG | 0644};
         struct node *node;
 
         return tree_create(world->tree, dir, NAME(name), &birth, &node);
@@ -111,8 +111,9 @@ static char *described(struct world *world) {
 
         assert_non_null(out);
         describe(world, world->root, 0, out);
-        fprintf(out, "%u nodes %u names %u texts\n", arena_used(world->arena, TABLE_NODE),
-                arena_used(world->arena, TABLE_DENTRY), arena_used(world->arena, TABLE_TEXT));
+        fprintf(out, "%u nodes %u names %u texts\n", journal_used(world->journal, TABLE_NODE),
+                journal_used(world->journal, TABLE_DENTRY),
+                journal_used(world->journal, TABLE_TEXT));
         fclose(out);
         return text;
 }
@@ -142,10 +143,10 @@ static void test_create_errors(void **state) {
         assert_int_equal(try_make(&world, world.root, name), 0);
         assert_non_null(find(&world, world.root, name));
 
-        tree_remember(world.tree, dir);
+        tree_lookup_ref(world.tree, dir);
         assert_int_equal(tree_rmdir(world.tree, world.root, NAME("dir")), 0);
         assert_int_equal(try_make(&world, dir, "x"), -ENOENT);
-        tree_forget(world.tree, dir, 1);
+        tree_lookup_unref(world.tree, dir, 1);
         assert_int_equal(tree_rmdir(world.tree, world.root, NAME("file")), -ENOTDIR);
         assert_int_equal(tree_unlink(world.tree, world.root, NAME("none")), -ENOENT);
         free(described(&world));
@@ -158,7 +159,7 @@ static void test_limit_of_nodes(void **state) {
 
         (void)state;
         world_new(&world);
-        root = arena_root(world.arena);
+        root = journal_root(world.journal);
         root->limit_nodes = 3;
         assert_int_equal(try_make(&world, world.root, "a"), 0);
         assert_int_equal(try_make(&world, world.root, "b"), 0);
@@ -177,7 +178,7 @@ static void test_lifetime(void **state) {
         world_new(&world);
         node = make(&world, world.root, "f", S_IFREG | 0644);
         id = node->id;
-        tree_remember(world.tree, node);
+        tree_lookup_ref(world.tree, node);
         tree_opened(world.tree, node, true);
         assert_int_equal(tree_link(world.tree, node, world.root, NAME("g")), 0);
         assert_int_equal(node->nlink, 2);
@@ -188,7 +189,7 @@ static void test_lifetime(void **state) {
         assert_int_equal(world.abandoned, 1);
         assert_int_equal(tree_link(world.tree, node, world.root, NAME("h")), -ENOENT);
         assert_non_null(tree_node(world.tree, id));
-        tree_forget(world.tree, node, 1);
+        tree_lookup_unref(world.tree, node, 1);
         assert_null(tree_node(world.tree, id));
         assert_int_equal(world.abandoned, 1);
         world_clear(&world);
@@ -209,7 +210,7 @@ static void test_group_of_setgid_directory(void **state) {
 
 static void test_symlink(void **state) {
         static const size_t lengths[] = {1, 247, 248, 249, 496, PATH_MAX - 1};
-        struct birth birth = {.mode = S_IFLNK | 0777};
+        struct create_attrs birth = {.mode = S_IFLNK | 0777};
         struct world world;
         char target[PATH_MAX + 1], read[PATH_MAX];
         struct node *node;
@@ -225,7 +226,7 @@ static void test_symlink(void **state) {
                 tree_readlink(world.tree, node, read);
                 assert_string_equal(read, target);
                 assert_int_equal(tree_unlink(world.tree, world.root, NAME("l")), 0);
-                assert_int_equal(arena_used(world.arena, TABLE_TEXT), 0);
+                assert_int_equal(journal_used(world.journal, TABLE_TEXT), 0);
         }
         memset(target, 'x', PATH_MAX);
         target[PATH_MAX] = '\0';
@@ -237,7 +238,7 @@ static void test_symlink(void **state) {
 static int move(struct world *world, struct node *dir, const char *name, struct node *to,
                 const char *new_name, unsigned int flags) {
         return tree_rename(world->tree, dir, NAME(name), to, NAME(new_name), flags,
-                           &(struct birth){0});
+                           &(struct create_attrs){0});
 }
 
 static void test_rename(void **state) {
@@ -349,7 +350,7 @@ static void test_replacing_while_reading(void **state) {
 
 /* One step of the scenario that is killed; false after the last. */
 static bool step(struct world *world, unsigned int n) {
-        struct birth link = {.mode = S_IFLNK | 0777};
+        struct create_attrs link = {.mode = S_IFLNK | 0777};
         struct node *a = find(world, world->root, "a"), *out;
         char target[600];
 
@@ -404,10 +405,10 @@ static bool step(struct world *world, unsigned int n) {
 enum { STEPS = 13 };
 
 static void play(struct world *world) {
-        uint32_t *done = arena_scratch(world->arena);
+        uint32_t *done = journal_scratch(world->journal);
 
         for (unsigned int n = 0; step(world, n); n++) {
-                arena_commit(world->arena);
+                journal_commit(world->journal);
                 *done = n + 1;
         }
 }
@@ -422,20 +423,20 @@ static void test_kill_anywhere(void **state) {
         world_new(&world);
         expected[0] = described(&world);
         for (unsigned int i = 0; step(&world, i); i++) {
-                arena_commit(world.arena);
+                journal_commit(world.journal);
                 expected[i + 1] = described(&world);
         }
         world_clear(&world);
 
         do {
-                struct arena *again;
+                struct journal *again;
                 uint32_t done;
                 char *found;
                 int status;
                 pid_t pid;
 
                 world_new(&world);
-                arena_crash_after(world.arena, ++n);
+                journal_crash_after(world.journal, ++n);
                 pid = fork();
                 assert_true(pid >= 0);
                 if (pid == 0) {
@@ -449,13 +450,13 @@ static void test_kill_anywhere(void **state) {
                 else
                         assert_int_equal(WTERMSIG(status), SIGKILL);
 
-                assert_int_equal(arena_attach(&again, dup(arena_fd(world.arena)), layout_spec()),
-                                 0);
+                assert_int_equal(
+                        journal_attach(&again, dup(journal_fd(world.journal)), layout_spec()), 0);
                 world_clear(&world);
-                world.arena = again;
-                arena_crash_after(again, 0);
+                world.journal = again;
+                journal_crash_after(again, 0);
                 world_open(&world);
-                done = *(uint32_t *)arena_scratch(again);
+                done = *(uint32_t *)journal_scratch(again);
                 found = described(&world);
                 /* The step that was under way has happened wholly or not at all. */
                 if (strcmp(found, expected[done]) != 0)

@@ -21,7 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
-#include "window.h"
+#include "memory/window.h"
 
 enum { KIB = 1024, PIECE = 64 * KIB, REGION = 1, OTHER = 2 };
 

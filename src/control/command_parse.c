@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: MIT */
+#include "control/command_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include "base/words.h"
+
+static const struct verb {
+        const char *name;
+        const char *usage;
+} verbs[_COMMAND_N] = {
+        [COMMAND_CREATE] = {"create",
+                            "usage: NAME SIZE [mode=0640] [fixed] [ephemeral] [populate] [huge]\n"},
+        [COMMAND_RESIZE] = {"resize", "usage: NAME SIZE\n"},
+        [COMMAND_SEAL] = {"seal", "usage: NAME shrink,grow,write\n"},
+        [COMMAND_REMOVE] = {"remove", "usage: NAME\n"},
+        [COMMAND_DEFAULT] = {"default", "usage: none | [mode=0640] [ephemeral] [huge]\n"},
+        [COMMAND_OPEN] = {"open", "usage: [ro|rw] NAME\n"},
+        [COMMAND_LIST] = {"list", "usage: [DIRECTORY]\n"},
+        [COMMAND_STAT] = {"stat", "usage: NAME\n"},
+        [COMMAND_WAIT] = {"wait", "usage: NAME [SECONDS]\n"},
+        [COMMAND_ADMIN] = {"admin", "usage: remount [size=SIZE] [nr_inodes=COUNT] | upgrade\n"},
+};
+
+static const struct flag {
+        const char *name;
+        uint32_t value;
+} create_flags[] =
+        {
+                {"fixed", NODE_FIXED},
+                {"ephemeral", NODE_EPHEMERAL},
+                {"populate", NODE_POPULATE},
+                {"huge", NODE_HUGE},
+                {NULL, 0},
+},
+  seal_flags[] = {
+          {"shrink", F_SEAL_SHRINK},
+          {"grow", F_SEAL_GROW},
+          {"write", F_SEAL_WRITE},
+          {NULL, 0},
+};
+
+/* Errors */
+
+int command_fail(struct command_error *error, int r, const char *format, ...) {
+        va_list args;
+
+        va_start(args, format);
+        vsnprintf(error->text, sizeof(error->text), format, args);
+        va_end(args);
+        return r;
+}
+
+struct command_shown command_show(const char *word, size_t length) {
+        struct command_shown shown = {0};
+        size_t used = 0;
+
+        for (size_t i = 0; i < length; i++) {
+                if (used + 4 + sizeof("...") > sizeof(shown.text)) {
+                        memcpy(shown.text + used, "...", sizeof("..."));
+                        break;
+                }
+                used += words_escape(shown.text + used, word + i, 1);
+        }
+        return shown;
+}
+
+static const char *reason(int r) {
+        switch (-r) {
+        case EACCES:
+                return "permission denied";
+        case EEXIST:
+                return "exists already";
+        case EFBIG:
+                return "too large";
+        case EINVAL:
+                return "not a region";
+        case EISDIR:
+                return "is a directory";
+        case ELOOP:
+                return "leads through a symbolic link";
+        case ENAMETOOLONG:
+                return "name too long (255 bytes a component, 4095 in all)";
+        case ENOENT:
+                return "no such file or directory";
+        case ENOMEM:
+                return "out of memory";
+        case ENOTDIR:
+                return "leads through something that is no directory";
+        case EPERM:
+                return "operation not permitted";
+        case EOPNOTSUPP:
+                return "not supported";
+        default:
+                return strerrordesc_np(-r);
+        }
+}
+
+int command_fail_name(struct command_error *error, int r, const struct command *command) {
+        return command_fail(error, r, "%s: %s",
+                            command_show(command->name, strlen(command->name)).text, reason(r));
+}
+
+/* Words */
+
+struct words {
+        const char *at;
+        const char *end;
+};
+
+static bool is_blank(char c) {
+        return c == ' ' || c == '\t';
+}
+
+static bool word_next(struct words *words, const char **word, size_t *length) {
+        while (words->at < words->end && is_blank(*words->at))
+                words->at++;
+        *word = words->at;
+        while (words->at < words->end && !is_blank(*words->at))
+                words->at++;
+        *length = (size_t)(words->at - *word);
+        return *length > 0;
+}
+
+static bool word_is(const char *word, size_t length, const char *what) {
+        return length == strlen(what) && memcmp(word, what, length) == 0;
+}
+
+/* What follows PREFIX in the word, or NULL. */
+static const char *word_value(const char *word, size_t length, const char *prefix,
+                              size_t *value_length) {
+        size_t n = strlen(prefix);
+
+        if (length < n || memcmp(word, prefix, n) != 0)
+                return NULL;
+        *value_length = length - n;
+        return word + n;
+}
+
+static uint32_t flag_find(const struct flag *flags, const char *word, size_t length) {
+        for (; flags->name; flags++)
+                if (word_is(word, length, flags->name))
+                        return flags->value;
+        return 0;
+}
+
+int command_parse_size(const char *text, size_t length, uint64_t *out) {
+        static const char units[] = "kmgt";
+        const char *unit = length > 0 ? memchr(units, text[length - 1] | 0x20, 4) : NULL;
+        size_t digits = unit ? length - 1 : length;
+        unsigned int shift = unit ? 10 * (unsigned int)(unit - units + 1) : 0;
+        uint64_t value = 0;
+        bool fits = true;
+
+        if (digits == 0)
+                return -EINVAL;
+        for (size_t i = 0; i < digits; i++) {
+                if (text[i] < '0' || text[i] > '9')
+                        return -EINVAL;
+                fits = fits && !__builtin_mul_overflow(value, UINT64_C(10), &value) &&
+                       !__builtin_add_overflow(value, (uint64_t)(text[i] - '0'), &value);
+        }
+        if (!fits || value > (uint64_t)INT64_MAX >> shift)
+                return -EFBIG;
+        *out = value << shift;
+        return 0;
+}
+
+/* Names */
+
+/* The byte of an escape (which starts at its backslash), or -1: bad, NUL or a slash. */
+static int unescape(const char *at, const char *end) {
+        int value = 0;
+
+        if (end - at < 4 || at[1] > '3')
+                return -1;
+        for (int i = 1; i < 4; i++) {
+                if (at[i] < '0' || at[i] > '7')
+                        return -1;
+                value = value * 8 + at[i] - '0';
+        }
+        return value == 0 || value == '/' ? -1 : value;
+}
+
+static int parse_name(struct command *out, const char *word, size_t length,
+                      struct command_error *error) {
+        const char *end = word + length;
+        struct command_shown shown = command_show(word, length);
+        size_t used = 0;
+        int r;
+
+        while (word < end) {
+                int c = (unsigned char)*word;
+
+                if (used == sizeof(out->name) - 1)
+                        return command_fail(error, -ENAMETOOLONG, "%s: %s", shown.text,
+                                            reason(-ENAMETOOLONG));
+                if (c == '\\') {
+                        c = unescape(word, end);
+                        if (c < 0)
+                                return command_fail(
+                                        error, -EINVAL,
+                                        "%s: a backslash must be followed by three octal "
+                                        "digits",
+                                        shown.text);
+                        word += 3;
+                } else if (c == '\0') {
+                        return command_fail(error, -EINVAL, "a NUL byte in the name");
+                }
+                out->name[used++] = (char)c;
+                word++;
+        }
+        out->name[used] = '\0';
+        r = access_check_path(out->name);
+        if (r == -EINVAL)
+                return command_fail(error, r, "%s: not a path below this directory", shown.text);
+        return r < 0 ? command_fail_name(error, r, out) : 0;
+}
+
+/* Parsing, verb by verb */
+
+static int parse_size(uint64_t *out, const char *word, size_t length, struct command_error *error) {
+        int r = command_parse_size(word, length, out);
+
+        if (r < 0)
+                return command_fail(error, r, "%s: %s", command_show(word, length).text,
+                                    r == -EFBIG ? "size too large"
+                                                : "not a size (a whole number with k, m, g or t)");
+        return 0;
+}
+
+static int parse_mode(struct command *out, const char *text, size_t length,
+                      struct command_error *error) {
+        uint32_t mode = 0;
+
+        if (out->has_mode)
+                return command_fail(error, -EINVAL, "mode= is given twice");
+        for (size_t i = 0; i < length; i++) {
+                if (text[i] < '0' || text[i] > '7' || mode > 0777)
+                        length = 0;
+                else
+                        mode = mode * 8 + (uint32_t)(text[i] - '0');
+        }
+        if (length == 0 || mode > 0777)
+                return command_fail(error, -EINVAL, "mode= wants permissions in octal, 0 to 0777");
+        out->mode = mode;
+        out->has_mode = true;
+        return 0;
+}
+
+static int parse_create_option(struct command *out, const char *word, size_t length,
+                               struct command_error *error) {
+        uint32_t flag = flag_find(create_flags, word, length);
+        size_t value_length;
+        const char *value = word_value(word, length, "mode=", &value_length);
+
+        if (value)
+                return parse_mode(out, value, value_length, error);
+        if (!flag)
+                return command_fail(error, -EINVAL, "%s: unknown option",
+                                    command_show(word, length).text);
+        out->flags |= flag;
+        return 0;
+}
+
+static int parse_create(struct command *out, struct words *words, struct command_error *error) {
+        const char *word;
+        size_t length;
+        int r;
+
+        if (!word_next(words, &word, &length))
+                return command_fail(error, -EINVAL, "the size is missing");
+        r = parse_size(&out->size, word, length, error);
+        if (r == 0 && out->size == 0)
+                r = command_fail(error, -EINVAL, "a region cannot be created with size 0");
+        while (r == 0 && word_next(words, &word, &length))
+                r = parse_create_option(out, word, length, error);
+        return r;
+}
+
+/* Without a name: options of create that make sense for a file that starts empty. */
+static int parse_default(struct command *out, struct words *words, struct command_error *error) {
+        const char *word;
+        size_t length;
+        int r = 0, n = 0;
+
+        for (; r == 0 && word_next(words, &word, &length); n++) {
+                if (word_is(word, length, "none"))
+                        out->none = true;
+                else
+                        r = parse_create_option(out, word, length, error);
+        }
+        if (r < 0)
+                return r;
+        if (n == 0)
+                return command_fail(error, -EINVAL, "options of create, or none, are missing");
+        if (out->none && n > 1)
+                return command_fail(error, -EINVAL, "none stands alone");
+        if (out->flags & (NODE_FIXED | NODE_POPULATE))
+                return command_fail(error, -EINVAL,
+                                    "fixed and populate need a size: they cannot be defaults");
+        return 0;
+}
+
+static int parse_resize(struct command *out, struct words *words, struct command_error *error) {
+        const char *word;
+        size_t length;
+
+        if (!word_next(words, &word, &length))
+                return command_fail(error, -EINVAL, "the size is missing");
+        return parse_size(&out->size, word, length, error);
+}
+
+static int parse_seal(struct command *out, struct words *words, struct command_error *error) {
+        const char *word;
+        size_t length;
+
+        if (!word_next(words, &word, &length))
+                return command_fail(error, -EINVAL, "the seals are missing: shrink, grow or write");
+        while (length > 0) {
+                const char *comma = memchr(word, ',', length);
+                size_t n = comma ? (size_t)(comma - word) : length;
+                uint32_t seal = flag_find(seal_flags, word, n);
+
+                if (!seal || (comma && n + 1 == length))
+                        return command_fail(error, -EINVAL, "%s: seals are shrink, grow and write",
+                                            command_show(word, length).text);
+                out->seals |= seal;
+                n += comma ? 1 : 0;
+                word += n;
+                length -= n;
+        }
+        return 0;
+}
+
+/* Seconds with up to three decimals. */
+static int parse_wait(struct command *out, struct words *words, struct command_error *error) {
+        const char *word, *dot;
+        size_t length, whole;
+        uint64_t seconds, scale = 1000;
+
+        if (!word_next(words, &word, &length))
+                return 0;
+        dot = memchr(word, '.', length);
+        whole = dot ? (size_t)(dot - word) : length;
+        if (command_parse_size(word, whole, &seconds) < 0 || seconds > UINT32_MAX ||
+            word[whole - 1] > '9')
+                return command_fail(error, -EINVAL, "%s: not a time in seconds",
+                                    command_show(word, length).text);
+        out->timeout_ms = seconds * 1000;
+        for (size_t i = whole + 1; i < length; i++) {
+                if (word[i] < '0' || word[i] > '9' || scale == 1)
+                        return command_fail(error, -EINVAL, "%s: not a time in seconds",
+                                            command_show(word, length).text);
+                scale /= 10;
+                out->timeout_ms += scale * (uint64_t)(word[i] - '0');
+        }
+        return 0;
+}
+
+static int parse_remount(struct command *out, struct words *words, struct command_error *error) {
+        const char *word, *value;
+        size_t length, n;
+        int r = 0;
+
+        while (r == 0 && word_next(words, &word, &length)) {
+                if ((value = word_value(word, length, "size=", &n))) {
+                        out->has_limit_bytes = true;
+                        r = parse_size(&out->limit_bytes, value, n, error);
+                } else if ((value = word_value(word, length, "nr_inodes=", &n))) {
+                        out->has_limit_nodes = true;
+                        r = parse_size(&out->limit_nodes, value, n, error);
+                } else {
+                        r = command_fail(error, -EINVAL, "%s: cannot be changed by a remount",
+                                         command_show(word, length).text);
+                }
+        }
+        if (r == 0 && !out->has_limit_bytes && !out->has_limit_nodes)
+                r = command_fail(error, -EINVAL, "remount wants size= or nr_inodes=");
+        return r;
+}
+
+/* `crash N [M]`: die at the N-th crash point, and its successor at its M-th; `crash-opcode N`. */
+static int parse_crash(struct command *out, struct words *words, bool by_point,
+                       struct command_error *error) {
+        const char *word;
+        size_t length;
+        int r;
+
+        if (!word_next(words, &word, &length))
+                return command_fail(error, -EINVAL, "crash wants a number");
+        out->has_crash = by_point;
+        out->has_crash_opcode = !by_point;
+        r = parse_size(by_point ? &out->crash_after : &out->crash_opcode, word, length, error);
+        if (r == 0 && by_point && word_next(words, &word, &length))
+                r = parse_size(&out->crash_again, word, length, error);
+        return r;
+}
+
+static int parse_admin(struct command *out, struct words *words, struct command_error *error) {
+        const char *word;
+        size_t length;
+
+        word_next(words, &word, &length);
+        if (word_is(word, length, "remount"))
+                return parse_remount(out, words, error);
+        if (word_is(word, length, "upgrade")) {
+                out->upgrade = true;
+                return 0;
+        }
+        if (word_is(word, length, "crash") || word_is(word, length, "crash-opcode"))
+                return parse_crash(out, words, word_is(word, length, "crash"), error);
+        return command_fail(error, -EINVAL, "%s: unknown command", command_show(word, length).text);
+}
+
+/* `open NAME`, `open ro NAME`, `open rw NAME`: with one word it is the name, whatever it says. */
+static int parse_open(struct command *out, struct words *words, struct command_error *error) {
+        const char *access, *name;
+        size_t access_length, name_length;
+
+        if (!word_next(words, &access, &access_length))
+                return command_fail(error, -EINVAL, "the name is missing");
+        if (!word_next(words, &name, &name_length))
+                return parse_name(out, access, access_length, error);
+        out->writable = word_is(access, access_length, "rw");
+        if (!out->writable && !word_is(access, access_length, "ro"))
+                return command_fail(error, -EINVAL, "%s: access is ro or rw",
+                                    command_show(access, access_length).text);
+        return parse_name(out, name, name_length, error);
+}
+
+static int parse_named(struct command *out, struct words *words, struct command_error *error) {
+        const char *word;
+        size_t length;
+        int r;
+
+        if (!word_next(words, &word, &length)) {
+                if (out->verb == COMMAND_LIST)
+                        return 0;
+                return command_fail(error, -EINVAL, "the name is missing");
+        }
+        r = parse_name(out, word, length, error);
+        if (r < 0)
+                return r;
+        switch (out->verb) {
+        case COMMAND_CREATE:
+                return parse_create(out, words, error);
+        case COMMAND_RESIZE:
+                return parse_resize(out, words, error);
+        case COMMAND_SEAL:
+                return parse_seal(out, words, error);
+        case COMMAND_WAIT:
+                return parse_wait(out, words, error);
+        default:
+                return 0;
+        }
+}
+
+int command_parse(struct command *out, enum command_verb verb, const char *line, size_t length,
+                  struct command_error *error) {
+        struct words words = {line, line + length};
+        const char *word;
+        int r;
+
+        *out = (struct command){.verb = verb};
+        if (memchr(line, '\0', length))
+                return command_fail(error, -EINVAL, "a NUL byte in the command");
+        if (verb == COMMAND_DEFAULT)
+                return parse_default(out, &words, error);
+        if (verb == COMMAND_ADMIN)
+                r = parse_admin(out, &words, error);
+        else if (verb == COMMAND_OPEN)
+                r = parse_open(out, &words, error);
+        else
+                r = parse_named(out, &words, error);
+        if (r == 0 && word_next(&words, &word, &length))
+                return command_fail(error, -EINVAL, "%s: one word too many",
+                                    command_show(word, length).text);
+        return r;
+}
+
+const char *command_usage(enum command_verb verb) {
+        return verbs[verb].usage;
+}
+
+int command_verb_of(const char *line, size_t length, enum command_verb *verb, const char **rest,
+                    size_t *rest_length) {
+        struct words words = {line, line + length};
+        const char *word;
+        size_t n;
+
+        if (!word_next(&words, &word, &n))
+                return -EINVAL;
+        for (int i = 0; i < COMMAND_ADMIN; i++) {
+                if (!word_is(word, n, verbs[i].name))
+                        continue;
+                *verb = (enum command_verb)i;
+                *rest = words.at;
+                *rest_length = (size_t)(words.end - words.at);
+                return 0;
+        }
+        return -EINVAL;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * ctl_private: what the two halves of ctl share: handles and reading (ctl.c), and writing, with
+ * writes that are suspended while a region is populated (ctl_write.c).
+ */
+
+#include "control/ctl.h"
+
+struct run; /* a write(2) that is being carried out */
+
+/* What there is to know of a kind. */
+struct ctl_file {
+        const char *name;
+        uint32_t mode;
+        int verb; /* enum command_verb of command files, -1 for others */
+};
+extern const struct ctl_file ctl_files[_CTL_N];
+
+struct ctl {
+        struct commander *commander;
+        struct journal *journal;
+        struct root *root;
+        bool testing; /* the test-only command `crash` works */
+
+        char text[64];    /* of a default that is being read */
+        struct run *runs; /* suspended writes */
+        ctl_answer_fn answer;
+        void *answer_userdata;
+
+        /* Of the handle closed last.  Its number may go only when the transaction is committed: by
+         * then, and no sooner, no record names it. */
+        int closing_fd;
+};
+
+struct handle *ctl_handle(const struct ctl *ctl, uint32_t id);
+bool ctl_is_admin(const struct ctl *ctl, const struct caller *caller);
+void ctl_finish_close(struct ctl *ctl);

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: MIT */
+#include "control/ctl_private.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+        CTL_LINES_MAX = 1024, /* commands of one write: what they change is one transaction */
+};
+
+_Static_assert(COMMAND_ERROR_MAX + sizeof("line 1024: \n") <= LAYOUT_TEXT_BYTES,
+               "the last error of a handle is one text record");
+
+/* Keeps the text for reading; line is 0 if there was just one. */
+static void ctl_keep_error(struct ctl *ctl, struct handle *handle, unsigned int line,
+                           const struct command_error *error) {
+        struct text *record;
+
+        journal_touch(ctl->journal, handle, sizeof(*handle));
+        if (!handle->text)
+                handle->text = journal_new(ctl->journal, TABLE_TEXT);
+        record = journal_get(ctl->journal, TABLE_TEXT, handle->text);
+        if (!record)
+                return;
+        journal_touch(ctl->journal, record, sizeof(*record));
+        record->id = handle->text;
+        if (line)
+                snprintf(record->bytes, sizeof(record->bytes), "line %u: %s\n", line, error->text);
+        else
+                snprintf(record->bytes, sizeof(record->bytes), "%s\n", error->text);
+        handle->text_length = (uint32_t)strlen(record->bytes);
+}
+
+/* Commands */
+
+static int ctl_error(struct command_error *error, int r, const char *text) {
+        snprintf(error->text, sizeof(error->text), "%s", text);
+        return r;
+}
+
+/* As tmpfs answers a remount below what is in use. */
+static int ctl_remount(struct ctl *ctl, const struct command *command,
+                       struct command_error *error) {
+        struct space space;
+        int r;
+
+        if (command->has_limit_nodes && command->limit_nodes != 0 &&
+            command->limit_nodes < tree_inodes(ctl->commander->tree))
+                return ctl_error(error, -EINVAL, "nr_inodes= is less than what is in use");
+        if (command->has_limit_bytes) {
+                regions_space(ctl->commander->regions, &space);
+                if (command->limit_bytes != 0 && command->limit_bytes < space.used)
+                        return ctl_error(error, -EINVAL, "size= is less than what is in use");
+                r = regions_set_limit(ctl->commander->regions, command->limit_bytes);
+                if (r == -ENOSPC)
+                        return ctl_error(error, -EINVAL, "size= is less than what is in use");
+                if (r < 0)
+                        return ctl_error(error, r, strerrordesc_np(-r));
+        }
+        if (command->has_limit_nodes)
+                JOURNAL_SET(ctl->journal, ctl->root->limit_nodes, command->limit_nodes);
+        return 0;
+}
+
+static void ctl_arm_crash(struct ctl *ctl, const struct command *command) {
+        struct root *root = ctl->root;
+
+        if (command->has_crash_opcode) {
+                JOURNAL_SET(ctl->journal, root->crash_opcode, (uint32_t)command->crash_opcode);
+                return;
+        }
+        JOURNAL_SET(ctl->journal, root->crash_wanted, command->crash_after + 1);
+        JOURNAL_SET(ctl->journal, root->crash_again, command->crash_again);
+}
+
+static int ctl_run_admin(struct ctl *ctl, struct caller *caller, const struct command *command,
+                         struct command_error *error) {
+        if (!ctl_is_admin(ctl, caller))
+                return ctl_error(error, -EPERM, "only the owner of the mount may do that");
+        if (command->upgrade) {
+                JOURNAL_SET(ctl->journal, ctl->root->upgrade_wanted, 1);
+                return 0;
+        }
+        if (command->has_crash || command->has_crash_opcode) {
+                if (!ctl->testing)
+                        return ctl_error(error, -EPERM, "crash is for tests");
+                ctl_arm_crash(ctl, command);
+                return 0;
+        }
+        return ctl_remount(ctl, command, error);
+}
+
+/* One write(2): its lines are carried out one after the other, with waits in between. */
+struct run {
+        struct ctl *ctl;
+        uint32_t handle;
+        uint64_t unique;
+        struct caller *caller;
+        const char *text;
+        size_t size;
+        const char *at; /* the line that is carried out */
+        unsigned int line, lines;
+
+        /* A suspended one is on the heap, with copies of all. */
+        struct caller own_caller;
+        char *own_text;
+        struct command *command;
+        uint32_t node; /* the region that is being populated */
+        struct population *population;
+        struct run *next;
+};
+
+static void run_free(struct run *run) {
+        caller_clear(&run->own_caller);
+        free(run->own_text);
+        free(run->command);
+        free(run);
+}
+
+static int ctl_run_line(struct run *run, struct node *dir, struct command_error *error) {
+        struct ctl *ctl = run->ctl;
+        const struct handle *handle = ctl_handle(ctl, run->handle);
+        struct command *command = run->command;
+        struct node *node = NULL;
+        int r;
+
+        ctl->root->counters.commands++;
+        r = command_parse(command, (enum command_verb)ctl_files[handle->kind].verb, run->at,
+                          strcspn(run->at, "\n"), error);
+        if (r == 0 && command->verb == COMMAND_ADMIN)
+                r = ctl_run_admin(ctl, run->caller, command, error);
+        else if (r == 0)
+                r = command_run(ctl->commander, dir, run->caller, command, &node, error);
+        if (r == -EINPROGRESS)
+                run->node = node->id;
+        else if (r < 0)
+                ctl->root->counters.command_errors++;
+        return r;
+}
+
+/* Whether a write is made of whole lines; nothing of it is done otherwise. */
+static int check_lines(const char *buffer, size_t size, unsigned int *lines,
+                       struct command_error *error) {
+        if (size > COMMAND_TEXT_MAX)
+                return ctl_error(error, -EINVAL, "more than 64 KiB in one write");
+        if (size == 0 || buffer[size - 1] != '\n')
+                return ctl_error(error, -EINVAL, "the newline at the end is missing");
+        if (memchr(buffer, '\0', size))
+                return ctl_error(error, -EINVAL, "a NUL byte in the command");
+        *lines = 0;
+        for (size_t i = 0; i < size; i++) {
+                if (buffer[i] != '\n')
+                        continue;
+                if (i == 0 || buffer[i - 1] == '\n')
+                        return ctl_error(error, -EINVAL, "an empty line");
+                ++*lines;
+        }
+        if (*lines > CTL_LINES_MAX)
+                return ctl_error(error, -EINVAL, "more than 1024 lines in one write");
+        return 0;
+}
+
+static void run_fail(struct run *run, const struct command_error *error) {
+        ctl_keep_error(run->ctl, ctl_handle(run->ctl, run->handle), run->lines > 1 ? run->line : 0,
+                       error);
+}
+
+static void run_next(struct run *run) {
+        run->at += strcspn(run->at, "\n") + 1;
+        run->line++;
+}
+
+/* Carries out the lines that are left, up to one that has to wait: -EINPROGRESS. */
+static int run_lines(struct run *run, struct node *dir) {
+        struct command_error error = {""};
+        int r = 0;
+
+        for (; run->line <= run->lines; run_next(run)) {
+                r = ctl_run_line(run, dir, &error);
+                if (r < 0)
+                        break;
+        }
+        if (r < 0 && r != -EINPROGRESS)
+                run_fail(run, &error);
+        return r;
+}
+
+static void run_on_populated(void *userdata, int result, uint64_t huge);
+
+/* Waits for the population of the line's region; everything before it is done for good. */
+static int run_wait(struct run *run) {
+        struct ctl *ctl = run->ctl;
+        struct handle *handle = ctl_handle(ctl, run->handle);
+        const struct node *node = tree_node(ctl->commander->tree, run->node);
+
+        journal_touch(ctl->journal, handle, sizeof(*handle));
+        handle->unique = run->unique;
+        handle->done = run->line - 1;
+        return command_populate(ctl->commander, run->command, node, &run->population,
+                                run_on_populated, run);
+}
+
+static void run_finish(struct run *run, int r) {
+        struct ctl *ctl = run->ctl;
+        struct run **at = &ctl->runs;
+
+        while (*at != run)
+                at = &(*at)->next;
+        *at = run->next;
+        if (r == -ECANCELED)
+                r = -EINTR;
+        ctl->answer(ctl->answer_userdata, run->unique, r < 0 ? r : (int)run->size);
+        run_free(run);
+}
+
+static void run_on_populated(void *userdata, int result, uint64_t huge) {
+        struct run *run = userdata;
+        struct ctl *ctl = run->ctl;
+        const struct handle *handle = ctl_handle(ctl, run->handle);
+        struct node *dir = tree_node(ctl->commander->tree, handle->dir);
+        struct node *node = tree_node(ctl->commander->tree, run->node);
+        struct command_error error = {""};
+        int r;
+
+        run->population = NULL;
+        if (dir) {
+                r = command_finish(ctl->commander, dir, run->caller, run->command, node, result,
+                                   huge, &error);
+        } else {
+                command_abort(ctl->commander, node);
+                r = ctl_error(&error, -ESTALE, "the directory is gone");
+        }
+        if (r < 0) {
+                ctl->root->counters.command_errors++;
+                run_fail(run, &error);
+        } else {
+                run_next(run);
+                r = run_lines(run, dir);
+        }
+        if (r == -EINPROGRESS) {
+                r = run_wait(run);
+                if (r == 0) {
+                        journal_commit(ctl->journal);
+                        return;
+                }
+                command_abort(ctl->commander, tree_node(ctl->commander->tree, run->node));
+        }
+        run_finish(run, r);
+}
+
+/* Puts a write that has to wait on the heap. */
+static int run_suspend(const struct run *run) {
+        struct run *own = malloc(sizeof(*own));
+        int r;
+
+        if (!own)
+                return -ENOMEM;
+        *own = *run;
+        own->own_text = malloc(run->size + 1);
+        if (!own->own_text) {
+                free(own);
+                return -ENOMEM;
+        }
+        memcpy(own->own_text, run->text, run->size);
+        own->own_text[run->size] = '\0';
+        own->at = own->own_text + (run->at - run->text);
+        own->text = own->own_text;
+        own->own_caller = (struct caller){
+                .uid = run->caller->uid,
+                .gid = run->caller->gid,
+                .pid = run->caller->pid,
+                .powerless = run->caller->powerless,
+                .ask_power = run->caller->ask_power,
+        };
+        own->caller = &own->own_caller;
+        r = run_wait(own);
+        if (r < 0) {
+                own->command = NULL;
+                run_free(own);
+                return r;
+        }
+        own->next = run->ctl->runs;
+        run->ctl->runs = own;
+        return -EINPROGRESS;
+}
+
+void ctl_set_answer(struct ctl *ctl, ctl_answer_fn answer, void *userdata) {
+        ctl->answer = answer;
+        ctl->answer_userdata = userdata;
+}
+
+void ctl_cancel(struct ctl *ctl, uint64_t unique) {
+        for (struct run *run = ctl->runs; run; run = run->next)
+                if (run->unique == unique)
+                        population_cancel(run->population);
+}
+
+static int ctl_start(struct run *run, struct handle *handle, struct node *dir) {
+        int r;
+
+        /* Resent after a crash in the middle: goes on where it was. */
+        if (handle->unique == run->unique)
+                while (run->line <= handle->done)
+                        run_next(run);
+        r = run_lines(run, dir);
+        if (r != -EINPROGRESS)
+                return r;
+        r = run_suspend(run);
+        if (r == -EINPROGRESS)
+                run->command = NULL; /* the suspended one's now */
+        else
+                command_abort(run->ctl->commander, tree_node(run->ctl->commander->tree, run->node));
+        return r;
+}
+
+ssize_t ctl_write(struct ctl *ctl, uint32_t id, struct caller *caller, uint64_t unique,
+                  const char *buffer, size_t size) {
+        struct handle *handle = ctl_handle(ctl, id);
+        struct command_error error = {""};
+        struct run run = {
+                .ctl = ctl,
+                .handle = id,
+                .unique = unique,
+                .caller = caller,
+                .text = buffer,
+                .size = size,
+                .at = buffer,
+                .line = 1,
+        };
+        struct node *dir;
+        int r;
+
+        ctl_finish_close(ctl);
+        if (!handle || ctl_files[handle->kind].verb < 0)
+                return -EBADF;
+        dir = tree_node(ctl->commander->tree, handle->dir);
+        if (!dir)
+                return -ESTALE;
+        /* The write may move the file's position. */
+        JOURNAL_SET(ctl->journal, handle->base, UINT64_MAX);
+        r = check_lines(buffer, size, &run.lines, &error);
+        if (r < 0) {
+                ctl_keep_error(ctl, handle, 0, &error);
+                return r;
+        }
+        run.command = malloc(sizeof(*run.command)); /* with a name of PATH_MAX */
+        r = run.command ? ctl_start(&run, handle, dir) : -ENOMEM;
+        free(run.command);
+        return r < 0 ? r : (ssize_t)size;
+}

@@ -1,0 +1,596 @@
+/* SPDX-License-Identifier: MIT */
+#include "memory/region.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "memory/backing.h"
+#include "memory/window.h"
+
+enum {
+        PAGE = 4096,
+        WINDOW_LEAST = 4 * PAGE, /* bytes; for less, pwrite(2) is as fast as a look for a window */
+        WRITE_TAIL = 64,         /* bytes */
+};
+
+struct regions {
+        struct journal *journal;
+        struct root *root;
+        struct windows *windows;
+
+        /* Descriptors of regions that were given up, to be closed after the commit. */
+        struct region_remains *remains;
+        size_t n_remains;
+        size_t capacity;
+};
+
+static uint64_t page_round(uint64_t n) {
+        return (n + PAGE - 1) / PAGE * PAGE;
+}
+
+int regions_new(struct regions **out, struct journal *journal) {
+        struct regions *regions;
+        int r;
+
+        regions = calloc(1, sizeof(*regions));
+        if (!regions)
+                return -ENOMEM;
+        r = windows_new(&regions->windows);
+        if (r < 0) {
+                free(regions);
+                return r;
+        }
+        regions->journal = journal;
+        regions->root = journal_root(journal);
+        /* What the kernel sends when somebody opens a region in the middle of a lease probe. */
+        signal(SIGIO, SIG_IGN);
+        *out = regions;
+        return 0;
+}
+
+struct regions *regions_free(struct regions *regions) {
+        if (!regions)
+                return NULL;
+        regions_bury(regions, NULL, NULL);
+        windows_free(regions->windows);
+        free(regions->remains);
+        free(regions);
+        return NULL;
+}
+
+/* Accounting */
+
+static uint64_t *charge_sum(struct root *root, uint32_t store) {
+        return store == BACKING_TMPFS ? &root->charged_tmpfs : &root->charged_memfd;
+}
+
+/* Sets what the region counts for. */
+static void region_set_charge(struct regions *regions, struct node *node, uint64_t held) {
+        uint64_t *sum = charge_sum(regions->root, node->backing);
+
+        if (node->charge == held)
+                return;
+        JOURNAL_SET(regions->journal, *sum, *sum - node->charge + held);
+        JOURNAL_SET(regions->journal, node->charge, held);
+}
+
+static void region_set_blocks(struct regions *regions, struct node *node, uint64_t blocks) {
+        struct root *root = regions->root;
+
+        if (node->blocks == blocks)
+                return;
+        if (node->backing == BACKING_TMPFS)
+                JOURNAL_SET(regions->journal, root->tmpfs_blocks,
+                            root->tmpfs_blocks - node->blocks + blocks);
+        JOURNAL_SET(regions->journal, node->blocks, blocks);
+}
+
+/* Takes over what fstat(2) says. */
+static void region_note(struct regions *regions, struct node *node, const struct stat *st) {
+        uint64_t size = (uint64_t)st->st_size, blocks = (uint64_t)st->st_blocks * 512;
+        uint64_t held = page_round(size);
+
+        if (node->size != size)
+                JOURNAL_SET(regions->journal, node->size, size);
+        region_set_blocks(regions, node, blocks);
+        /* fallocate(2) can allocate beyond the end. */
+        region_set_charge(regions, node, held > blocks ? held : blocks);
+}
+
+static int region_look(struct regions *regions, struct node *node, struct stat *st) {
+        if (fstat(node->fd, st) < 0)
+                return -errno;
+        region_note(regions, node, st);
+        return 0;
+}
+
+/* What tmpfs files have grown by without our knowing. */
+static uint64_t tmpfs_unaccounted(const struct regions *regions) {
+        uint64_t used;
+
+        if (regions->root->tmpfs_fd < 0)
+                return 0;
+        used = backing_tmpfs_used(regions->root->tmpfs_fd);
+        return used > regions->root->tmpfs_blocks ? used - regions->root->tmpfs_blocks : 0;
+}
+
+/* Looks at every file of the private tmpfs that somebody may have written to. */
+static void regions_look_again(struct regions *regions) {
+        uint32_t high = journal_high(regions->journal, TABLE_NODE);
+        struct stat st;
+
+        for (uint32_t id = 1; id <= high; id++) {
+                struct node *node = journal_get(regions->journal, TABLE_NODE, id);
+
+                if (node->id == id && node_is_region(node) && node->backing == BACKING_TMPFS &&
+                    node->fd >= 0 && (node->flags & (NODE_WRITTEN | NODE_EXPORTED)))
+                        region_look(regions, node, &st);
+        }
+}
+
+static uint64_t regions_used(const struct regions *regions) {
+        const struct root *root = regions->root;
+
+        return root->charged_memfd + root->charged_tmpfs + tmpfs_unaccounted(regions);
+}
+
+static bool regions_fit(const struct regions *regions, uint64_t more) {
+        uint64_t limit = regions->root->limit_bytes, used;
+
+        if (limit == 0)
+                return true;
+        used = regions_used(regions);
+        return used <= limit && more <= limit - used;
+}
+
+/* Whether `more` bytes can be promised. */
+static int regions_reserve(struct regions *regions, uint64_t more) {
+        if (more == 0 || regions_fit(regions, more))
+                return 0;
+        /* Holes that were filled look like growth until one looks at each file. */
+        if (tmpfs_unaccounted(regions) > 0)
+                regions_look_again(regions);
+        return regions_fit(regions, more) ? 0 : -ENOSPC;
+}
+
+/* The kernel stops growing files of the private tmpfs at what the memfds leave. */
+static int regions_limit_tmpfs(struct regions *regions, uint64_t limit, uint64_t memfds) {
+        if (regions->root->tmpfs_fd < 0)
+                return 0;
+        if (limit == 0)
+                return backing_tmpfs_limit(regions->root->tmpfs_fd, UINT64_MAX);
+        return backing_tmpfs_limit(regions->root->tmpfs_fd, limit > memfds ? limit - memfds : 0);
+}
+
+/* Promises a memfd region `held` bytes in all.  Fails before anything has changed. */
+static int region_reserve(struct regions *regions, struct node *node, uint64_t held) {
+        struct root *root = regions->root;
+        int r;
+
+        if (held <= node->charge)
+                return 0;
+        r = regions_reserve(regions, held - node->charge);
+        if (r == 0 && node->backing == BACKING_MEMFD && root->limit_bytes != 0)
+                r = regions_limit_tmpfs(regions, root->limit_bytes,
+                                        root->charged_memfd + held - node->charge);
+        if (r < 0)
+                return r;
+        region_set_charge(regions, node, held);
+        return 0;
+}
+
+/* Gives back what a memfd region does not need any more. */
+static void region_unreserve(struct regions *regions, struct node *node, uint64_t held) {
+        if (held >= node->charge)
+                return;
+        region_set_charge(regions, node, held);
+        if (node->backing == BACKING_MEMFD && regions->root->limit_bytes != 0)
+                regions_limit_tmpfs(regions, regions->root->limit_bytes,
+                                    regions->root->charged_memfd);
+}
+
+void regions_space(struct regions *regions, struct space *out) {
+        if (tmpfs_unaccounted(regions) > 0)
+                regions_look_again(regions);
+        out->limit = regions->root->limit_bytes;
+        out->used = regions_used(regions);
+}
+
+int regions_set_limit(struct regions *regions, uint64_t bytes) {
+        struct space space;
+        int r;
+
+        regions_space(regions, &space);
+        if (bytes != 0 && bytes < space.used)
+                return -ENOSPC;
+        r = regions_limit_tmpfs(regions, bytes, regions->root->charged_memfd);
+        if (r < 0)
+                return r;
+        JOURNAL_SET(regions->journal, regions->root->limit_bytes, bytes);
+        return 0;
+}
+
+/* Birth and death */
+
+static void region_adopt(struct regions *regions, struct node *node, int fd,
+                         enum backing_kind store) {
+        journal_touch(regions->journal, node, sizeof(*node));
+        node->fd = fd;
+        node->backing = store;
+        node->flags &= ~(uint32_t)NODE_DETACHED;
+}
+
+int region_create(struct regions *regions, struct node *node, uint64_t size) {
+        int fd, r;
+
+        if (size > REGION_MAX)
+                return -EFBIG;
+        JOURNAL_SET(regions->journal, node->backing, BACKING_MEMFD);
+        r = region_reserve(regions, node, page_round(size));
+        if (r < 0)
+                return r;
+        fd = backing_memfd(size);
+        if (fd < 0) {
+                region_unreserve(regions, node, 0);
+                return fd;
+        }
+        region_adopt(regions, node, fd, BACKING_MEMFD);
+        node->size = size;
+        return 0;
+}
+
+/* Made when the first file needs it: only then is it known whether there is passthrough. */
+static int regions_make_tmpfs(struct regions *regions) {
+        struct root *root = regions->root;
+        uint64_t left = root->limit_bytes > root->charged_memfd
+                                ? root->limit_bytes - root->charged_memfd
+                                : 0;
+        int fd;
+
+        fd = backing_tmpfs(root->limit_bytes == 0 ? UINT64_MAX : left);
+        if (fd < 0)
+                return fd;
+        JOURNAL_SET(regions->journal, root->tmpfs_fd, fd);
+        return 0;
+}
+
+int region_create_growable(struct regions *regions, struct node *node) {
+        int fd, r;
+
+        if (!regions->root->passthrough)
+                return region_create(regions, node, 0);
+        if (regions->root->tmpfs_fd < 0) {
+                r = regions_make_tmpfs(regions);
+                if (r < 0)
+                        return r;
+        }
+        fd = backing_tmpfs_file(regions->root->tmpfs_fd);
+        if (fd < 0)
+                return fd;
+        region_adopt(regions, node, fd, BACKING_TMPFS);
+        return 0;
+}
+
+void region_release(struct regions *regions, struct node *node) {
+        struct region_remains *remains = regions->remains;
+
+        if (node->fd < 0)
+                return;
+        windows_forget(regions->windows, node->id);
+        if (regions->n_remains == regions->capacity) {
+                size_t capacity = regions->capacity ? regions->capacity * 2 : 16;
+
+                remains = realloc(remains, capacity * sizeof(*remains));
+                /* Nobody names the descriptor then, and the next worker closes it. */
+                if (remains) {
+                        regions->remains = remains;
+                        regions->capacity = capacity;
+                }
+        }
+        if (remains)
+                regions->remains[regions->n_remains++] = (struct region_remains){
+                        .fd = node->fd,
+                        .blocks = node->blocks,
+                };
+        region_set_blocks(regions, node, 0);
+        region_unreserve(regions, node, 0);
+        JOURNAL_SET(regions->journal, node->fd, -1);
+        JOURNAL_SET(regions->journal, node->backing_id, 0);
+        JOURNAL_SET(regions->journal, node->size, 0);
+}
+
+void regions_bury(struct regions *regions, region_bury_fn bury, void *userdata) {
+        for (size_t i = 0; i < regions->n_remains; i++) {
+                if (bury)
+                        bury(userdata, &regions->remains[i]);
+                else
+                        close(regions->remains[i].fd);
+        }
+        regions->n_remains = 0;
+}
+
+/* Changes */
+
+/* Sizes beyond physical address space are refused as such; what is merely too much is ENOSPC. */
+static int region_check_size(uint64_t size) {
+        return size > REGION_MAX ? -EFBIG : 0;
+}
+
+int region_resize(struct regions *regions, struct node *node, uint64_t size) {
+        uint64_t before = node->charge;
+        struct stat st;
+        int r;
+
+        if (node->fd < 0)
+                return -ESTALE;
+        r = region_look(regions, node, &st);
+        if (r < 0)
+                return r;
+        if ((size < node->size && (node->seals & F_SEAL_SHRINK)) ||
+            (size > node->size && (node->seals & F_SEAL_GROW)))
+                return -EPERM;
+        r = region_check_size(size);
+        if (r == 0)
+                r = region_reserve(regions, node, page_round(size));
+        if (r < 0)
+                return r;
+        if (size < node->size)
+                windows_forget(regions->windows, node->id);
+        if (ftruncate(node->fd, (off_t)size) < 0) {
+                r = -errno;
+                region_unreserve(regions, node, before);
+                return r;
+        }
+        r = region_look(regions, node, &st);
+        if (r == 0 && node->charge < before && node->backing == BACKING_MEMFD &&
+            regions->root->limit_bytes != 0)
+                regions_limit_tmpfs(regions, regions->root->limit_bytes,
+                                    regions->root->charged_memfd);
+        return r;
+}
+
+int region_fallocate_begin(struct regions *regions, struct node *node, int mode, uint64_t offset,
+                           uint64_t length) {
+        uint64_t end = offset + length;
+        struct stat st;
+        int r;
+
+        if (mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE))
+                return -EOPNOTSUPP;
+        if (node->fd < 0)
+                return -ESTALE;
+        if (mode & FALLOC_FL_PUNCH_HOLE) {
+                windows_forget(regions->windows, node->id);
+                return node->seals & F_SEAL_WRITE ? -EPERM : 0;
+        }
+        if (end < offset || region_check_size(end) < 0)
+                return -EFBIG;
+        r = region_look(regions, node, &st);
+        if (r < 0)
+                return r;
+        if (end > node->size && !(mode & FALLOC_FL_KEEP_SIZE) && (node->seals & F_SEAL_GROW))
+                return -EPERM;
+        return region_reserve(regions, node, page_round(end));
+}
+
+int region_reserve_write(struct regions *regions, struct node *node, uint64_t end) {
+        int r;
+
+        if (node->fd < 0)
+                return -ESTALE;
+        if (node->seals & F_SEAL_WRITE || (end > node->size && (node->seals & F_SEAL_GROW)))
+                return -EPERM;
+        r = region_check_size(end);
+        return r < 0 ? r : region_reserve(regions, node, page_round(end));
+}
+
+/* What is exported can be sealed or cut by others; in what is no memfd there may be no room. */
+static bool region_has_windows(const struct node *node) {
+        return node->backing == BACKING_MEMFD && !(node->flags & NODE_EXPORTED);
+}
+
+/* Writes a piece that lies in one window. */
+static ssize_t region_write_piece(struct regions *regions, const struct node *node,
+                                  const char *bytes, size_t size, uint64_t offset) {
+        bool windowed = size >= WINDOW_LEAST && region_has_windows(node);
+        size_t copied = 0;
+        ssize_t n;
+
+        if (windowed &&
+            windows_copy(regions->windows, node->id, node->fd, bytes, size - WRITE_TAIL, offset))
+                copied = size - WRITE_TAIL;
+        /* That which sets the times. */
+        n = pwrite(node->fd, bytes + copied, size - copied, (off_t)(offset + copied));
+        if (n < 0)
+                return copied > 0 ? (ssize_t)copied : -errno;
+        if (windowed)
+                windows_wrote(regions->windows, node->id, copied + (size_t)n, offset);
+        return (ssize_t)copied + n;
+}
+
+ssize_t region_write(struct regions *regions, const struct node *node, const char *bytes,
+                     size_t size, uint64_t offset) {
+        size_t done = 0;
+
+        while (done < size) {
+                uint64_t at = offset + done;
+                size_t left = WINDOW_SIZE - at % WINDOW_SIZE;
+                size_t piece = size - done < left ? size - done : left;
+                ssize_t n = region_write_piece(regions, node, bytes + done, piece, at);
+
+                if (n < 0)
+                        return done > 0 ? (ssize_t)done : n;
+                done += (size_t)n;
+                if ((size_t)n < piece)
+                        break;
+        }
+        return (ssize_t)done;
+}
+
+uint64_t region_room(struct regions *regions, const struct node *node) {
+        struct space space;
+
+        regions_space(regions, &space);
+        if (space.limit == 0)
+                return REGION_MAX;
+        return node->charge +
+               (space.limit > space.used ? space.limit - space.used : 0) / PAGE * PAGE;
+}
+
+/*
+ * Files grow behind our back: memfds by write(2) through passthrough or a exported descriptor.  What
+ * is beyond the limit goes: it was never promised.
+ */
+static int region_cut_back(struct regions *regions, struct node *node, struct stat *st) {
+        uint64_t now = page_round((uint64_t)st->st_size), room;
+
+        if (node->backing != BACKING_MEMFD || now <= node->charge)
+                return 0;
+        if (region_reserve(regions, node, now) == 0)
+                return 0;
+        room = region_room(regions, node);
+        region_reserve(regions, node, room);
+        regions->root->counters.cut_back++;
+        if (ftruncate(node->fd, (off_t)room) < 0 || fstat(node->fd, st) < 0)
+                return -errno;
+        /* The writer may be at it still: what it adds is cut at the next look. */
+        if (st->st_size > (off_t)room) {
+                st->st_size = (off_t)room;
+                st->st_blocks = (blkcnt_t)(room / 512);
+        }
+        return 0;
+}
+
+/* Whoever was exported a writable descriptor of an unsealed memfd can seal it himself. */
+static void region_note_seals(struct regions *regions, struct node *node) {
+        int seals;
+
+        if (node->backing != BACKING_MEMFD || !(node->flags & NODE_EXPORTED))
+                return;
+        seals = fcntl(node->fd, F_GET_SEALS);
+        if (seals < 0)
+                return;
+        seals &= F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+        if (node->seals != (uint32_t)seals)
+                JOURNAL_SET(regions->journal, node->seals, (uint32_t)seals);
+}
+
+/* Who writes through a descriptor that was exported takes set-user-id from the store, if it is due. */
+static void region_note_setid(struct regions *regions, struct node *node, const struct stat *st) {
+        uint32_t lost = node->mode & (S_ISUID | S_ISGID) & ~st->st_mode;
+
+        if (lost && (node->flags & NODE_EXPORTED))
+                JOURNAL_SET(regions->journal, node->mode, node->mode & ~lost);
+}
+
+int region_stat(struct regions *regions, struct node *node, struct stat *st) {
+        int r;
+
+        if (node->fd < 0) {
+                *st = (struct stat){0};
+                st->st_atim = (struct timespec){node->atime.sec, node->atime.nsec};
+                st->st_mtim = (struct timespec){node->mtime.sec, node->mtime.nsec};
+                st->st_ctim = (struct timespec){node->ctime.sec, node->ctime.nsec};
+                return 0;
+        }
+        if (fstat(node->fd, st) < 0)
+                return -errno;
+        r = region_cut_back(regions, node, st);
+        if (r < 0)
+                return r;
+        region_note(regions, node, st);
+        region_note_seals(regions, node);
+        region_note_setid(regions, node, st);
+        return 0;
+}
+
+int region_utimens(struct regions *regions, struct node *node, const struct timespec times[2]) {
+        (void)regions;
+        if (node->fd < 0)
+                return -ESTALE;
+        return futimens(node->fd, times) < 0 ? -errno : 0;
+}
+
+int region_own(struct regions *regions, struct node *node) {
+        struct stat st;
+
+        (void)regions;
+        if (node->fd < 0)
+                return 0;
+        /* To look is cheaper than to set, and root's new files are as they should be. */
+        if (fstat(node->fd, &st) == 0 && st.st_uid == node->uid && st.st_gid == node->gid &&
+            (st.st_mode & 07777) == (node->mode & 07777))
+                return 0;
+        /* An ordinary user's daemon owns everything there is. */
+        if (fchown(node->fd, node->uid, node->gid) < 0 && errno != EPERM)
+                return -errno;
+        if (fchmod(node->fd, node->mode & 07777) < 0)
+                return -errno;
+        return 0;
+}
+
+int region_seal(struct regions *regions, struct node *node, unsigned int seals) {
+        if (seals & ~(unsigned int)(F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE))
+                return -EINVAL;
+        if (node->fd < 0)
+                return -ESTALE;
+        if (node->backing != BACKING_MEMFD)
+                return -EOPNOTSUPP;
+        if ((seals & F_SEAL_WRITE) && !(node->seals & F_SEAL_WRITE) &&
+            (node->writers > 0 ||
+             ((node->flags & NODE_EXPORTED) && region_has_other_users(regions, node))))
+                return -EBUSY;
+        windows_forget(regions->windows, node->id);
+        if (fcntl(node->fd, F_ADD_SEALS, seals) < 0)
+                return -errno;
+        JOURNAL_SET(regions->journal, node->seals, node->seals | seals);
+        return 0;
+}
+
+int region_reopen(struct regions *regions, const struct node *node, int flags) {
+        (void)regions;
+        return node->fd < 0 ? -ESTALE : backing_reopen(node->fd, flags);
+}
+
+/* For a daemon that is no root, and that the permissions keep from what it has given leave to. */
+static int region_reopen_own(struct regions *regions, struct node *node, int flags) {
+        int fd, r;
+
+        if (fchmod(node->fd, 0600) < 0)
+                return -errno;
+        fd = backing_reopen(node->fd, flags);
+        r = region_own(regions, node);
+        if (r < 0 && fd >= 0) {
+                close(fd);
+                return r;
+        }
+        return fd;
+}
+
+int region_export(struct regions *regions, struct node *node, int flags, bool owner) {
+        bool writable = (flags & O_ACCMODE) != O_RDONLY;
+        int fd;
+
+        if (node->fd < 0)
+                return -ESTALE;
+        /* Whoever gets it may want to seal the region. */
+        windows_forget(regions->windows, node->id);
+        /* EPERM: it has that seal already. */
+        if (writable && !owner && node->backing == BACKING_MEMFD &&
+            fcntl(node->fd, F_ADD_SEALS, F_SEAL_SEAL) < 0 && errno != EPERM)
+                return -errno;
+        fd = backing_reopen(node->fd, flags);
+        if (fd == -EACCES)
+                fd = region_reopen_own(regions, node, flags);
+        if (fd >= 0 && !(node->flags & NODE_EXPORTED))
+                JOURNAL_SET(regions->journal, node->flags, node->flags | NODE_EXPORTED);
+        return fd;
+}
+
+bool region_has_other_users(struct regions *regions, const struct node *node) {
+        (void)regions;
+        return node->fd >= 0 && backing_has_other_users(node->fd);
+}

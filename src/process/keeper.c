@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: MIT */
+#include "process/keeper.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include "records/layout.h"
+#include "base/log.h"
+#include "process/mount.h"
+#include "records/blame.h"
+#include "process/worker.h"
+
+enum {
+        FAILURES_MAX = 5,       /* workers in a row that die before they serve */
+        KILLS_MAX = 1000,       /* the same, of workers that somebody kills */
+        CALM_SECONDS = 5,       /* what a worker that is well lives at least */
+        PAUSE_NS = 10000000,    /* between restarts of workers that are not, times their number */
+        STOP_SECONDS = 5,       /* until a worker that was told to end is killed */
+        LAYOUT_CHECK_MS = 3000, /* for a new program to say what layout it knows */
+};
+
+extern char **environ;
+
+struct keeper {
+        struct journal *journal;
+        struct root *root;
+        int ready_fd;
+        int pidfd;                    /* our own, for the worker to watch */
+        pid_t worker;                 /* 0: none */
+        time_t started;               /* when the worker was */
+        unsigned int failures, kills; /* in a row, before serving */
+        unsigned int unexplained;     /* in a row, soon after the start */
+        bool stopping;                /* a signal told us to end */
+        bool upgrading;               /* the worker was told to make way */
+        bool done;
+        int status; /* of the program, when done */
+};
+
+/*
+ * The worker's side of the fork.  The raw clone leaves glibc with a stale idea of the thread's id:
+ * the one thread that knows nothing of that does the work.
+ */
+static void *worker_thread(void *userdata) {
+        struct keeper *keeper = userdata;
+        int ready_fd = keeper->root->ready ? -1 : keeper->ready_fd;
+
+        /* What it forks starts with this name, and must not pass for a worker. */
+        prctl(PR_SET_NAME, "iomemfs-loop");
+        keeper->status = worker_run(keeper->journal, keeper->pidfd, ready_fd);
+        return NULL;
+}
+
+static _Noreturn void worker_process(struct keeper *keeper) {
+        pthread_t thread;
+
+        prctl(PR_SET_NAME, "iomemfs-worker");
+        if (pthread_create(&thread, NULL, worker_thread, keeper) != 0)
+                _exit(WORKER_FAILED);
+        pthread_join(thread, NULL);
+        _exit(keeper->status);
+}
+
+static int keeper_start(struct keeper *keeper) {
+        struct root *root = keeper->root;
+        long pid;
+
+        if (root->started)
+                root->counters.restarts++;
+        root->started = 1;
+        root->serving = 0;
+        keeper->upgrading = false;
+        pid = syscall(SYS_clone, CLONE_FILES | SIGCHLD, NULL, NULL, NULL, NULL);
+        if (pid < 0)
+                return -errno;
+        if (pid == 0)
+                worker_process(keeper);
+        keeper->worker = (pid_t)pid;
+        keeper->started = time(NULL);
+        return 0;
+}
+
+static void keeper_finish(struct keeper *keeper, int status) {
+        const struct settings *settings = &keeper->root->settings;
+
+        log_notify_service("STOPPING=1");
+        if (settings->socket[0] != '\0' && keeper->root->listen_fd >= 0)
+                unlink(settings->socket);
+        keeper->done = true;
+        keeper->status = status;
+}
+
+/* Ends the connection and takes the mount off the tree; only when there is no worker. */
+static void keeper_take_down(struct keeper *keeper, int status) {
+        int r;
+
+        r = mount_detach(keeper->root->settings.mountpoint, keeper->root->fuse_fd);
+        if (r < 0 && r != -EINVAL)
+                log_line(LOG_ERR, "cannot unmount %s: %s", keeper->root->settings.mountpoint,
+                         strerror(-r));
+        keeper->root->fuse_fd = -1;
+        keeper_finish(keeper, status);
+}
+
+/* Starts a worker; if there cannot be one, there can be no mount. */
+static void keeper_start_or_end(struct keeper *keeper) {
+        int r;
+
+        for (int tries = 0; tries < FAILURES_MAX; tries++) {
+                r = keeper_start(keeper);
+                if (r == 0)
+                        return;
+                log_line(LOG_WARNING, "cannot start a worker: %s", strerror(-r));
+                nanosleep(&(struct timespec){.tv_nsec = 100000000L << tries}, NULL);
+        }
+        log_line(LOG_ERR, "no worker can be started: unmounting %s",
+                 keeper->root->settings.mountpoint);
+        keeper_take_down(keeper, MOUNT_SYSTEM);
+}
+
+static void describe_death(char *text, size_t size, int status) {
+        if (WIFSIGNALED(status))
+                snprintf(text, size, "was killed by signal %d (%s)", WTERMSIG(status),
+                         strsignal(WTERMSIG(status)));
+        else
+                snprintf(text, size, "ended with status %d", WEXITSTATUS(status));
+}
+
+/* Whether another worker is worth a try. */
+static bool keeper_may_retry(struct keeper *keeper, bool killed) {
+        if (keeper->root->serving) {
+                keeper->failures = keeper->kills = 0;
+                return true;
+        }
+        /* Being killed, by people or for want of memory, says nothing of what would have been. */
+        if (killed)
+                return ++keeper->kills < KILLS_MAX;
+        return ++keeper->failures < FAILURES_MAX;
+}
+
+/*
+ * A worker that serves for a moment and dies of nothing in particular, again and again, keeps its
+ * mount, because the data is worth more than the service; but not all of the CPU.
+ */
+static void keeper_pause(struct keeper *keeper, bool explained) {
+        time_t now = time(NULL);
+        unsigned int n;
+
+        if (explained || now - keeper->started > CALM_SECONDS)
+                keeper->unexplained = 0;
+        else
+                keeper->unexplained++;
+        n = keeper->unexplained + keeper->kills;
+        if (n > 2)
+                nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS * (n < 50 ? n : 50)}, NULL);
+}
+
+static void keeper_after_death(struct keeper *keeper, int status) {
+        bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+        struct root *root = keeper->root;
+        bool explained = killed;
+        char how[128];
+
+        describe_death(how, sizeof(how), status);
+        if (killed)
+                blame_leave(root);
+        else
+                explained = blame_assign(root);
+        if (!keeper_may_retry(keeper, killed)) {
+                log_line(LOG_ERR,
+                         "the worker %s before it could serve, as %u did before it: "
+                         "giving up and unmounting %s",
+                         how, keeper->failures + keeper->kills - 1, root->settings.mountpoint);
+                keeper_take_down(keeper, MOUNT_SYSTEM);
+                return;
+        }
+        log_line(LOG_WARNING, "the worker %s; starting another", how);
+        keeper_pause(keeper, explained);
+        keeper_start_or_end(keeper);
+        log_notify_service("STATUS=serving %s; %llu restarts, the last because a worker %s",
+                           root->settings.mountpoint, (unsigned long long)root->counters.restarts,
+                           how);
+}
+
+static void keeper_upgrade(struct keeper *keeper) {
+        struct root *root = keeper->root;
+        int r;
+
+        log_line(LOG_NOTICE, "upgrading to %s", root->settings.program);
+        root->counters.upgrades++;
+        r = keeper_exec(keeper->journal, root->settings.program);
+        root->counters.upgrades--;
+        root->counters.upgrades_refused++;
+        log_line(LOG_WARNING, "not upgraded: cannot run %s: %s; going on as before",
+                 root->settings.program, strerror(-r));
+        keeper_start_or_end(keeper);
+}
+
+static void keeper_on_end(struct keeper *keeper, int status) {
+        int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+
+        keeper->worker = 0;
+        if (code == WORKER_UNMOUNTED) {
+                log_line(LOG_INFO, "unmounted");
+                keeper_finish(keeper, MOUNT_OK);
+        } else if (code == WORKER_STOPPED || keeper->stopping) {
+                log_line(LOG_NOTICE, "told to end: unmounting %s",
+                         keeper->root->settings.mountpoint);
+                keeper_take_down(keeper, MOUNT_OK);
+        } else if (code == WORKER_UPGRADE && keeper->upgrading) {
+                keeper_upgrade(keeper);
+        } else if (code == WORKER_FAILED && !keeper->root->ready) {
+                /* It said why, and the next one would say the same. */
+                keeper_take_down(keeper, MOUNT_FAILED);
+        } else {
+                keeper_after_death(keeper, status);
+        }
+}
+
+static void keeper_reap(struct keeper *keeper) {
+        int status;
+        pid_t pid;
+
+        /* Others are notifiers that were left to us. */
+        while (!keeper->done && (pid = waitpid(-1, &status, WNOHANG)) > 0)
+                if (pid == keeper->worker)
+                        keeper_on_end(keeper, status);
+}
+
+/* Starts `program --layout` with out_fd as its output.  Its pid, or negative errno. */
+static pid_t spawn_layout(const char *program, int out_fd) {
+        char *argv[] = {"iomemfs", "--layout", NULL};
+        posix_spawn_file_actions_t actions;
+        posix_spawnattr_t attributes;
+        sigset_t none;
+        pid_t pid;
+        int r;
+
+        sigemptyset(&none);
+        posix_spawn_file_actions_init(&actions);
+        posix_spawn_file_actions_adddup2(&actions, out_fd, STDOUT_FILENO);
+        posix_spawnattr_init(&attributes);
+        posix_spawnattr_setsigmask(&attributes, &none);
+        posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+        r = posix_spawn(&pid, program, &actions, &attributes, argv, environ);
+        posix_spawn_file_actions_destroy(&actions);
+        posix_spawnattr_destroy(&attributes);
+        return r == 0 ? pid : -r;
+}
+
+/* What it said, or negative errno; it ends in any case. */
+static int await_layout(pid_t pid, int fd) {
+        struct pollfd end = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
+        char text[32];
+        ssize_t n;
+        int status;
+
+        if (poll(&end, 1, LAYOUT_CHECK_MS) <= 0)
+                kill(pid, SIGKILL);
+        waitpid(pid, &status, 0);
+        if (end.fd >= 0)
+                close(end.fd);
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+                return -ENOEXEC;
+        n = read(fd, text, sizeof(text) - 1);
+        text[n > 0 ? n : 0] = '\0';
+        return atoi(text) > 0 ? atoi(text) : -ENOEXEC;
+}
+
+/* The layout that the program knows, or negative errno. */
+static int ask_layout(const char *program) {
+        int fds[2], layout;
+        pid_t pid;
+
+        if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+                return -errno;
+        pid = spawn_layout(program, fds[1]);
+        close(fds[1]);
+        layout = pid < 0 ? pid : await_layout(pid, fds[0]);
+        close(fds[0]);
+        return layout;
+}
+
+static void keeper_on_upgrade(struct keeper *keeper) {
+        const char *program = keeper->root->settings.program;
+        int layout;
+
+        if (keeper->upgrading || keeper->stopping || keeper->worker == 0)
+                return;
+        layout = ask_layout(program);
+        if (layout < 0) {
+                log_line(LOG_WARNING, "not upgraded: %s: %s; going on as before", program,
+                         strerror(-layout));
+        } else if (layout != LAYOUT_VERSION) {
+                log_line(LOG_WARNING,
+                         "not upgraded: %s knows layout %d, and the records have layout %d; "
+                         "going on as before",
+                         program, layout, LAYOUT_VERSION);
+        } else {
+                keeper->upgrading = true;
+                kill(keeper->worker, SIGUSR1);
+                return;
+        }
+        keeper->root->counters.upgrades_refused++;
+}
+
+static void keeper_on_stop(struct keeper *keeper) {
+        if (keeper->worker > 0)
+                kill(keeper->worker, keeper->stopping ? SIGKILL : SIGTERM);
+        keeper->stopping = true;
+}
+
+static void keeper_on_ready(struct keeper *keeper) {
+        log_notify_service("READY=1\nMAINPID=%d\nSTATUS=serving %s", (int)getpid(),
+                           keeper->root->settings.mountpoint);
+}
+
+static void keeper_signals(sigset_t *set) {
+        sigemptyset(set);
+        sigaddset(set, SIGCHLD);
+        sigaddset(set, SIGTERM);
+        sigaddset(set, SIGINT);
+        sigaddset(set, SIGHUP);
+        sigaddset(set, SIGUSR1);
+        sigaddset(set, SIGUSR2);
+}
+
+static void keeper_on_signal(struct keeper *keeper, int signal) {
+        switch (signal) {
+        case SIGTERM:
+        case SIGINT:
+                keeper_on_stop(keeper);
+                break;
+        case SIGHUP:
+                keeper_on_upgrade(keeper);
+                break;
+        case SIGUSR2:
+                keeper_on_ready(keeper);
+                break;
+        case -1: /* a worker that was told to end takes too long */
+                if (errno == EAGAIN)
+                        keeper_on_stop(keeper);
+                break;
+        default: /* SIGCHLD: looked at in any case */
+                break;
+        }
+        keeper_reap(keeper);
+}
+
+int keeper_run(struct journal *journal, int ready_fd) {
+        const struct timespec patience = {.tv_sec = STOP_SECONDS};
+        struct keeper keeper = {
+                .journal = journal,
+                .root = journal_root(journal),
+                .ready_fd = ready_fd,
+        };
+        sigset_t signals;
+
+        keeper_signals(&signals);
+        sigprocmask(SIG_BLOCK, &signals, NULL);
+        signal(SIGPIPE, SIG_IGN);
+        signal(SIGIO, SIG_IGN); /* leases, see store.h */
+        prctl(PR_SET_NAME, "iomemfs");
+        prctl(PR_SET_CHILD_SUBREAPER, 1);
+        close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
+        keeper.pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+        if (keeper.pidfd < 0) {
+                log_line(LOG_ERR, "pidfd_open: %m");
+                keeper_take_down(&keeper, MOUNT_SYSTEM);
+                return keeper.status;
+        }
+        if (keeper.root->ready)
+                log_notify_service("MAINPID=%d\nSTATUS=serving %s", (int)getpid(),
+                                   keeper.root->settings.mountpoint);
+        keeper_start_or_end(&keeper);
+        while (!keeper.done)
+                keeper_on_signal(&keeper,
+                                 sigtimedwait(&signals, NULL, keeper.stopping ? &patience : NULL));
+        return keeper.status;
+}
+
+/* Either all descriptors survive an execve(2), or, if it fails, none would again. */
+static int keep_descriptors(void) {
+        struct dirent *entry;
+        DIR *dir;
+
+        dir = opendir("/proc/self/fd");
+        if (!dir)
+                return -errno;
+        while ((entry = readdir(dir))) {
+                int fd = atoi(entry->d_name);
+
+                if (fd > STDERR_FILENO && fd != dirfd(dir))
+                        fcntl(fd, F_SETFD, 0);
+        }
+        closedir(dir);
+        return 0;
+}
+
+int keeper_exec(struct journal *journal, const char *path) {
+        char fd[16];
+        char *argv[] = {"iomemfs", "--resume", fd, NULL};
+        int r;
+
+        snprintf(fd, sizeof(fd), "%d", journal_fd(journal));
+        r = keep_descriptors();
+        if (r == 0) {
+                execve(path, argv, environ);
+                r = -errno;
+        }
+        close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
+        return r;
+}

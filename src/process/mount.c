@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: MIT */
+#include "process/mount.h"
+#include <errno.h>
+#define FUSE_USE_VERSION 314
+#include <fuse_lowlevel.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef MS_NOSYMFOLLOW
+#define MS_NOSYMFOLLOW 256
+#endif
+#ifndef ST_NOSYMFOLLOW
+#define ST_NOSYMFOLLOW 8192
+#endif
+
+enum {
+        UPGRADE_LOOK_NS = 20 * 1000 * 1000,
+        UPGRADE_PATIENCE = 500, /* looks */
+};
+
+extern char **environ;
+
+/* What libfuse said last: told only if nothing better is known. */
+static char mount_fuse_message[256];
+
+static void mount_catch_message(enum fuse_log_level level, const char *format, va_list arguments) {
+        (void)level;
+        vsnprintf(mount_fuse_message, sizeof(mount_fuse_message), format, arguments);
+        mount_fuse_message[strcspn(mount_fuse_message, "\n")] = '\0';
+}
+
+int mount_check(struct options *options) {
+        struct stat st;
+        int r = 0;
+        char *path = realpath(options->mountpoint, NULL);
+
+        if (!path || stat(path, &st) < 0) {
+                r = -errno;
+                fprintf(stderr, "iomemfs: %s: %s%s\n", options->mountpoint, strerror(-r),
+                        r == -ENOENT     ? "; make the directory first"
+                        : r == -ENOTCONN ? "; unmount what is left there first"
+                                         : "");
+        } else if (!S_ISDIR(st.st_mode)) {
+                r = -ENOTDIR;
+                fprintf(stderr, "iomemfs: %s: not a directory\n", options->mountpoint);
+        }
+        if (r < 0) {
+                free(path);
+                return r;
+        }
+        free(options->mountpoint);
+        options->mountpoint = path;
+        return 0;
+}
+
+/* A session of libfuse that is good for mounting only. */
+static struct fuse_session *mount_session(const struct options *options) {
+        static const struct fuse_lowlevel_ops none;
+        struct fuse_args arguments = FUSE_ARGS_INIT(0, NULL);
+        struct fuse_session *session = NULL;
+
+        if (fuse_opt_add_arg(&arguments, "iomemfs") == 0 &&
+            fuse_opt_add_arg(&arguments, "-o") == 0 &&
+            fuse_opt_add_arg(&arguments, options->mount_options) == 0)
+                session = fuse_session_new(&arguments, &none, sizeof(none), NULL);
+        fuse_opt_free_args(&arguments);
+        return session;
+}
+
+/* Takes the descriptor over from the session, whose end would close it. */
+static int mount_take_fd(struct fuse_session *session) {
+        int fd = fcntl(fuse_session_fd(session), F_DUPFD_CLOEXEC, 3);
+
+        if (fd < 0)
+                return -errno;
+        int flags = fcntl(fd, F_GETFL);
+        if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
+                int r = -errno;
+
+                close(fd);
+                return r;
+        }
+        return fd;
+}
+
+static unsigned long mount_current_flags(const struct statvfs *vfs) {
+        /* The low bits are the same in both calls. */
+        unsigned long flags = vfs->f_flag & (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC |
+                                             MS_SYNCHRONOUS | MS_NOATIME | MS_NODIRATIME);
+
+        if (vfs->f_flag & ST_RELATIME)
+                flags |= MS_RELATIME;
+        if (vfs->f_flag & ST_NOSYMFOLLOW)
+                flags |= MS_NOSYMFOLLOW;
+        return flags;
+}
+
+/* libfuse 3.14 does not know nosymfollow, and ignoring what is asked for safety would be wrong.
+ * statvfs(2) is no option: nobody answers yet. */
+static int mount_add_nosymfollow(const struct options *options) {
+        unsigned long flags = options->mount_flags | MS_REMOUNT | MS_BIND;
+
+        if (!(options->mount_flags & MS_NOSYMFOLLOW))
+                return 0;
+        return mount(NULL, options->mountpoint, NULL, flags, NULL) < 0 ? -errno : 0;
+}
+
+/* The mount is made: what remains to be done with it. */
+static int mount_finish(struct fuse_session *session, const struct options *options) {
+        int fd = mount_take_fd(session);
+        int r = fd < 0 ? fd : mount_add_nosymfollow(options);
+
+        if (r < 0) {
+                fprintf(stderr, "iomemfs: mount on %s: %s\n", options->mountpoint, strerror(-r));
+                if (fd >= 0)
+                        close(fd);
+                fuse_session_unmount(session);
+                return r;
+        }
+        return fd;
+}
+
+int mount_attach(const struct options *options) {
+        mount_fuse_message[0] = '\0';
+        fuse_set_log_func(mount_catch_message);
+        struct fuse_session *session = mount_session(options);
+        int r;
+
+        if (session && fuse_session_mount(session, options->mountpoint) == 0) {
+                r = mount_finish(session, options);
+        } else {
+                /* If libfuse is silent, fusermount3 has spoken for itself. */
+                if (mount_fuse_message[0])
+                        fprintf(stderr, "iomemfs: %s\n", mount_fuse_message);
+                r = -EPERM;
+        }
+        if (session)
+                fuse_session_destroy(session);
+        fuse_set_log_func(NULL);
+        return r;
+}
+
+static int mount_detach_by_fusermount(const char *mountpoint) {
+        char *argv[] = {"fusermount3", "-u", "-z", "-q", "--", (char *)mountpoint, NULL};
+        int status;
+        pid_t pid;
+        int r = posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ);
+
+        if (r)
+                return -r;
+        while (waitpid(pid, &status, 0) < 0) {
+                if (errno != EINTR)
+                        return -errno;
+        }
+        return status == 0 ? 0 : -EPERM;
+}
+
+int mount_detach(const char *mountpoint, int fuse_fd) {
+        /* Ends the connection, so that the unmount waits for nobody's answer. */
+        if (fuse_fd >= 0)
+                close(fuse_fd);
+        if (umount2(mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+                return 0;
+        return errno == EPERM ? mount_detach_by_fusermount(mountpoint) : -errno;
+}
+
+/* Writes a line to DIR/.ctl/admin and tells why it was refused, in the daemon's own words. */
+static int mount_administer(const struct options *options, const char *line) {
+        char path[PATH_MAX], reason[256];
+        int n = snprintf(path, sizeof(path), "%s/.ctl/admin", options->mountpoint);
+        int fd = n < PATH_MAX ? open(path, O_RDWR | O_CLOEXEC | O_NOCTTY) : -1;
+        int status = MOUNT_OK;
+
+        if (fd < 0 && errno == ENOENT) {
+                fprintf(stderr, "iomemfs: %s: no iomemfs is mounted there\n", options->mountpoint);
+                return MOUNT_FAILED;
+        }
+        if (fd < 0) {
+                fprintf(stderr, "iomemfs: %s: %s\n", path, strerror(errno));
+                return MOUNT_FAILED;
+        }
+        if (write(fd, line, strlen(line)) < 0) {
+                int error = errno;
+                ssize_t length = pread(fd, reason, sizeof(reason) - 1, 0);
+
+                reason[length > 0 ? length : 0] = '\0';
+                reason[strcspn(reason, "\n")] = '\0';
+                fprintf(stderr, "iomemfs: %s: %s\n", options->mountpoint,
+                        reason[0] ? reason : strerror(error));
+                status = MOUNT_FAILED;
+        }
+        close(fd);
+        return status;
+}
+
+/* Flags of the mount itself (ro, noexec, …): of those that were named, the ones that differ. */
+static int mount_remount_flags(const struct options *options) {
+        struct statvfs vfs;
+
+        if (statvfs(options->mountpoint, &vfs) < 0) {
+                fprintf(stderr, "iomemfs: %s: %s\n", options->mountpoint, strerror(errno));
+                return MOUNT_FAILED;
+        }
+        unsigned long now = mount_current_flags(&vfs);
+        unsigned long then = (now & ~options->mount_flags_cleared) | options->mount_flags;
+        if (then == now)
+                return MOUNT_OK;
+        if (mount(NULL, options->mountpoint, NULL, MS_REMOUNT | then, NULL) < 0) {
+                fprintf(stderr, "iomemfs: remount of %s: %s\n", options->mountpoint,
+                        strerror(errno));
+                return MOUNT_FAILED;
+        }
+        return MOUNT_OK;
+}
+
+int mount_remount(const struct options *options) {
+        char line[128] = "remount";
+        size_t length = strlen(line);
+        int status = MOUNT_OK;
+
+        if (options->has_size)
+                length += (size_t)snprintf(line + length, sizeof(line) - length, " size=%llu",
+                                           (unsigned long long)options->size);
+        if (options->has_nr_inodes)
+                length += (size_t)snprintf(line + length, sizeof(line) - length, " nr_inodes=%llu",
+                                           (unsigned long long)options->nr_inodes);
+        if (options->has_size || options->has_nr_inodes) {
+                snprintf(line + length, sizeof(line) - length, "\n");
+                status = mount_administer(options, line);
+        }
+        return status ? status : mount_remount_flags(options);
+}
+
+/* How often upgrades were made, or refused, by .ctl/stats; false if that cannot be read. */
+static bool mount_count_upgrades(const struct options *options, unsigned long *made,
+                                 unsigned long *refused) {
+        char path[PATH_MAX], line[256];
+        int found = 0;
+        FILE *stats;
+
+        if (snprintf(path, sizeof(path), "%s/.ctl/stats", options->mountpoint) >= PATH_MAX)
+                return false;
+        stats = fopen(path, "re");
+        if (!stats)
+                return false;
+        while (fgets(line, sizeof(line), stats)) {
+                found += sscanf(line, "iomemfs_upgrades_total %lu", made) == 1;
+                found += sscanf(line, "iomemfs_upgrades_refused_total %lu", refused) == 1;
+        }
+        fclose(stats);
+        return found == 2;
+}
+
+/* Asks, and waits for what comes of it. */
+int mount_upgrade(const struct options *options) {
+        unsigned long made, refused, made_now, refused_now;
+        int status;
+
+        if (!mount_count_upgrades(options, &made, &refused))
+                made = refused = 0;
+        status = mount_administer(options, "upgrade\n");
+        for (int waited = 0; status == MOUNT_OK; waited++) {
+                if (!mount_count_upgrades(options, &made_now, &refused_now))
+                        break;
+                if (made_now > made)
+                        return MOUNT_OK;
+                if (refused_now > refused || waited > UPGRADE_PATIENCE) {
+                        fprintf(stderr, "iomemfs: %s: not upgraded; the log says why\n",
+                                options->mountpoint);
+                        status = MOUNT_FAILED;
+                }
+                nanosleep(&(struct timespec){.tv_nsec = UPGRADE_LOOK_NS}, NULL);
+        }
+        if (status == MOUNT_OK)
+                fprintf(stderr, "iomemfs: %s: cannot tell whether it was upgraded\n",
+                        options->mountpoint);
+        return MOUNT_FAILED;
+}

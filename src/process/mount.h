@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * mount: attaches the file system to the tree, and takes it off.
+ *
+ * Never: stays in the memory of the daemon: what it leaves behind is a descriptor and a mount.
+ */
+
+#include "process/options.h"
+
+/* The program's exit statuses: those of mount(8), which hands them on. */
+enum mount_status {
+        MOUNT_OK = 0,
+        MOUNT_USAGE = 1,
+        MOUNT_SYSTEM = 2,
+        MOUNT_FAILED = 32,
+};
+
+/* Makes the mount point's path absolute and checks that it is a directory.  0, or negative errno
+ * after one line on stderr. */
+int mount_check(struct options *options);
+/* Mounts, directly or by fusermount3.  A non-blocking descriptor of /dev/fuse, or negative errno
+ * after one line on stderr. */
+int mount_attach(const struct options *options);
+/* Detaches lazily, directly or by fusermount3; closes fuse_fd first.  0 or negative errno. */
+int mount_detach(const char *mountpoint, int fuse_fd);
+/* `mount -o remount`: changes the limits of the live instance.  An exit status of mount(8). */
+int mount_remount(const struct options *options);
+/* `--upgrade DIR`.  An exit status. */
+int mount_upgrade(const struct options *options);

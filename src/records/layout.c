@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+#include "records/layout.h"
+
+_Static_assert(sizeof(struct node) % 8 == 0, "records are multiples of 8 bytes");
+_Static_assert(sizeof(struct dentry) % 8 == 0, "records are multiples of 8 bytes");
+_Static_assert(sizeof(struct pending) % 8 == 0, "records are multiples of 8 bytes");
+_Static_assert(sizeof(struct text) % 8 == 0, "records are multiples of 8 bytes");
+_Static_assert(sizeof(struct handle) % 8 == 0, "records are multiples of 8 bytes");
+_Static_assert(sizeof(struct invalidation) % 8 == 0, "records are multiples of 8 bytes");
+_Static_assert(sizeof(struct client) % 8 == 0, "records are multiples of 8 bytes");
+_Static_assert(offsetof(struct dentry, name) == offsetof(struct dentry, parent) + sizeof(uint32_t),
+               "parent and name are one key");
+
+static const struct journal_table_spec layout_tables[_TABLE_N] = {
+        [TABLE_NODE] = {sizeof(struct node), LAYOUT_NODES_MAX},
+        [TABLE_DENTRY] = {sizeof(struct dentry), LAYOUT_NODES_MAX},
+        [TABLE_TEXT] = {sizeof(struct text), LAYOUT_NODES_MAX},
+        [TABLE_HANDLE] = {sizeof(struct handle), 64 * 1024},
+        [TABLE_INVALIDATION] = {sizeof(struct invalidation), 64 * 1024},
+        [TABLE_EVENT] = {sizeof(struct event), EVENT_RING},
+        [TABLE_PENDING] = {sizeof(struct pending), 128 * 1024},
+        [TABLE_CLIENT] = {sizeof(struct client), 16 * 1024},
+};
+
+static const struct journal_spec layout = {
+        .version = LAYOUT_VERSION,
+        .root_size = sizeof(struct root),
+        .scratch_size = LAYOUT_SCRATCH_SIZE,
+        .n_tables = _TABLE_N,
+        .tables = layout_tables,
+};
+
+const struct journal_spec *layout_spec(void) {
+        return &layout;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * client: the record of one connection.
+ *
+ * See layout.h for what is in it.  Functions that end a state commit it; those that are a part of
+ * carrying out a line do not.
+ *
+ * Owns the record's descriptors.  Never: waits, counts.
+ */
+
+#include <sys/types.h>
+#include "volume/access.h"
+#include "socket/request.h"
+
+/* Writes a new connection down; takes fd.  NULL, and fd left alone, if there is no room. */
+struct client *client_new(struct journal *journal, int fd, const struct caller *caller);
+/* Ends the connection. */
+void client_delete(struct journal *journal, struct client *client);
+
+/* In a new worker: finds the end of what its predecessor received and did not count. */
+void client_recount(struct client *client);
+
+/* Takes the first line, of `length` bytes, off the input, and ends the wait that it was. */
+void client_take_line(struct journal *journal, struct client *client, size_t length);
+/* Writes the answer down, and takes its descriptors over.  last: the connection ends with it. */
+void client_set_answer(struct journal *journal, struct client *client, struct answer *answer,
+                       bool last);
+/* Sends a piece of the answer; its start takes the descriptor along.  Bytes, or negative errno. */
+ssize_t client_send(struct journal *journal, struct client *client);
+/* The answer is out, or nobody wants it. */
+void client_answered(struct journal *journal, struct client *client);

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+#include "socket/listener.h"
+
+#include <errno.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum {
+        /* Small, so that what a client does not read is kept by the client's own lines, not by
+         * us: the kernel doubles it. */
+        LISTENER_SEND_BUFFER = 16 * 1024,
+        LISTENER_BACKLOG = 4096,
+        OVERFLOW_ID = 65534, /* what the kernel shows for ids that our namespace has not */
+};
+
+static int address_set(struct sockaddr_un *address, const char *path) {
+        *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+        if (strlen(path) >= sizeof(address->sun_path))
+                return -ENAMETOOLONG;
+        memcpy(address->sun_path, path, strlen(path) + 1);
+        return 0;
+}
+
+static int socket_new(int flags) {
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
+
+        return fd < 0 ? -errno : fd;
+}
+
+/* Whether somebody answers there. */
+static bool socket_is_live(const struct sockaddr_un *address) {
+        int fd = socket_new(SOCK_NONBLOCK), r;
+
+        if (fd < 0)
+                return false;
+        r = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
+        close(fd);
+        return r == 0 || r == -EAGAIN; /* EAGAIN: alive, its queue is full */
+}
+
+/* Binds under a name of our own and moves it into place: never a moment without a listener. */
+static int socket_bind(int fd, const char *path) {
+        struct sockaddr_un address, temporary;
+        struct stat st;
+        char name[PATH_MAX];
+        int r;
+
+        r = address_set(&address, path);
+        if (r < 0)
+                return r;
+        if (lstat(path, &st) == 0 && (!S_ISSOCK(st.st_mode) || socket_is_live(&address)))
+                return -EADDRINUSE;
+        snprintf(name, sizeof(name), "%s.%d", path, (int)getpid());
+        /* Where there is no room for a longer name: in place, with a short gap. */
+        if (address_set(&temporary, name) < 0)
+                temporary = address;
+        unlink(temporary.sun_path);
+        if (bind(fd, (struct sockaddr *)&temporary, sizeof(temporary)) < 0 ||
+            chmod(temporary.sun_path, 0666) < 0 || listen(fd, LISTENER_BACKLOG) < 0 ||
+            rename(temporary.sun_path, path) < 0) {
+                r = -errno;
+                unlink(temporary.sun_path);
+        }
+        return r;
+}
+
+static void directory_make(const char *path) {
+        char *copy = strdup(path);
+
+        if (copy)
+                mkdir(dirname(copy), 0755); /* bind(2) tells what is wrong with it */
+        free(copy);
+}
+
+int listener_open(const char *path, bool make_directory) {
+        int fd, r;
+
+        fd = socket_new(SOCK_NONBLOCK);
+        if (fd < 0)
+                return fd;
+        if (make_directory)
+                directory_make(path);
+        r = socket_bind(fd, path);
+        if (r < 0) {
+                close(fd);
+                return r;
+        }
+        return fd;
+}
+
+void listener_remove(const char *path) {
+        if (path[0])
+                unlink(path);
+}
+
+/* Whether every id of the machine is one of ours: the initial namespace, or one like it. */
+static bool ids_are_complete(void) {
+        static enum { UNKNOWN, COMPLETE, PARTIAL } ids; /* a process's map is set once */
+        unsigned long inside, outside, count;
+        FILE *map;
+
+        if (ids != UNKNOWN)
+                return ids == COMPLETE;
+        map = fopen("/proc/self/uid_map", "re");
+        if (!map) /* a kernel without user namespaces */
+                return true;
+        ids = fscanf(map, "%lu %lu %lu", &inside, &outside, &count) == 3 && inside == 0 &&
+                              count == UINT32_MAX
+                      ? COMPLETE
+                      : PARTIAL;
+        fclose(map);
+        return ids == COMPLETE;
+}
+
+int listener_identify(int fd, struct caller *out) {
+        struct ucred credentials;
+        socklen_t size = sizeof(credentials);
+
+        *out = (struct caller){0};
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
+                return -errno;
+        if (credentials.uid == OVERFLOW_ID && !ids_are_complete())
+                return -EOWNERDEAD;
+        out->uid = credentials.uid;
+        out->gid = credentials.gid;
+        out->pid = credentials.pid;
+        out->powerless = credentials.uid == 0 && !caller_has_power(credentials.pid);
+        return 0;
+}
+
+int listener_accept(int listen_fd, struct caller *out) {
+        int size = LISTENER_SEND_BUFFER, fd, r;
+
+        fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        r = listener_identify(fd, out);
+        if (r < 0) {
+                close(fd);
+                return r;
+        }
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+        return fd;
+}
+
+/* Groups that have no name in our namespace all look the same: none of them counts. */
+static void drop_nameless(struct caller *caller) {
+        size_t n = 0;
+
+        if (ids_are_complete())
+                return;
+        for (size_t i = 0; i < caller->n_groups; i++)
+                if (caller->groups[i] != OVERFLOW_ID)
+                        caller->groups[n++] = caller->groups[i];
+        caller->n_groups = n;
+        if (caller->gid == OVERFLOW_ID)
+                caller->gid = (gid_t)-1;
+}
+
+int listener_groups(int fd, struct caller *caller) {
+        socklen_t size = 0;
+
+        int r = 0;
+
+        caller->has_groups = true;
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &size) < 0)
+                r = -errno;
+        if (r == -ERANGE) {
+                caller->groups = malloc(size);
+                if (!caller->groups)
+                        return -ENOMEM;
+                r = getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, caller->groups, &size) < 0 ? -errno
+                                                                                         : 0;
+                caller->n_groups = r == 0 ? size / sizeof(gid_t) : 0;
+        }
+        drop_nameless(caller);
+        return r;
+}
+
+bool listener_is_own(int fd, int listen_fd) {
+        struct sockaddr_un ours, theirs;
+        socklen_t size = sizeof(ours), their_size = sizeof(theirs);
+        int listening = 0, type = 0;
+        socklen_t int_size = sizeof(int);
+
+        if (listen_fd < 0 || getsockname(listen_fd, (struct sockaddr *)&ours, &size) < 0 ||
+            getsockname(fd, (struct sockaddr *)&theirs, &their_size) < 0)
+                return false;
+        if (size != their_size || size <= offsetof(struct sockaddr_un, sun_path) ||
+            memcmp(&ours, &theirs, size) != 0)
+                return false;
+        if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &int_size) < 0 || type != SOCK_STREAM)
+                return false;
+        return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &int_size) == 0 && !listening;
+}

@@ -1,0 +1,694 @@
+/* SPDX-License-Identifier: MIT */
+#include "socket/server.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+#include "socket/request.h"
+#include "socket/client.h"
+#include "socket/listener.h"
+#include "base/log.h"
+#include "records/blame.h"
+#include "socket/account.h"
+
+enum {
+        ACCEPTS_PER_TURN = 16,
+        ACCEPT_PAUSE_MS = 100,
+        WAITS_AT_ONCE = 8, /* waits looked at after every change */
+        WAITS_PER_MS = 50, /* waits looked at: so many cost a twentieth of a processor */
+};
+
+struct peer {
+        struct server *server;
+        struct client *record;
+        struct account *user;
+        struct loop_source *source; /* NULL when only the invalidations' end is waited for */
+        uint32_t events;
+        bool telling;                  /* the answer waits for the kernel */
+        struct population *population; /* that the request waits for, NULL for none */
+        uint32_t populated;            /* its node */
+        bool ended;                    /* nothing more will come */
+        bool mute;                     /* nobody reads any more */
+        uint64_t unfinished, unread;
+        struct peer *previous, *next;
+};
+
+struct server {
+        struct server_parts parts;
+        struct journal *journal;
+        struct root *root;
+        struct loop_source *listening, *accept_pause, *poke, *deadline;
+        struct peer *peers;
+        struct account *users;
+        uint32_t n_waiting;
+        uint64_t next_deadline; /* 0: none */
+        uint64_t next_look;     /* not before this time, milliseconds */
+        bool poked;
+        bool warned;
+        uint32_t max_clients;
+        struct request request; /* the one being carried out */
+        struct answer answer;
+};
+
+static uint64_t now_ms(void) {
+        struct timespec now;
+
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* Accounts */
+
+static void peer_charge_unfinished(struct peer *peer, uint64_t bytes) {
+        peer->user->unfinished += bytes - peer->unfinished;
+        peer->unfinished = bytes;
+}
+
+static void peer_charge_unread(struct peer *peer, uint64_t bytes) {
+        peer->user->unread += bytes - peer->unread;
+        peer->unread = bytes;
+}
+
+/* Birth and death of connections */
+
+static void peer_ready(void *userdata, uint32_t events);
+
+static void peer_watch(struct peer *peer, uint32_t events) {
+        if (!peer->source || peer->events == events)
+                return;
+        peer->events = events;
+        loop_modify(peer->source, events);
+}
+
+static int peer_attach(struct peer *peer) {
+        peer->events = EPOLLIN;
+        return loop_add(peer->server->parts.loop, &peer->source, peer->record->fd, peer->events,
+                        peer_ready, peer);
+}
+
+static int peer_new(struct server *server, struct client *record, struct peer **out) {
+        struct account *user = account_get(&server->users, record->uid);
+        struct peer *peer = user ? calloc(1, sizeof(*peer)) : NULL;
+        int r = -ENOMEM;
+
+        if (peer) {
+                peer->server = server;
+                peer->record = record;
+                peer->user = user;
+                r = peer_attach(peer);
+        }
+        if (r < 0) {
+                free(peer);
+                if (user)
+                        account_drop_if_idle(&server->users, user);
+                return r;
+        }
+        user->clients++;
+        peer->next = server->peers;
+        if (peer->next)
+                peer->next->previous = peer;
+        server->peers = peer;
+        *out = peer;
+        return 0;
+}
+
+static void wait_end(struct peer *peer) {
+        peer->server->n_waiting--;
+        peer->user->waits--;
+}
+
+static struct peer *peer_free(struct peer *peer) {
+        struct server *server = peer->server;
+
+        peer_charge_unfinished(peer, 0);
+        peer_charge_unread(peer, 0);
+        loop_remove(peer->source);
+        if (peer->previous)
+                peer->previous->next = peer->next;
+        else
+                server->peers = peer->next;
+        if (peer->next)
+                peer->next->previous = peer->previous;
+        peer->user->clients--;
+        account_drop_if_idle(&server->users, peer->user);
+        free(peer);
+        return NULL;
+}
+
+static void peer_end(struct peer *peer) {
+        struct server *server = peer->server;
+        struct client *record = peer->record;
+
+        if (record->waiting)
+                wait_end(peer);
+        peer_free(peer);
+        client_delete(server->journal, record);
+}
+
+/* Answers */
+
+/* Sends what can be sent.  True: all of it is out. */
+static bool peer_flush(struct peer *peer) {
+        struct client *record = peer->record;
+        ssize_t n = 0;
+
+        while (!peer->mute && record->out_sent < record->out_length) {
+                n = client_send(peer->server->journal, record);
+                if (n == -EAGAIN)
+                        return false;
+                if (n < 0) {
+                        peer->mute = true;
+                        break;
+                }
+        }
+        client_answered(peer->server->journal, record);
+        peer_charge_unread(peer, 0);
+        return true;
+}
+
+static void peer_told(void *userdata);
+
+/* Writes the answer down, takes the line away, and commits both with what was changed. */
+static void peer_answer(struct peer *peer, struct answer *answer, size_t line, bool last) {
+        struct server *server = peer->server;
+        struct client *record = peer->record;
+
+        if (record->waiting)
+                wait_end(peer);
+        if (answer->text_fd >= 0)
+                peer_charge_unread(peer, answer->length);
+        client_take_line(server->journal, record, line);
+        client_set_answer(server->journal, record, answer, last);
+        server->root->counters.commands++;
+        server->root->counters.command_errors += answer->failed;
+        journal_commit(server->journal);
+
+        server->parts.settle(server->parts.settle_userdata);
+        if (answer->invalidations &&
+            invalidations_after(server->parts.commander->invalidations, peer_told, peer) == 0)
+                peer->telling = true;
+}
+
+static void peer_refuse(struct peer *peer, size_t line, int error, const char *text, bool last) {
+        struct server *server = peer->server;
+
+        answer_fail(&server->answer, "", error, text);
+        server->answer.invalidations = false;
+        peer_answer(peer, &server->answer, line, last);
+}
+
+/* Waits */
+
+static void server_set_deadline(struct server *server, uint64_t deadline) {
+        uint64_t now = now_ms();
+
+        if (deadline == 0 || (server->next_deadline != 0 && server->next_deadline <= deadline))
+                return;
+        server->next_deadline = deadline;
+        loop_arm(server->deadline, deadline > now ? deadline - now : 1);
+}
+
+/* The line stays where it is until it can be answered.  False: it has to be answered now. */
+static bool peer_wait(struct peer *peer) {
+        struct server *server = peer->server;
+        struct client *record = peer->record;
+        const struct request *request = &server->request;
+
+        if (record->waiting) {
+                if (record->deadline == 0 || now_ms() < record->deadline)
+                        return true;
+                answer_fail_name(&server->answer, request, -ETIMEDOUT, "did not appear in time");
+                return false;
+        }
+        if (peer->user->waits >= server->root->settings.limits.waits) {
+                answer_fail(&server->answer, request->tag, -EAGAIN,
+                            "too many pending waits of this user (waits=)");
+                return false;
+        }
+        JOURNAL_SET(server->journal, record->waiting, 1);
+        if (request->command.timeout_ms > 0)
+                JOURNAL_SET(server->journal, record->deadline,
+                            now_ms() + request->command.timeout_ms);
+        journal_commit(server->journal);
+        peer->user->waits++;
+        server->n_waiting++;
+        server_set_deadline(server, record->deadline);
+        return true;
+}
+
+/* Requests */
+
+static void peer_caller(const struct peer *peer, struct caller *out) {
+        const struct client *record = peer->record;
+
+        *out = (struct caller){
+                .uid = record->uid,
+                .gid = record->gid,
+                .pid = record->pid,
+                .powerless = record->powerless,
+        };
+        /* Without its groups a caller has fewer rights, never more. */
+        (void)listener_groups(record->fd, out);
+}
+
+static void peer_populated(void *userdata, int result, uint64_t huge);
+
+/* The line stays where it is until its region is populated.  False: it has to be answered now. */
+static bool peer_populate(struct peer *peer) {
+        struct server *server = peer->server;
+        struct commander *commander = server->parts.commander;
+        struct answer *answer = &server->answer;
+        int r = -EAGAIN;
+
+        if (peer->user->waits < server->root->settings.limits.waits)
+                r = answer_populate(commander, &server->request, answer, &peer->population,
+                                    peer_populated, peer);
+        if (r < 0) {
+                answer_abort(commander, answer->populates);
+                answer_fail_name(answer, &server->request, r, strerrordesc_np(-r));
+                return false;
+        }
+        peer->populated = answer->populates;
+        peer->user->waits++;
+        journal_commit(server->journal);
+        server->parts.settle(server->parts.settle_userdata);
+        return true;
+}
+
+static void peer_try(struct peer *peer, size_t line) {
+        struct server *server = peer->server;
+        struct answer *answer = &server->answer;
+        const struct socket_limits *limits = &server->root->settings.limits;
+        struct caller caller;
+
+        protocol_parse(&server->request, peer->record->in, line - 1);
+        peer_caller(peer, &caller);
+        answer_request(server->parts.commander, &caller, &server->request, answer);
+        caller_clear(&caller);
+        if ((answer->waits && peer_wait(peer)) || (answer->populates && peer_populate(peer)))
+                return;
+        if (answer->text_fd >= 0 && peer->user->unread + answer->length > limits->unread)
+                answer_fail(answer, server->request.tag, -ENOBUFS,
+                            "read the answers of this user's other connections first (unread=)");
+        peer_answer(peer, answer, line, false);
+}
+
+/* Carries out the first line, unless it is known to be the death of workers. */
+static void peer_carry_out(struct peer *peer, size_t line) {
+        struct root *root = peer->server->root;
+        uint64_t key = BLAME_CLIENT | peer->record->id;
+
+        if (blame_is_poison(root, key, BLAME_OPCODE_CLIENT)) {
+                peer_refuse(peer, line, -EIO, "the daemon failed at it twice", false);
+        } else {
+                blame_enter(root, key, BLAME_OPCODE_CLIENT);
+                peer_try(peer, line);
+                blame_leave(root);
+        }
+        /* The next line is another matter. */
+        blame_absolve(root, key);
+}
+
+/* Receives.  False: there is nothing more for now. */
+static bool peer_receive(struct peer *peer) {
+        struct client *record = peer->record;
+        ssize_t n;
+
+        n = recv(record->fd, record->in + record->in_length, sizeof(record->in) - record->in_length,
+                 MSG_DONTWAIT);
+        if (n > 0) {
+                record->in_length += (uint32_t)n;
+                return true;
+        }
+        if (n == 0 || (errno != EAGAIN && errno != EINTR))
+                peer->ended = true;
+        return false;
+}
+
+/* After receiving, with no line complete: is it still within bounds? */
+static void peer_check_unfinished(struct peer *peer) {
+        struct client *record = peer->record;
+
+        peer_charge_unfinished(peer, record->in_length);
+        if (record->in_length == sizeof(record->in))
+                peer_refuse(peer, record->in_length, -E2BIG, "a line has at most 8191 bytes", true);
+        else if (peer->user->unfinished > peer->server->root->settings.limits.unfinished)
+                peer_refuse(peer, record->in_length, -ENOBUFS,
+                            "too many unfinished lines of this user (unfinished=)", true);
+}
+
+/* Looks at the input, once.  False: nothing to be done until more comes. */
+static bool peer_advance(struct peer *peer) {
+        struct client *record = peer->record;
+        size_t line = protocol_line(record->in, record->in_length);
+
+        if (line == 0) {
+                if (!peer_receive(peer))
+                        return false;
+                line = protocol_line(record->in, record->in_length);
+        }
+        if (line == 0) {
+                peer_check_unfinished(peer);
+                return record->out_length > 0;
+        }
+        peer_charge_unfinished(peer, 0);
+        peer_carry_out(peer, line);
+        return true;
+}
+
+static bool peer_is_pending(const struct peer *peer) {
+        return peer->record->out_length > 0;
+}
+
+/* What to be woken for: room for what is to be sent or done, or input. */
+static void peer_rest(struct peer *peer) {
+        struct client *record = peer->record;
+
+        if (peer->telling || record->waiting || peer->population)
+                peer_watch(peer, 0);
+        else if (peer_is_pending(peer) || protocol_line(record->in, record->in_length) > 0)
+                peer_watch(peer, EPOLLOUT);
+        else
+                peer_watch(peer, EPOLLIN);
+}
+
+/* One step of a connection; it may end here. */
+static void peer_step(struct peer *peer) {
+        struct client *record = peer->record;
+
+        if (!peer_is_pending(peer) && !record->waiting && !peer->population)
+                peer_advance(peer);
+        if (peer_is_pending(peer) && !peer->telling && peer_flush(peer) && record->closing) {
+                peer_end(peer);
+                return;
+        }
+        if (peer->ended && !peer_is_pending(peer) && !record->waiting && !peer->population &&
+            protocol_line(record->in, record->in_length) == 0) {
+                peer_end(peer);
+                return;
+        }
+        peer_rest(peer);
+}
+
+static void peer_ready(void *userdata, uint32_t events) {
+        struct peer *peer = userdata;
+        bool gone = events & (EPOLLHUP | EPOLLERR);
+
+        /* Whole lines of one who has gone are still carried out, but nobody waits any more. */
+        if (gone && peer->record->waiting) {
+                peer_end(peer);
+                return;
+        }
+        if (gone && peer->population)
+                population_cancel(peer->population);
+        if (gone && (peer->telling || peer->population)) {
+                peer->source = loop_remove(peer->source);
+                return;
+        }
+        peer_step(peer);
+}
+
+/* Goes on after something was waited for. */
+static void peer_go_on(struct peer *peer) {
+        /* It hung up in the meantime: what it had sent before that is still carried out. */
+        if (!peer->source && peer_attach(peer) < 0)
+                peer_end(peer);
+        else
+                peer_step(peer);
+}
+
+static void peer_told(void *userdata) {
+        struct peer *peer = userdata;
+
+        peer->telling = false;
+        peer_go_on(peer);
+}
+
+static void peer_populated(void *userdata, int result, uint64_t huge) {
+        struct peer *peer = userdata;
+        struct server *server = peer->server;
+        struct client *record = peer->record;
+        size_t line = protocol_line(record->in, record->in_length);
+        struct caller caller;
+
+        peer->population = NULL;
+        peer->user->waits--;
+        protocol_parse(&server->request, record->in, line - 1);
+        peer_caller(peer, &caller);
+        answer_populated(server->parts.commander, &caller, &server->request, peer->populated,
+                         result, huge, &server->answer);
+        caller_clear(&caller);
+        peer_answer(peer, &server->answer, line, false);
+        peer_go_on(peer);
+}
+
+/* Looks whether what is waited for is there. */
+static void server_look(struct server *server) {
+        struct peer *next;
+
+        server->next_deadline = 0;
+        for (struct peer *peer = server->peers; peer; peer = next) {
+                next = peer->next;
+                if (!peer->record->waiting)
+                        continue;
+                peer_carry_out(peer, protocol_line(peer->record->in, peer->record->in_length));
+                if (peer->record->waiting)
+                        server_set_deadline(server, peer->record->deadline);
+                else
+                        peer_step(peer);
+        }
+}
+
+static void server_on_deadline(void *userdata, uint32_t events) {
+        (void)events;
+        server_look(userdata);
+}
+
+static void server_on_poke(void *userdata, uint32_t events) {
+        struct server *server = userdata;
+
+        (void)events;
+        server->poked = false;
+        if (server->n_waiting > WAITS_AT_ONCE)
+                server->next_look = now_ms() + 1 + server->n_waiting / WAITS_PER_MS;
+        server_look(server);
+}
+
+/* Something has got a name.  Looked at when the change is committed, and not too often. */
+static void server_on_name(void *userdata) {
+        struct server *server = userdata;
+        uint64_t now;
+
+        if (server->n_waiting == 0 || server->poked)
+                return;
+        server->poked = true;
+        now = now_ms();
+        if (now >= server->next_look)
+                loop_arm_soon(server->poke);
+        else
+                loop_arm(server->poke, server->next_look - now);
+}
+
+/* Accepting */
+
+static void connection_refuse(int fd, int error, const char *text) {
+        char line[128];
+        size_t length = protocol_answer(line, sizeof(line), "", error, text);
+
+        send(fd, line, length, MSG_NOSIGNAL | MSG_DONTWAIT);
+        close(fd);
+}
+
+static void server_welcome(struct server *server, int fd, const struct caller *caller) {
+        struct account *user = account_get(&server->users, caller->uid);
+        struct client *record;
+        struct peer *peer;
+
+        if (user && user->clients >= server->root->settings.limits.clients) {
+                connection_refuse(fd, -EUSERS, "too many connections of this user (clients=)");
+                return;
+        }
+        if (!user || journal_used(server->journal, TABLE_CLIENT) >= server->max_clients ||
+            !(record = client_new(server->journal, fd, caller))) {
+                if (user)
+                        account_drop_if_idle(&server->users, user);
+                connection_refuse(fd, -EUSERS, "too many connections");
+                return;
+        }
+        if (peer_new(server, record, &peer) < 0) {
+                journal_delete(server->journal, TABLE_CLIENT, record->id);
+                journal_commit(server->journal);
+                connection_refuse(fd, -ENOMEM, "out of memory");
+        }
+}
+
+/* Out of descriptors: whoever waits in the queue waits until one is free. */
+static void server_pause_accept(struct server *server) {
+        if (!server->warned)
+                log_line(LOG_WARNING, "no descriptor left for a connection to the socket");
+        server->warned = true;
+        loop_modify(server->listening, 0);
+        loop_arm(server->accept_pause, ACCEPT_PAUSE_MS);
+}
+
+/* Takes one connection.  False: there is none, or no more can be taken. */
+static bool server_accept(struct server *server) {
+        struct caller caller;
+        int fd;
+
+        server->root->accepting = 1;
+        fd = listener_accept(server->root->listen_fd, &caller);
+        if (fd >= 0)
+                server_welcome(server, fd, &caller);
+        server->root->accepting = 0;
+        if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM || fd == -ENOBUFS)
+                server_pause_accept(server);
+        else if (fd >= 0)
+                server->warned = false;
+        return fd >= 0 || fd == -EOWNERDEAD || fd == -ECONNABORTED || fd == -EINTR;
+}
+
+static void server_on_accept(void *userdata, uint32_t events) {
+        int left = ACCEPTS_PER_TURN;
+
+        (void)events;
+        while (left > 0 && server_accept(userdata))
+                left--;
+}
+
+static void server_on_accept_again(void *userdata, uint32_t events) {
+        struct server *server = userdata;
+
+        (void)events;
+        loop_modify(server->listening, EPOLLIN);
+}
+
+static bool connection_is_known(struct journal *journal, int fd) {
+        for (uint32_t id = 1; id <= journal_high(journal, TABLE_CLIENT); id++) {
+                const struct client *record = journal_get(journal, TABLE_CLIENT, id);
+
+                if (record->id == id && record->fd == fd)
+                        return true;
+        }
+        return false;
+}
+
+void server_adopt(struct journal *journal) {
+        struct root *root = journal_root(journal);
+        DIR *fds = root->accepting ? opendir("/proc/self/fd") : NULL;
+        struct dirent *entry;
+        struct caller caller;
+
+        while (fds && (entry = readdir(fds))) {
+                int fd = atoi(entry->d_name);
+
+                if (entry->d_name[0] != '.' && listener_is_own(fd, root->listen_fd) &&
+                    !connection_is_known(journal, fd) && listener_identify(fd, &caller) == 0)
+                        client_new(journal, fd, &caller);
+        }
+        if (fds)
+                closedir(fds);
+        root->accepting = 0;
+}
+
+/* Putting together */
+
+/* Goes on with the connections of the last worker. */
+static int server_resume(struct server *server) {
+        uint32_t high = journal_high(server->journal, TABLE_CLIENT);
+        struct peer *peer;
+        int r;
+
+        for (uint32_t id = 1; id <= high; id++) {
+                struct client *record = journal_get(server->journal, TABLE_CLIENT, id);
+
+                if (record->id != id)
+                        continue;
+                client_recount(record);
+                r = peer_new(server, record, &peer);
+                if (r < 0)
+                        return r;
+                if (record->text_fd >= 0)
+                        peer_charge_unread(peer, record->out_length);
+                if (record->waiting) {
+                        server->n_waiting++;
+                        peer->user->waits++;
+                }
+                /* Its answer may have to wait for invalidations that the last worker did not tell. */
+                peer->telling = peer_is_pending(peer) &&
+                                invalidations_after(server->parts.commander->invalidations,
+                                                    peer_told, peer) == 0;
+                peer_rest(peer);
+        }
+        if (server->n_waiting > 0)
+                loop_arm(server->poke, 1);
+        return 0;
+}
+
+static uint32_t clients_limit(void) {
+        struct rlimit limit;
+
+        /* The rest of the descriptors is for regions. */
+        return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? (uint32_t)(limit.rlim_cur / 4) : 256;
+}
+
+static int server_build(struct server *server) {
+        struct loop *loop = server->parts.loop;
+        int r;
+
+        r = loop_add_timer(loop, &server->accept_pause, server_on_accept_again, server);
+        if (r == 0)
+                r = loop_add_timer(loop, &server->poke, server_on_poke, server);
+        if (r == 0)
+                r = loop_add_timer(loop, &server->deadline, server_on_deadline, server);
+        if (r == 0 && server->root->listen_fd >= 0)
+                r = loop_add(loop, &server->listening, server->root->listen_fd, EPOLLIN,
+                             server_on_accept, server);
+        if (r < 0)
+                return r;
+        server->parts.settle(server->parts.settle_userdata);
+        tree_on_name(server->parts.commander->tree, server_on_name, server);
+        return server_resume(server);
+}
+
+int server_new(struct server **out, const struct server_parts *parts) {
+        struct server *server;
+        int r;
+
+        server = calloc(1, sizeof(*server));
+        if (!server)
+                return -ENOMEM;
+        server->parts = *parts;
+        server->journal = parts->commander->journal;
+        server->root = journal_root(server->journal);
+        server->max_clients = clients_limit();
+        server->answer.fd = server->answer.text_fd = -1;
+        r = server_build(server);
+        if (r < 0) {
+                server_free(server);
+                return r;
+        }
+        *out = server;
+        return 0;
+}
+
+struct server *server_free(struct server *server) {
+        if (!server)
+                return NULL;
+        tree_on_name(server->parts.commander->tree, NULL, NULL);
+        while (server->peers)
+                peer_free(server->peers);
+        loop_remove(server->listening);
+        loop_remove(server->accept_pause);
+        loop_remove(server->poke);
+        loop_remove(server->deadline);
+        free(server);
+        return NULL;
+}

@@ -1,0 +1,704 @@
+/* SPDX-License-Identifier: MIT */
+#include "tree/tree.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include "tree/dentry_index.h"
+
+enum { FIRST_COOKIE = 3 }; /* 1 and 2 are "." and ".." to a reader */
+
+struct tree {
+        struct journal *journal;
+        struct root *root;
+        struct dentry_index *index;
+        tree_abandon_fn abandon;
+        void *userdata;
+        void (*on_name)(void *userdata);
+        void *on_name_userdata;
+};
+
+struct stamp stamp_now(void) {
+        struct timespec now;
+
+        /* The clock of the kernel's own time stamps, so that ours and a memfd's can be compared. */
+        clock_gettime(CLOCK_REALTIME_COARSE, &now);
+        return (struct stamp){now.tv_sec, now.tv_nsec};
+}
+
+struct stamp stamp_max(struct stamp a, struct stamp b) {
+        if (a.sec != b.sec)
+                return a.sec > b.sec ? a : b;
+        return a.nsec > b.nsec ? a : b;
+}
+
+struct journal *tree_arena(const struct tree *tree) {
+        return tree->journal;
+}
+
+struct root *tree_root_record(const struct tree *tree) {
+        return tree->root;
+}
+
+struct node *tree_node(const struct tree *tree, uint64_t id) {
+        struct node *node;
+
+        if (id > UINT32_MAX)
+                return NULL;
+        node = journal_get(tree->journal, TABLE_NODE, (uint32_t)id);
+        return node && node->id == id ? node : NULL;
+}
+
+void tree_touch_ctime(struct tree *tree, struct node *node) {
+        JOURNAL_SET(tree->journal, node->ctime, stamp_now());
+}
+
+/* An entry came or went. */
+static void tree_touch_dir(struct tree *tree, struct node *dir) {
+        struct stamp now = stamp_now();
+
+        JOURNAL_SET(tree->journal, dir->mtime, now);
+        JOURNAL_SET(tree->journal, dir->ctime, now);
+}
+
+static uint64_t further_links(const struct node *node) {
+        return !node_is_dir(node) && node->nlink > 1 ? node->nlink - 1 : 0;
+}
+
+static void tree_add_links(struct tree *tree, struct node *node, int n) {
+        uint64_t before = further_links(node), *total = &tree->root->further_links;
+
+        JOURNAL_SET(tree->journal, node->nlink, node->nlink + (uint32_t)n);
+        if (further_links(node) != before)
+                JOURNAL_SET(tree->journal, *total, *total + further_links(node) - before);
+}
+
+/* Nodes */
+
+static struct node *tree_new_node(struct tree *tree, const struct create_attrs *birth) {
+        uint32_t id = journal_new(tree->journal, TABLE_NODE);
+        struct node *node = journal_get(tree->journal, TABLE_NODE, id);
+        struct stamp now = stamp_now();
+
+        if (!node)
+                return NULL;
+        *node = (struct node){
+                .id = id,
+                .generation = (uint32_t)tree->root->next_generation,
+                .ino = tree->root->next_ino,
+                .mode = birth->mode,
+                .uid = birth->uid,
+                .gid = birth->gid,
+                .rdev = birth->rdev,
+                .atime = now,
+                .mtime = now,
+                .ctime = now,
+                .btime = now,
+                .next_cookie = FIRST_COOKIE,
+                .fd = -1,
+        };
+        JOURNAL_SET(tree->journal, tree->root->next_ino, node->ino + 1);
+        JOURNAL_SET(tree->journal, tree->root->next_generation, tree->root->next_generation + 1);
+        return node;
+}
+
+static void tree_delete_text(struct tree *tree, struct node *node) {
+        uint32_t id = node->text;
+
+        while (id != 0) {
+                const struct text *text = journal_get(tree->journal, TABLE_TEXT, id);
+                uint32_t next = text->next;
+
+                journal_delete(tree->journal, TABLE_TEXT, id);
+                id = next;
+        }
+}
+
+/* Stores a text of at most PATH_MAX bytes; -ENOSPC if the table is full. */
+static int tree_store_text(struct tree *tree, struct node *node, const char *bytes, size_t length) {
+        size_t rest = length;
+
+        /* From the end, so that each record can name the one behind it. */
+        while (rest > 0) {
+                size_t chunk = rest % LAYOUT_TEXT_BYTES ? rest % LAYOUT_TEXT_BYTES
+                                                        : (size_t)LAYOUT_TEXT_BYTES;
+                uint32_t id = journal_new(tree->journal, TABLE_TEXT);
+                struct text *text = journal_get(tree->journal, TABLE_TEXT, id);
+
+                if (!text)
+                        return -ENOSPC;
+                rest -= chunk;
+                text->id = id;
+                text->next = node->text;
+                memcpy(text->bytes, bytes + rest, chunk);
+                node->text = id;
+        }
+        node->text_length = (uint32_t)length;
+        return 0;
+}
+
+void tree_readlink(const struct tree *tree, const struct node *node, char buffer[PATH_MAX]) {
+        size_t at = 0;
+
+        for (uint32_t id = node->text; id != 0;) {
+                const struct text *text = journal_get(tree->journal, TABLE_TEXT, id);
+                size_t chunk = node->text_length - at;
+
+                if (chunk > LAYOUT_TEXT_BYTES)
+                        chunk = LAYOUT_TEXT_BYTES;
+                memcpy(buffer + at, text->bytes, chunk);
+                at += chunk;
+                id = text->next;
+        }
+        buffer[at] = '\0';
+}
+
+void tree_reap(struct tree *tree, struct node *node) {
+        if (node->nlink > 0 || node->opens > 0)
+                return;
+        if (!(node->flags & NODE_DETACHED)) {
+                if (tree->abandon && !tree->abandon(tree->userdata, node))
+                        return;
+                JOURNAL_SET(tree->journal, node->flags, node->flags | NODE_DETACHED);
+                JOURNAL_SET(tree->journal, tree->root->detached_nodes,
+                            tree->root->detached_nodes + 1);
+        }
+        if (node->lookups > 0 || node->ctl_lookups > 0)
+                return;
+        tree_delete_text(tree, node);
+        dentry_index_drop(tree->index, node->id);
+        JOURNAL_SET(tree->journal, tree->root->detached_nodes, tree->root->detached_nodes - 1);
+        journal_delete(tree->journal, TABLE_NODE, node->id);
+}
+
+/* Names */
+
+static bool name_is(const char *name, size_t length, const char *what) {
+        return length == strlen(what) && memcmp(name, what, length) == 0;
+}
+
+static int name_check(const char *name, size_t length) {
+        if (length > LAYOUT_NAME_MAX)
+                return -ENAMETOOLONG;
+        if (length == 0 || name_is(name, length, ".") || name_is(name, length, "..") ||
+            memchr(name, '/', length) || memchr(name, '\0', length))
+                return -EINVAL;
+        if (name_is(name, length, ".ctl"))
+                return -EEXIST;
+        return 0;
+}
+
+static struct dentry *tree_find(const struct tree *tree, const struct node *dir, const char *name,
+                                size_t length) {
+        return journal_get(tree->journal, TABLE_DENTRY,
+                           dentry_index_find(tree->index, dir->id, name, length));
+}
+
+int tree_lookup(const struct tree *tree, const struct node *dir, const char *name, size_t length,
+                struct node **out) {
+        const struct dentry *dentry;
+
+        if (!node_is_dir(dir))
+                return -ENOTDIR;
+        if (length > LAYOUT_NAME_MAX)
+                return -ENAMETOOLONG;
+        dentry = tree_find(tree, dir, name, length);
+        if (!dentry)
+                return -ENOENT;
+        *out = tree_node(tree, dentry->node);
+        return 0;
+}
+
+/* Whether dir can take a new entry of that name; makes sure that adding it cannot fail. */
+static int tree_may_add(struct tree *tree, const struct node *dir, const char *name,
+                        size_t length) {
+        int r;
+
+        if (!node_is_dir(dir))
+                return -ENOTDIR;
+        if (dir->nlink == 0)
+                return -ENOENT;
+        r = name_check(name, length);
+        if (r < 0)
+                return r;
+        if (tree_find(tree, dir, name, length))
+                return -EEXIST;
+        if (journal_used(tree->journal, TABLE_DENTRY) >= LAYOUT_NODES_MAX)
+                return -ENOSPC;
+        return dentry_index_reserve(tree->index, dir->id);
+}
+
+void tree_on_name(struct tree *tree, void (*fn)(void *userdata), void *userdata) {
+        tree->on_name = fn;
+        tree->on_name_userdata = userdata;
+}
+
+static void tree_tell_name(struct tree *tree) {
+        if (tree->on_name)
+                tree->on_name(tree->on_name_userdata);
+}
+
+/* Gives the dentry its place and name in dir, as the newest entry. */
+static void tree_place(struct tree *tree, struct dentry *dentry, struct node *dir, const char *name,
+                       size_t length) {
+        dentry->cookie = dir->next_cookie;
+        dentry->parent = dir->id;
+        dentry->length = (uint32_t)length;
+        memcpy(dentry->name, name, length);
+        dentry->name[length] = '\0';
+        JOURNAL_SET(tree->journal, dir->next_cookie, dir->next_cookie + 1);
+        JOURNAL_SET(tree->journal, dir->children, dir->children + 1);
+        tree_touch_dir(tree, dir);
+        dentry_index_add(tree->index, dentry);
+        tree_tell_name(tree);
+}
+
+static void tree_add_name(struct tree *tree, struct node *dir, const char *name, size_t length,
+                          struct node *node) {
+        uint32_t id = journal_new(tree->journal, TABLE_DENTRY);
+        struct dentry *dentry = journal_get(tree->journal, TABLE_DENTRY, id);
+
+        dentry->id = id;
+        dentry->node = node->id;
+        JOURNAL_SET(tree->journal, node->dentry, id);
+        tree_place(tree, dentry, dir, name, length);
+}
+
+static void tree_remove_name(struct tree *tree, struct node *dir, struct dentry *dentry) {
+        struct node *node = tree_node(tree, dentry->node);
+
+        if (node->dentry == dentry->id)
+                JOURNAL_SET(tree->journal, node->dentry, 0);
+        dentry_index_remove(tree->index, dentry);
+        journal_delete(tree->journal, TABLE_DENTRY, dentry->id);
+        JOURNAL_SET(tree->journal, dir->children, dir->children - 1);
+        tree_touch_dir(tree, dir);
+}
+
+/* Making */
+
+uint64_t tree_inodes(const struct tree *tree) {
+        return journal_used(tree->journal, TABLE_NODE) - tree->root->detached_nodes +
+               tree->root->further_links;
+}
+
+static bool tree_is_below_limit(const struct tree *tree) {
+        return tree->root->limit_nodes == 0 || tree_inodes(tree) < tree->root->limit_nodes;
+}
+
+static bool tree_has_room(const struct tree *tree) {
+        return journal_used(tree->journal, TABLE_NODE) < LAYOUT_NODES_MAX &&
+               tree_is_below_limit(tree);
+}
+
+/* A directory with S_ISGID hands down its group, and to directories S_ISGID as well. */
+static struct create_attrs attrs_in(const struct node *dir, const struct create_attrs *birth) {
+        struct create_attrs result = *birth;
+
+        if (dir->mode & S_ISGID) {
+                result.gid = dir->gid;
+                if (S_ISDIR(birth->mode))
+                        result.mode |= S_ISGID;
+        }
+        return result;
+}
+
+int tree_create(struct tree *tree, struct node *dir, const char *name, size_t length,
+                const struct create_attrs *birth, struct node **out) {
+        struct create_attrs inherited = attrs_in(dir, birth);
+        struct node *node;
+        int r;
+
+        r = tree_may_add(tree, dir, name, length);
+        if (r < 0)
+                return r;
+        if (!tree_has_room(tree))
+                return -ENOSPC;
+        if (S_ISDIR(birth->mode) && dir->nlink == UINT32_MAX)
+                return -EMLINK;
+
+        node = tree_new_node(tree, &inherited);
+        if (!node)
+                return -ENOSPC;
+        node->nlink = 1;
+        if (node_is_dir(node)) {
+                node->nlink = 2;
+                node->parent = dir->id;
+                tree_add_links(tree, dir, 1);
+        }
+        tree_add_name(tree, dir, name, length, node);
+        *out = node;
+        return 0;
+}
+
+int tree_symlink(struct tree *tree, struct node *dir, const char *name, size_t length,
+                 const struct create_attrs *birth, const char *target, struct node **out) {
+        size_t target_length = strlen(target);
+        int r;
+
+        if (target_length >= PATH_MAX)
+                return -ENAMETOOLONG;
+        if (journal_used(tree->journal, TABLE_TEXT) + PATH_MAX / LAYOUT_TEXT_BYTES + 1 >
+            LAYOUT_NODES_MAX)
+                return -ENOSPC;
+        r = tree_create(tree, dir, name, length, birth, out);
+        if (r < 0)
+                return r;
+        return tree_store_text(tree, *out, target, target_length);
+}
+
+int tree_create_unnamed(struct tree *tree, const struct node *dir, const struct create_attrs *birth,
+                        struct node **out) {
+        struct create_attrs inherited = attrs_in(dir, birth);
+
+        if (!tree_has_room(tree))
+                return -ENOSPC;
+        *out = tree_new_node(tree, &inherited);
+        return *out ? 0 : -ENOSPC;
+}
+
+int tree_link(struct tree *tree, struct node *node, struct node *dir, const char *name,
+              size_t length) {
+        int r;
+
+        if (node_is_dir(node))
+                return -EPERM;
+        r = tree_may_add(tree, dir, name, length);
+        if (r < 0)
+                return r;
+        if (node->nlink == UINT32_MAX)
+                return -EMLINK;
+        if (node->flags & NODE_DETACHED)
+                return -ENOENT;
+        if (node->nlink > 0 && !tree_is_below_limit(tree))
+                return -ENOSPC;
+        tree_add_name(tree, dir, name, length, node);
+        tree_add_links(tree, node, 1);
+        tree_touch_ctime(tree, node);
+        return 0;
+}
+
+/* Removing */
+
+/* Takes what a name gave: a link, and for a directory also the one that it gave its parent. */
+static void tree_lose_name(struct tree *tree, struct node *dir, struct node *node) {
+        if (node_is_dir(node)) {
+                tree_add_links(tree, dir, -1);
+                tree_add_links(tree, node, -2);
+        } else {
+                tree_add_links(tree, node, -1);
+        }
+        tree_touch_ctime(tree, node);
+        tree_reap(tree, node);
+}
+
+int tree_unlink(struct tree *tree, struct node *dir, const char *name, size_t length) {
+        struct dentry *dentry = tree_find(tree, dir, name, length);
+        struct node *node;
+
+        if (!dentry)
+                return -ENOENT;
+        node = tree_node(tree, dentry->node);
+        if (node_is_dir(node))
+                return -EISDIR;
+        tree_remove_name(tree, dir, dentry);
+        tree_lose_name(tree, dir, node);
+        return 0;
+}
+
+int tree_rmdir(struct tree *tree, struct node *dir, const char *name, size_t length) {
+        struct dentry *dentry = tree_find(tree, dir, name, length);
+        struct node *node;
+
+        if (!dentry)
+                return -ENOENT;
+        node = tree_node(tree, dentry->node);
+        if (!node_is_dir(node))
+                return -ENOTDIR;
+        if (node->children > 0)
+                return -ENOTEMPTY;
+        tree_remove_name(tree, dir, dentry);
+        tree_lose_name(tree, dir, node);
+        return 0;
+}
+
+/* Renaming */
+
+/* Whether node may take the place of target. */
+static int rename_may_replace(const struct node *node, const struct node *target) {
+        if (node_is_dir(target) && !node_is_dir(node))
+                return -EISDIR;
+        if (!node_is_dir(target) && node_is_dir(node))
+                return -ENOTDIR;
+        if (node_is_dir(target) && target->children > 0)
+                return -ENOTEMPTY;
+        return 0;
+}
+
+/* Whether a directory lies in node or is node: it cannot be moved there. */
+static bool tree_is_below(const struct tree *tree, const struct node *dir,
+                          const struct node *node) {
+        while (dir && dir->id != node->id && dir->id != LAYOUT_ROOT_ID)
+                dir = tree_node(tree, dir->parent);
+        return dir && dir->id == node->id;
+}
+
+static void rename_set_parent(struct tree *tree, struct node *node, struct node *from,
+                              struct node *to, const struct dentry *dentry) {
+        JOURNAL_SET(tree->journal, node->dentry, dentry->id);
+        if (!node_is_dir(node) || from == to)
+                return;
+        tree_add_links(tree, from, -1);
+        tree_add_links(tree, to, 1);
+        JOURNAL_SET(tree->journal, node->parent, to->id);
+}
+
+static int tree_exchange(struct tree *tree, struct node *dir, struct dentry *a,
+                         struct node *new_dir, struct dentry *b) {
+        struct node *x = tree_node(tree, a->node), *y = tree_node(tree, b->node);
+
+        if ((node_is_dir(x) && tree_is_below(tree, new_dir, x)) ||
+            (node_is_dir(y) && tree_is_below(tree, dir, y)))
+                return -EINVAL;
+        rename_set_parent(tree, x, dir, new_dir, b);
+        rename_set_parent(tree, y, new_dir, dir, a);
+        JOURNAL_SET(tree->journal, a->node, y->id);
+        JOURNAL_SET(tree->journal, b->node, x->id);
+        tree_touch_dir(tree, dir);
+        tree_touch_dir(tree, new_dir);
+        tree_touch_ctime(tree, x);
+        tree_touch_ctime(tree, y);
+        tree_tell_name(tree);
+        return 0;
+}
+
+/* Moves the entry, whose new place is free, and leaves a whiteout if wanted. */
+static int tree_move(struct tree *tree, struct node *dir, struct dentry *dentry,
+                     struct node *new_dir, const char *new_name, size_t new_length,
+                     struct node *whiteout) {
+        struct node *node = tree_node(tree, dentry->node);
+        char name[LAYOUT_NAME_MAX + 1];
+        uint32_t length = dentry->length;
+
+        memcpy(name, dentry->name, sizeof(name));
+        dentry_index_remove(tree->index, dentry);
+        journal_touch(tree->journal, dentry, sizeof(*dentry));
+        JOURNAL_SET(tree->journal, dir->children, dir->children - 1);
+        tree_touch_dir(tree, dir);
+        tree_place(tree, dentry, new_dir, new_name, new_length);
+        rename_set_parent(tree, node, dir, new_dir, dentry);
+        tree_touch_ctime(tree, node);
+        if (whiteout && dentry_index_reserve(tree->index, dir->id) == 0) {
+                whiteout->nlink = 1;
+                tree_add_name(tree, dir, name, length, whiteout);
+        }
+        return 0;
+}
+
+/*
+ * The entry takes the place of the target, whose dentry stays: a reader of the directory meets a
+ * name that is replaced once, and where it always was.
+ */
+static void tree_supplant(struct tree *tree, struct node *dir, struct dentry *dentry,
+                          struct node *new_dir, struct dentry *target, struct node *whiteout) {
+        struct node *node = tree_node(tree, dentry->node);
+        struct node *replaced = tree_node(tree, target->node);
+
+        if (whiteout) {
+                whiteout->nlink = 1;
+                whiteout->dentry = dentry->id;
+                JOURNAL_SET(tree->journal, dentry->node, whiteout->id);
+                tree_touch_dir(tree, dir);
+        } else {
+                tree_remove_name(tree, dir, dentry);
+        }
+        if (replaced->dentry == target->id)
+                JOURNAL_SET(tree->journal, replaced->dentry, 0);
+        JOURNAL_SET(tree->journal, target->node, node->id);
+        tree_touch_dir(tree, new_dir);
+        rename_set_parent(tree, node, dir, new_dir, target);
+        tree_touch_ctime(tree, node);
+        tree_lose_name(tree, new_dir, replaced);
+        tree_tell_name(tree);
+}
+
+static int tree_new_whiteout(struct tree *tree, const struct node *dir,
+                             const struct create_attrs *birth, struct node **out) {
+        struct create_attrs whiteout = {.mode = S_IFCHR, .uid = birth->uid, .gid = birth->gid};
+
+        return tree_create_unnamed(tree, dir, &whiteout, out);
+}
+
+int tree_rename(struct tree *tree, struct node *dir, const char *name, size_t length,
+                struct node *new_dir, const char *new_name, size_t new_length, unsigned int flags,
+                const struct create_attrs *birth) {
+        struct dentry *dentry = tree_find(tree, dir, name, length);
+        struct dentry *target = tree_find(tree, new_dir, new_name, new_length);
+        struct node *node, *replaced = NULL, *whiteout = NULL;
+        int r;
+
+        if (flags & ~(unsigned int)(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT) ||
+            ((flags & RENAME_EXCHANGE) && (flags & (RENAME_NOREPLACE | RENAME_WHITEOUT))))
+                return -EINVAL;
+        if (!dentry || ((flags & RENAME_EXCHANGE) && !target))
+                return -ENOENT;
+        if (flags & RENAME_EXCHANGE)
+                return tree_exchange(tree, dir, dentry, new_dir, target);
+
+        node = tree_node(tree, dentry->node);
+        if (target) {
+                replaced = tree_node(tree, target->node);
+                if (flags & RENAME_NOREPLACE)
+                        return -EEXIST;
+                if (replaced == node)
+                        return 0;
+                r = rename_may_replace(node, replaced);
+        } else {
+                r = tree_may_add(tree, new_dir, new_name, new_length);
+        }
+        if (r < 0)
+                return r;
+        if (node_is_dir(node) && tree_is_below(tree, new_dir, node))
+                return -EINVAL;
+        r = dentry_index_reserve(tree->index, new_dir->id);
+        if (r < 0)
+                return r;
+        if (flags & RENAME_WHITEOUT)
+                r = tree_new_whiteout(tree, dir, birth, &whiteout);
+        if (r < 0)
+                return r;
+
+        if (target) {
+                tree_supplant(tree, dir, dentry, new_dir, target, whiteout);
+                return 0;
+        }
+        return tree_move(tree, dir, dentry, new_dir, new_name, new_length, whiteout);
+}
+
+/* Reading */
+
+const struct dentry *tree_next(const struct tree *tree, const struct node *dir, uint64_t after) {
+        return dentry_index_next(tree->index, dir->id, after);
+}
+
+const struct dentry *tree_before(const struct tree *tree, const struct node *dir, uint64_t before) {
+        return dentry_index_before(tree->index, dir->id, before);
+}
+
+const struct dentry *tree_name_of(const struct tree *tree, const struct node *node) {
+        uint32_t high = journal_high(tree->journal, TABLE_DENTRY);
+
+        if (node->dentry != 0 || node_is_dir(node) || node->nlink == 0)
+                return journal_get(tree->journal, TABLE_DENTRY, node->dentry);
+        for (uint32_t id = 1; id <= high; id++) {
+                const struct dentry *dentry = journal_get(tree->journal, TABLE_DENTRY, id);
+
+                if (dentry->id == id && dentry->node == node->id)
+                        return dentry;
+        }
+        return NULL;
+}
+
+const struct dentry *tree_find_name(const struct tree *tree, struct node *node) {
+        const struct dentry *dentry = tree_name_of(tree, node);
+
+        if (dentry && node->dentry == 0)
+                JOURNAL_SET(tree->journal, node->dentry, dentry->id);
+        return dentry;
+}
+
+/* The kernel's references */
+
+void tree_lookup_ref(struct tree *tree, struct node *node) {
+        JOURNAL_SET(tree->journal, node->lookups, node->lookups + 1);
+}
+
+void tree_lookup_unref(struct tree *tree, struct node *node, uint64_t count) {
+        JOURNAL_SET(tree->journal, node->lookups,
+                    node->lookups > count ? node->lookups - count : 0);
+        tree_reap(tree, node);
+}
+
+void tree_lookup_ref_ctl(struct tree *tree, struct node *dir) {
+        JOURNAL_SET(tree->journal, dir->ctl_lookups, dir->ctl_lookups + 1);
+}
+
+void tree_lookup_unref_ctl(struct tree *tree, struct node *dir, uint64_t count) {
+        JOURNAL_SET(tree->journal, dir->ctl_lookups,
+                    dir->ctl_lookups > count ? dir->ctl_lookups - (uint32_t)count : 0);
+        tree_reap(tree, dir);
+}
+
+void tree_opened(struct tree *tree, struct node *node, bool writable) {
+        JOURNAL_SET(tree->journal, node->opens, node->opens + 1);
+        if (writable) {
+                JOURNAL_SET(tree->journal, node->writers, node->writers + 1);
+                JOURNAL_SET(tree->journal, node->flags, node->flags | NODE_WRITTEN);
+        }
+}
+
+void tree_closed(struct tree *tree, struct node *node, bool writable) {
+        if (writable && node->writers > 0)
+                JOURNAL_SET(tree->journal, node->writers, node->writers - 1);
+        if (node->opens > 0)
+                JOURNAL_SET(tree->journal, node->opens, node->opens - 1);
+        tree_reap(tree, node);
+}
+
+/* The whole */
+
+static int tree_make_root(struct tree *tree) {
+        const struct settings *settings = &tree->root->settings;
+        struct create_attrs birth = {
+                .mode = S_IFDIR | settings->root_mode,
+                .uid = settings->root_uid,
+                .gid = settings->root_gid,
+        };
+        struct node *node;
+
+        if (tree->root->next_ino == 0) {
+                JOURNAL_SET(tree->journal, tree->root->next_ino, 1);
+                JOURNAL_SET(tree->journal, tree->root->next_generation, 1);
+        }
+        node = tree_new_node(tree, &birth);
+        if (!node || node->id != LAYOUT_ROOT_ID)
+                return -ENOMEM;
+        node->nlink = 2;
+        node->parent = LAYOUT_ROOT_ID;
+        node->lookups = 1; /* the kernel holds it for as long as it is mounted */
+        journal_commit(tree->journal);
+        return 0;
+}
+
+int tree_new(struct tree **out, struct journal *journal, tree_abandon_fn abandon, void *userdata) {
+        struct tree *tree;
+        int r;
+
+        tree = calloc(1, sizeof(*tree));
+        if (!tree)
+                return -ENOMEM;
+        tree->journal = journal;
+        tree->root = journal_root(journal);
+        tree->abandon = abandon;
+        tree->userdata = userdata;
+        r = dentry_index_new(&tree->index, journal);
+        if (r == 0 && !tree_node(tree, LAYOUT_ROOT_ID))
+                r = tree_make_root(tree);
+        if (r < 0) {
+                tree_free(tree);
+                return r;
+        }
+        *out = tree;
+        return 0;
+}
+
+struct tree *tree_free(struct tree *tree) {
+        if (!tree)
+                return NULL;
+        dentry_index_free(tree->index);
+        free(tree);
+        return NULL;
+}

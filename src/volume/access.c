@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT */
+#include "volume/access.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/capability.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Callers */
+
+void caller_clear(struct caller *caller) {
+        free(caller->groups);
+        *caller = (struct caller){0};
+}
+
+/* All of a file of /proc/PID, terminated, for the caller to free; NULL if it cannot be had. */
+static char *proc_read(pid_t pid, const char *name) {
+        char path[64], *text = NULL;
+        size_t size = 0, used = 0;
+        ssize_t n = 1;
+        int fd;
+
+        if (pid <= 0)
+                return NULL;
+        snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+                return NULL;
+        while (n > 0) {
+                if (size - used < 2) {
+                        char *grown = realloc(text, size + 4096);
+
+                        if (!grown)
+                                break;
+                        text = grown;
+                        size += 4096;
+                }
+                n = read(fd, text + used, size - used - 1);
+                if (n > 0)
+                        used += (size_t)n;
+        }
+        close(fd);
+        if (n != 0) {
+                free(text);
+                return NULL;
+        }
+        text[used] = '\0';
+        return text;
+}
+
+/* What follows "\nKEY:" in a status file, or NULL. */
+static const char *status_find(const char *status, const char *key) {
+        const char *line = strstr(status, key);
+
+        return line ? line + strlen(key) : NULL;
+}
+
+static bool same_user_namespace(pid_t pid) {
+        struct stat ours, theirs;
+        char path[64];
+
+        snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
+        return stat("/proc/self/ns/user", &ours) == 0 && stat(path, &theirs) == 0 &&
+               ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
+}
+
+bool caller_has_power(pid_t pid) {
+        char *status = proc_read(pid, "status");
+        const char *value = status ? status_find(status, "\nCapEff:") : NULL;
+        unsigned long long capabilities = value ? strtoull(value, NULL, 16) : 0;
+
+        free(status);
+        return (capabilities >> CAP_DAC_OVERRIDE & 1) && same_user_namespace(pid);
+}
+
+bool caller_is_root(struct caller *caller) {
+        if (caller->uid != 0)
+                return false;
+        if (caller->ask_power) {
+                /* An ordinary user's daemon may not look into root's processes. */
+                caller->powerless = geteuid() == 0 && !caller_has_power(caller->pid);
+                caller->ask_power = false;
+        }
+        return !caller->powerless;
+}
+
+mode_t caller_umask(const struct caller *caller) {
+        char *status = proc_read(caller->pid, "status");
+        const char *value = status ? status_find(status, "\nUmask:") : NULL;
+        mode_t mask = value ? (mode_t)strtoul(value, NULL, 8) & 0777 : 0077;
+
+        free(status);
+        return mask;
+}
+
+/*
+ * Who makes a region often makes another.  The file stays open: it is bound to the process and not
+ * to its number, so that it has the name of today or, after the process's death, nothing.
+ */
+static struct {
+        pid_t pid;
+        int fd;
+} last_comm = {.fd = -1};
+
+static ssize_t comm_read(pid_t pid, char *text, size_t size) {
+        char path[32];
+        ssize_t n = -1;
+
+        if (last_comm.fd >= 0 && last_comm.pid == pid)
+                n = pread(last_comm.fd, text, size, 0);
+        if (n >= 0 || pid <= 0)
+                return n;
+        if (last_comm.fd >= 0)
+                close(last_comm.fd);
+        snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+        last_comm.fd = open(path, O_RDONLY | O_CLOEXEC);
+        last_comm.pid = pid;
+        return last_comm.fd < 0 ? -1 : pread(last_comm.fd, text, size, 0);
+}
+
+void caller_command(const struct caller *caller, char name[16]) {
+        ssize_t n = comm_read(caller->pid, name, 16);
+
+        memset(name + (n > 0 ? n : 0), 0, (size_t)(n > 0 ? 16 - n : 16));
+        /* A newline ends it, if it is not the longest that there can be. */
+        name[15] = '\0';
+        if (n > 0 && name[n - 1] == '\n')
+                name[n - 1] = '\0';
+}
+
+static void caller_add_group(struct caller *caller, gid_t gid) {
+        gid_t *grown;
+
+        /* Grown when the count reaches a power of two. */
+        if ((caller->n_groups & (caller->n_groups - 1)) == 0) {
+                grown = realloc(caller->groups,
+                                sizeof(gid_t) * (caller->n_groups ? 2 * caller->n_groups : 1));
+                if (!grown)
+                        return; /* one group less is one right less, never one more */
+                caller->groups = grown;
+        }
+        caller->groups[caller->n_groups++] = gid;
+}
+
+static void caller_load_groups(struct caller *caller) {
+        char *status = proc_read(caller->pid, "status");
+        const char *value = status ? status_find(status, "\nGroups:") : NULL;
+
+        caller->has_groups = true;
+        while (value) {
+                char *end;
+                unsigned long gid;
+
+                value += strspn(value, " \t");
+                if (*value < '0' || *value > '9')
+                        break;
+                gid = strtoul(value, &end, 10);
+                caller_add_group(caller, (gid_t)gid);
+                value = end;
+        }
+        free(status);
+}
+
+static bool caller_in_group(struct caller *caller, gid_t gid) {
+        if (caller->gid == gid)
+                return true;
+        if (!caller->has_groups)
+                caller_load_groups(caller);
+        for (size_t i = 0; i < caller->n_groups; i++)
+                if (caller->groups[i] == gid)
+                        return true;
+        return false;
+}
+
+bool access_in_group(struct caller *caller, gid_t gid) {
+        return caller_is_root(caller) || caller_in_group(caller, gid);
+}
+
+uint32_t access_without_setid(uint32_t mode) {
+        mode &= ~(uint32_t)S_ISUID;
+        /* Without leave to execute for the group, S_ISGID means another thing. */
+        return mode & S_IXGRP ? mode & ~(uint32_t)S_ISGID : mode;
+}
+
+/* Rights */
+
+bool access_allows(struct caller *caller, const struct node *node, unsigned int mask) {
+        unsigned int mode = node->mode;
+
+        if (caller->uid == node->uid) {
+                mode >>= 6;
+        } else if (mask & (mode ^ (mode >> 3))) { /* asked only where group and others differ */
+                if (caller_is_root(caller))
+                        return true;
+                if (caller_in_group(caller, node->gid))
+                        mode >>= 3;
+        }
+        return (mask & ~mode & 07) == 0 || caller_is_root(caller);
+}
+
+int access_unlink(struct caller *caller, const struct node *dir, const struct node *node) {
+        if (!access_allows(caller, dir, ACCESS_WRITE | ACCESS_SEARCH))
+                return -EACCES;
+        if ((dir->mode & S_ISVTX) && caller->uid != node->uid && caller->uid != dir->uid &&
+            !caller_is_root(caller))
+                return -EPERM;
+        return 0;
+}
+
+bool access_owns(struct caller *caller, const struct node *node) {
+        return caller->uid == node->uid || caller_is_root(caller);
+}
+
+/* Paths */
+
+static bool component_is(const char *name, size_t length, const char *what) {
+        return length == strlen(what) && memcmp(name, what, length) == 0;
+}
+
+int access_check_path(const char *path) {
+        if (strlen(path) >= PATH_MAX)
+                return -ENAMETOOLONG;
+        for (;;) {
+                size_t length = strcspn(path, "/");
+
+                if (length == 0 || component_is(path, length, ".") ||
+                    component_is(path, length, "..") || component_is(path, length, ".ctl"))
+                        return -EINVAL;
+                if (length > LAYOUT_NAME_MAX)
+                        return -ENAMETOOLONG;
+                if (path[length] == '\0')
+                        return 0;
+                path += length + 1;
+        }
+}
+
+int access_walk(const struct tree *tree, struct caller *caller, struct node *dir, const char *path,
+                struct node **out_dir, const char **name, size_t *length) {
+        int r;
+
+        r = access_check_path(path);
+        if (r < 0)
+                return r;
+        for (;;) {
+                struct node *next;
+                size_t n = strcspn(path, "/");
+
+                if (!node_is_dir(dir))
+                        return S_ISLNK(dir->mode) ? -ELOOP : -ENOTDIR;
+                if (!access_allows(caller, dir, ACCESS_SEARCH))
+                        return -EACCES;
+                if (path[n] == '\0') {
+                        *out_dir = dir;
+                        *name = path;
+                        *length = n;
+                        return 0;
+                }
+                r = tree_lookup(tree, dir, path, n, &next);
+                if (r < 0)
+                        return r;
+                dir = next;
+                path += n + 1;
+        }
+}

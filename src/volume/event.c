@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT */
+#include "volume/event.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include "base/words.h"
+#include "volume/access.h"
+#include "control/command.h"
+
+enum { DEPTH_MAX = PATH_MAX / 2 };
+
+static const char *const kind_names[_EVENT_N] = {
+        [EVENT_CREATE] = "create",   [EVENT_RESIZE] = "resize", [EVENT_SEAL] = "seal",
+        [EVENT_RENAME] = "rename",   [EVENT_REMOVE] = "remove", [EVENT_LAST_CLOSE] = "last-close",
+        [EVENT_RESTART] = "restart",
+};
+
+uint64_t event_next(const struct tree *tree) {
+        return tree_root_record(tree)->next_event;
+}
+
+/* Recording */
+
+/* A path that grows from its end. */
+struct path {
+        char bytes[PATH_MAX];
+        size_t start;
+};
+
+static void path_put(struct path *path, const char *name, size_t length) {
+        bool first = path->start == sizeof(path->bytes);
+
+        if (path->start < length + 1)
+                return; /* deeper than paths can be: the outer directories are left out */
+        if (!first)
+                path->bytes[--path->start] = '/';
+        path->start -= length;
+        memcpy(path->bytes + path->start, name, length);
+}
+
+static void path_put_dirs(struct path *path, const struct tree *tree, const struct node *dir) {
+        for (int depth = 0; dir && dir->id != LAYOUT_ROOT_ID && depth < DEPTH_MAX; depth++) {
+                const struct dentry *dentry = tree_name_of(tree, dir);
+
+                if (dentry)
+                        path_put(path, dentry->name, dentry->length);
+                dir = tree_node(tree, dir->parent);
+        }
+}
+
+static size_t path_length(const struct path *path) {
+        return sizeof(path->bytes) - path->start;
+}
+
+/* Whom the directories above a name hide it from.  path: of the name. */
+static void event_hide(struct event *event, const struct path *path, const struct tree *tree,
+                       const struct node *dir, size_t name_length) {
+        size_t length = path_length(path) - name_length; /* of what leads to dir, with its slash */
+
+        for (int depth = 0; dir && dir->id != LAYOUT_ROOT_ID && depth < DEPTH_MAX; depth++) {
+                const struct dentry *dentry = tree_name_of(tree, dir);
+                bool is_hidden = (~dir->mode & (S_IROTH | S_IXOTH)) != 0;
+
+                if (is_hidden && event->hidden == 0) {
+                        event->hidden = (uint32_t)(length - 1);
+                        event->hidden_uid = dir->uid;
+                } else if (is_hidden && event->hidden_uid != dir->uid) {
+                        event->hidden_uid = 0;
+                }
+                length -= dentry ? dentry->length + 1 : 0;
+                dir = tree_node(tree, dir->parent);
+        }
+}
+
+static void event_set_path(struct event *event, const struct path *path) {
+        size_t length = path_length(path);
+
+        if (length > EVENT_PATH_MAX) {
+                length = EVENT_PATH_MAX;
+                memcpy(event->path, path->bytes + path->start, length - 3);
+                memcpy(event->path + length - 3, "...", 3);
+        } else {
+                memcpy(event->path, path->bytes + path->start, length);
+        }
+        event->length = (uint32_t)length;
+}
+
+static struct event *event_get(const struct tree *tree, uint64_t sequence) {
+        return journal_get(tree_arena(tree), TABLE_EVENT, (uint32_t)(sequence % EVENT_RING) + 1);
+}
+
+/* The record of the next event, zeroed. */
+static struct event *event_new(struct tree *tree) {
+        struct journal *journal = tree_arena(tree);
+        struct root *root = tree_root_record(tree);
+        uint64_t sequence = root->next_event;
+        struct event *event;
+
+        /* Records are taken in order and never given back, so that ids follow the numbers. */
+        if (sequence < EVENT_RING)
+                journal_new(journal, TABLE_EVENT);
+        event = event_get(tree, sequence);
+        journal_touch(journal, event, sizeof(*event));
+        memset(event, 0, offsetof(struct event, path));
+        event->sequence = sequence;
+        JOURNAL_SET(journal, root->next_event, sequence + 1);
+        return event;
+}
+
+static void event_fill(struct event *event, enum event_kind kind, const struct node *node,
+                       const struct caller *caller) {
+        event->kind = kind;
+        if (node) {
+                event->ino = node->ino;
+                event->size = node->size;
+                event->seals = node->seals;
+        }
+        if (caller) {
+                event->uid = caller->uid;
+                event->pid = caller->pid;
+        }
+}
+
+void event_add(struct tree *tree, enum event_kind kind, const struct node *node,
+               const struct node *dir, const char *name, size_t length,
+               const struct caller *caller) {
+        struct event *event = event_new(tree);
+        struct path path = {.start = sizeof(path.bytes)};
+
+        path_put(&path, name, length);
+        path_put_dirs(&path, tree, dir);
+        event_set_path(event, &path);
+        event_hide(event, &path, tree, dir, length);
+        event_fill(event, kind, node, caller);
+}
+
+void event_add_node(struct tree *tree, enum event_kind kind, struct node *node,
+                    const struct caller *caller) {
+        const struct dentry *dentry = node->nlink > 0 ? tree_find_name(tree, node) : NULL;
+
+        if (dentry)
+                event_add(tree, kind, node, tree_node(tree, dentry->parent), dentry->name,
+                          dentry->length, caller);
+}
+
+void event_add_restart(struct tree *tree) {
+        event_fill(event_new(tree), EVENT_RESTART, NULL, NULL);
+}
+
+/* Telling */
+
+/* Where a reader's directory is now; compared with where events were. */
+static void scope_path(const struct tree *tree, const struct node *dir, struct path *path) {
+        path->start = sizeof(path->bytes);
+        path_put_dirs(path, tree, dir);
+}
+
+/* Whether a reader in that scope, by its length, may know of the event. */
+static bool event_is_for(const struct event *event, size_t scope_length, uint32_t uid) {
+        return event->hidden <= scope_length || uid == 0 || uid == event->hidden_uid;
+}
+
+static bool scope_holds(const struct path *scope, const struct event *event, size_t *skip) {
+        size_t length = path_length(scope);
+
+        *skip = 0;
+        if (event->kind == EVENT_RESTART || length == 0)
+                return true;
+        *skip = length + 1;
+        return event->length > length && event->path[length] == '/' &&
+               memcmp(event->path, scope->bytes + scope->start, length) == 0;
+}
+
+/* Formats the line; its length. */
+static size_t event_print(const struct event *event, size_t skip, char buffer[EVENT_LINE_MAX]) {
+        char name[4 * EVENT_PATH_MAX + 1] = "-";
+        int n;
+
+        if (event->length > skip)
+                words_escape(name, event->path + skip, event->length - skip);
+        n = snprintf(buffer, EVENT_LINE_MAX, "%" PRIu64 " %s %s", event->sequence,
+                     kind_names[event->kind], name);
+        if (event->kind == EVENT_CREATE || event->kind == EVENT_RESIZE)
+                n += snprintf(buffer + n, EVENT_LINE_MAX - (size_t)n, " size=%" PRIu64,
+                              event->size);
+        if (event->kind == EVENT_SEAL)
+                n += snprintf(buffer + n, EVENT_LINE_MAX - (size_t)n, " seals=%" PRIu32,
+                              event->seals);
+        if (event->pid != 0)
+                n += snprintf(buffer + n, EVENT_LINE_MAX - (size_t)n, " uid=%" PRIu32 " pid=%d",
+                              event->uid, (int)event->pid);
+        n += snprintf(buffer + n, EVENT_LINE_MAX - (size_t)n, "\n");
+        return (size_t)n;
+}
+
+static size_t event_print_lost(const struct event_cursor *cursor, char buffer[EVENT_LINE_MAX]) {
+        int n = snprintf(buffer, EVENT_LINE_MAX, "%" PRIu64 " overflow - lost=%" PRIu64 "\n",
+                         cursor->next, cursor->lost);
+
+        return (size_t)n;
+}
+
+/* The oldest event that is kept. */
+static uint64_t event_first(const struct tree *tree) {
+        uint64_t next = event_next(tree);
+
+        return next > EVENT_RING ? next - EVENT_RING : 0;
+}
+
+void event_seek_end(const struct tree *tree, struct event_cursor *cursor, uid_t reader) {
+        *cursor = (struct event_cursor){.next = event_next(tree), .uid = reader};
+}
+
+/* Moves over events of elsewhere.  The one that is there then, or NULL. */
+static const struct event *cursor_find(const struct tree *tree, const struct path *scope,
+                                       struct event_cursor *cursor, size_t *skip) {
+        for (; cursor->next < event_next(tree); cursor->next++) {
+                const struct event *event = event_get(tree, cursor->next);
+
+                if (scope_holds(scope, event, skip) &&
+                    event_is_for(event, path_length(scope), cursor->uid))
+                        return event;
+        }
+        return NULL;
+}
+
+/* The line at the cursor; its length, 0 if there is none. */
+static size_t cursor_line(const struct tree *tree, const struct path *scope,
+                          struct event_cursor *cursor, char line[EVENT_LINE_MAX]) {
+        const struct event *event;
+        size_t skip;
+
+        if (cursor->lost == 0 && cursor->next < event_first(tree)) {
+                if (cursor->partial > 0) {
+                        /* The event that was being read is gone: end its line. */
+                        cursor->partial = 0;
+                        line[0] = '\n';
+                        return 1;
+                }
+                cursor->lost = event_first(tree) - cursor->next;
+                cursor->next = event_first(tree);
+        }
+        if (cursor->lost > 0)
+                return event_print_lost(cursor, line);
+        event = cursor_find(tree, scope, cursor, &skip);
+        return event ? event_print(event, skip, line) : 0;
+}
+
+size_t event_read(const struct tree *tree, const struct node *dir, struct event_cursor *cursor,
+                  char *buffer, size_t size) {
+        size_t used = 0, length, n;
+        char line[EVENT_LINE_MAX];
+        struct path scope;
+
+        scope_path(tree, dir, &scope);
+        while (used < size && (length = cursor_line(tree, &scope, cursor, line)) > 0) {
+                n = length - cursor->partial;
+                if (n > size - used)
+                        n = size - used;
+                memcpy(buffer + used, line + cursor->partial, n);
+                used += n;
+                cursor->partial += n;
+                if (cursor->partial < length)
+                        break;
+                cursor->partial = 0;
+                if (cursor->lost > 0)
+                        cursor->lost = 0;
+                else
+                        cursor->next++;
+        }
+        return used;
+}
+
+bool event_waits(const struct tree *tree, const struct node *dir,
+                 const struct event_cursor *cursor) {
+        struct event_cursor copy = *cursor;
+        char line[EVENT_LINE_MAX];
+        struct path scope;
+
+        scope_path(tree, dir, &scope);
+        return cursor_line(tree, &scope, &copy, line) > 0;
+}

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * The journal under a kill at every crash point: a child works on it and kills itself at the n-th
+ * point; whoever attaches afterwards must find the state after one of the transactions, whole.
+ */
+
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "records/journal.h"
+
+struct record {
+        uint32_t id;
+        uint32_t value;
+};
+
+struct totals {
+        uint64_t sum; /* of the values of all records */
+        uint64_t transactions;
+};
+
+static const struct journal_table_spec tables[] = {{sizeof(struct record), 16}};
+static const struct journal_spec spec = {
+        .version = 7,
+        .root_size = sizeof(struct totals),
+        .scratch_size = 4096,
+        .n_tables = 1,
+        .tables = tables,
+};
+
+static struct record *record_get(struct journal *journal, uint32_t id) {
+        struct record *record = journal_get(journal, 0, id);
+
+        return record && record->id == id ? record : NULL;
+}
+
+static uint32_t record_add(struct journal *journal, uint32_t value) {
+        struct totals *totals = journal_root(journal);
+        uint32_t id = journal_new(journal, 0);
+        struct record *record = journal_get(journal, 0, id);
+
+        if (!record)
+                return 0;
+        *record = (struct record){id, value};
+        JOURNAL_SET(journal, totals->sum, totals->sum + value);
+        return id;
+}
+
+static void record_remove(struct journal *journal, uint32_t id) {
+        struct totals *totals = journal_root(journal);
+
+        JOURNAL_SET(journal, totals->sum, totals->sum - record_get(journal, id)->value);
+        journal_delete(journal, 0, id);
+}
+
+static void record_change(struct journal *journal, uint32_t id, uint32_t value) {
+        struct totals *totals = journal_root(journal);
+        struct record *record = record_get(journal, id);
+
+        JOURNAL_SET(journal, totals->sum, totals->sum - record->value + value);
+        JOURNAL_SET(journal, record->value, value);
+}
+
+static void finish(struct journal *journal) {
+        struct totals *totals = journal_root(journal);
+        struct iovec iov = {&totals->transactions, sizeof(totals->transactions)};
+
+        JOURNAL_SET(journal, totals->transactions, totals->transactions + 1);
+        journal_commit_outcome(journal, 1000 + totals->transactions, &iov, 1);
+}
+
+/* Every kind of change, alone and mixed, with records taken and given back in one transaction. */
+static void work(struct journal *journal) {
+        uint32_t a, b, c;
+
+        a = record_add(journal, 5);
+        b = record_add(journal, 7);
+        finish(journal);
+        record_change(journal, a, 50);
+        record_change(journal, a, 51);
+        record_remove(journal, b);
+        c = record_add(journal, 9);
+        finish(journal);
+        record_remove(journal, c);
+        record_remove(journal, a);
+        a = record_add(journal, 11);
+        record_change(journal, a, 12);
+        b = record_add(journal, 13);
+        finish(journal);
+        for (int i = 0; i < 8; i++)
+                record_add(journal, 100);
+        record_remove(journal, b);
+        finish(journal);
+}
+
+static void check_whole(struct journal *journal) {
+        const struct totals *totals = journal_root(journal);
+        uint32_t live = 0;
+        uint64_t sum = 0, key, told;
+        size_t length;
+        const void *outcome = journal_outcome(journal, &key, &length);
+
+        for (uint32_t id = 1; id <= journal_high(journal, 0); id++) {
+                const struct record *record = record_get(journal, id);
+
+                if (!record)
+                        continue;
+                live++;
+                sum += record->value;
+        }
+        assert_int_equal(live, journal_used(journal, 0));
+        assert_int_equal(sum, totals->sum);
+        assert_false(journal_dirty(journal));
+
+        /* The outcome is that of the last transaction that happened. */
+        if (totals->transactions == 0) {
+                assert_int_equal(key, 0);
+        } else {
+                assert_int_equal(key, 1000 + totals->transactions);
+                assert_int_equal(length, sizeof(told));
+                memcpy(&told, outcome, sizeof(told));
+                assert_int_equal(told, totals->transactions);
+        }
+}
+
+/* Kills a child at the n-th crash point of work().  False when there are fewer than n. */
+static int crash_at(struct journal *journal, uint64_t n) {
+        int status;
+        pid_t pid;
+
+        journal_crash_after(journal, n);
+        pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+                work(journal);
+                _exit(0);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        if (WIFEXITED(status)) {
+                assert_int_equal(WEXITSTATUS(status), 0);
+                return 0;
+        }
+        assert_int_equal(WTERMSIG(status), SIGKILL);
+        return 1;
+}
+
+static void test_kill_anywhere(void **state) {
+        uint64_t n = 0, seen[5] = {0};
+        int crashed;
+
+        (void)state;
+        do {
+                struct journal *journal, *again;
+                const struct totals *totals;
+
+                assert_int_equal(journal_create(&journal, &spec), 0);
+                crashed = crash_at(journal, ++n);
+                assert_int_equal(journal_attach(&again, dup(journal_fd(journal)), &spec), 0);
+                check_whole(again);
+                totals = journal_root(again);
+                assert_true(totals->transactions <= 4);
+                seen[totals->transactions]++;
+
+                /* And it can be worked on. */
+                journal_crash_after(again, 0);
+                while (journal_used(again, 0) > 0)
+                        for (uint32_t id = 1; id <= journal_high(again, 0); id++)
+                                if (record_get(again, id))
+                                        record_remove(again, id);
+                finish(again);
+                check_whole(again);
+                journal_free(again);
+                journal_free(journal);
+        } while (crashed);
+        for (int i = 0; i < 5; i++)
+                assert_true(seen[i] > 0);
+}
+
+static void test_rollback(void **state) {
+        struct journal *journal;
+        struct totals *totals;
+        uint32_t a, b;
+
+        (void)state;
+        assert_int_equal(journal_create(&journal, &spec), 0);
+        totals = journal_root(journal);
+        a = record_add(journal, 1);
+        finish(journal);
+        b = record_add(journal, 2);
+        record_change(journal, a, 3);
+        record_remove(journal, a);
+        assert_true(journal_dirty(journal));
+        journal_rollback(journal);
+        assert_null(record_get(journal, b));
+        assert_int_equal(record_get(journal, a)->value, 1);
+        assert_int_equal(totals->sum, 1);
+        check_whole(journal);
+        journal_free(journal);
+}
+
+static void test_table_full(void **state) {
+        struct journal *journal;
+
+        (void)state;
+        assert_int_equal(journal_create(&journal, &spec), 0);
+        for (int i = 0; i < 16; i++)
+                assert_int_not_equal(record_add(journal, 1), 0);
+        assert_int_equal(record_add(journal, 1), 0);
+        record_remove(journal, 5);
+        assert_int_equal(record_add(journal, 1), 5);
+        assert_null(journal_get(journal, 0, 0));
+        assert_null(journal_get(journal, 0, 17));
+        finish(journal);
+        check_whole(journal);
+        journal_free(journal);
+}
+
+static void test_long_outcome(void **state) {
+        static char bytes[JOURNAL_OUTCOME_MAX + 1];
+        struct iovec iov[2] = {{bytes, JOURNAL_OUTCOME_MAX}, {bytes, 1}};
+        struct journal *journal;
+        uint64_t key;
+        size_t length;
+
+        (void)state;
+        assert_int_equal(journal_create(&journal, &spec), 0);
+        journal_commit_outcome(journal, 3, iov, 1);
+        journal_outcome(journal, &key, &length);
+        assert_int_equal(key, 3);
+        assert_int_equal(length, JOURNAL_OUTCOME_MAX);
+        journal_commit_outcome(journal, 4, iov, 2);
+        journal_outcome(journal, &key, &length);
+        assert_int_equal(key, 4);
+        assert_int_equal(length, 0);
+        journal_free(journal);
+}
+
+static void test_other_layout(void **state) {
+        struct journal_spec newer = spec;
+        struct journal *journal, *again;
+
+        (void)state;
+        assert_int_equal(journal_create(&journal, &spec), 0);
+        newer.version++;
+        assert_int_equal(journal_attach(&again, journal_fd(journal), &newer), -EPROTO);
+        newer = spec;
+        newer.root_size += 8;
+        assert_int_equal(journal_attach(&again, journal_fd(journal), &newer), -EPROTO);
+        assert_int_equal(journal_attach(&again, STDIN_FILENO, &spec), -EPROTO);
+        journal_free(journal);
+        assert_null(journal_free(NULL));
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_kill_anywhere), cmocka_unit_test(test_rollback),
+                cmocka_unit_test(test_table_full),    cmocka_unit_test(test_long_outcome),
+                cmocka_unit_test(test_other_layout),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
