@@ -14,9 +14,15 @@ import pytest
 import crash_load
 import support
 
-SOURCES = support.ROOT / "src" / "daemon"
+SOURCES = support.ROOT / "src"
 
 pytestmark = [pytest.mark.timeout(180)]
+
+
+def daemon_sources():
+    """All of the daemon: what is below src/, but for the programs of its clients."""
+    files = SOURCES.glob("*/*.c")
+    return sorted(path for path in files if path.parent.name not in ("cli", "lib"))
 
 
 def build(path, *definitions):
@@ -28,7 +34,7 @@ def build(path, *definitions):
         [
             os.environ.get("CC", "cc"), "-std=gnu11", "-O1", "-fno-strict-aliasing", "-w",
             "-D_GNU_SOURCE", "-D_FILE_OFFSET_BITS=64", *definitions,
-            *sorted(SOURCES.glob("*.c")), "-o", path, *shlex.split(flags), "-lpthread",
+            f"-I{SOURCES}", *daemon_sources(), "-o", path, *shlex.split(flags), "-lpthread",
         ]
     )  # fmt: skip
 
