@@ -39,7 +39,7 @@ static int fs_xattr_print(FILE *stream, struct fs *fs, struct node *node, const 
                 return report_attribute(stream, fs->parts.regions, node,
                                         name + strlen(FS_XATTR_PREFIX));
         /* Of several, one may be where the reader must not look. */
-        dentry = node->nlink == 1 ? tree_find_name(fs->parts.tree, node) : NULL;
+        dentry = node->nlink == 1 ? tree_name_of(fs->parts.tree, node) : NULL;
         return report_region(stream, fs->parts.regions, node, dentry ? dentry->name : "");
 }
 

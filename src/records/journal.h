@@ -38,7 +38,7 @@ struct journal_spec {
 };
 
 enum {
-        JOURNAL_MAX_TABLES = 8,
+        JOURNAL_MAX_TABLES = 16,
         JOURNAL_OUTCOME_MAX = 64 * 1024, /* bytes; longer outcomes are not kept */
 };
 

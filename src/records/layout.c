@@ -8,8 +8,6 @@ _Static_assert(sizeof(struct text) % 8 == 0, "records are multiples of 8 bytes")
 _Static_assert(sizeof(struct handle) % 8 == 0, "records are multiples of 8 bytes");
 _Static_assert(sizeof(struct invalidation) % 8 == 0, "records are multiples of 8 bytes");
 _Static_assert(sizeof(struct client) % 8 == 0, "records are multiples of 8 bytes");
-_Static_assert(offsetof(struct dentry, name) == offsetof(struct dentry, parent) + sizeof(uint32_t),
-               "parent and name are one key");
 
 static const struct journal_table_spec layout_tables[_TABLE_N] = {
         [TABLE_NODE] = {sizeof(struct node), LAYOUT_NODES_MAX},
@@ -18,6 +16,7 @@ static const struct journal_table_spec layout_tables[_TABLE_N] = {
         [TABLE_HANDLE] = {sizeof(struct handle), 64 * 1024},
         [TABLE_INVALIDATION] = {sizeof(struct invalidation), 64 * 1024},
         [TABLE_EVENT] = {sizeof(struct event), EVENT_RING},
+        [TABLE_BUCKETS] = {sizeof(struct buckets), LAYOUT_NODES_MAX / LAYOUT_BUCKETS_EACH},
         [TABLE_PENDING] = {sizeof(struct pending), 128 * 1024},
         [TABLE_CLIENT] = {sizeof(struct client), 16 * 1024},
 };

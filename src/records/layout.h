@@ -23,7 +23,7 @@ enum {
 #ifdef IOMEMFS_TEST_LAYOUT_VERSION /* a build that must refuse the records of this one */
         LAYOUT_VERSION = IOMEMFS_TEST_LAYOUT_VERSION,
 #else
-        LAYOUT_VERSION = 3,
+        LAYOUT_VERSION = 4,
 #endif
         LAYOUT_ROOT_ID = 1, /* node id of the root directory, FUSE_ROOT_ID as well */
 
@@ -31,6 +31,7 @@ enum {
         LAYOUT_NAME_MAX = 255,
         LAYOUT_TEXT_BYTES = 248,
         LAYOUT_CLOSING_MAX = 31,
+        LAYOUT_BUCKETS_EACH = 16,
         LAYOUT_SUSPECTS = 4,
         LAYOUT_NODES_MAX = 4 * 1024 * 1024,
         LAYOUT_REQUEST_MAX = 1024 * 1024 + 64 * 1024, /* bytes of the largest FUSE request */
@@ -47,6 +48,7 @@ enum layout_table {
         TABLE_CLIENT,
         TABLE_EVENT,
         TABLE_PENDING,
+        TABLE_BUCKETS,
         _TABLE_N,
 };
 
@@ -89,9 +91,9 @@ struct node {
         uint64_t rdev;
         uint32_t flags; /* NODE_… */
 
-        uint32_t opens;   /* open handles, by the kernel's count of OPEN and RELEASE */
-        uint32_t writers; /* of these, writable ones */
-        uint32_t dentry;  /* one of its names, 0 for none or unknown; of directories the only one */
+        uint32_t opens;       /* open handles, by the kernel's count of OPEN and RELEASE */
+        uint32_t writers;     /* of these, writable ones */
+        uint32_t dentry;      /* the first of its names, 0 for none; of directories the only one */
         uint32_t ctl_lookups; /* directories: the kernel's lookups of its .ctl and files in it */
         uint64_t lookups;     /* the kernel's lookup count */
 
@@ -102,6 +104,8 @@ struct node {
         uint32_t parent;      /* node id; of the root, itself */
         uint32_t children;    /* entries */
         uint64_t next_cookie; /* of the next entry made here */
+        uint32_t entries;     /* dentry on top of the order of its entries, see dentry_index.h */
+        uint32_t entries_pad;
         uint32_t defaults; /* NODE_… flags of regions that open(2) makes below, if NODE_DEFAULT */
         uint32_t default_mode; /* and their permissions, LAYOUT_NO_MODE for the program's */
 
@@ -133,14 +137,24 @@ static inline bool node_is_region(const struct node *node) {
         return S_ISREG(node->mode);
 }
 
-/* A name.  parent and name are adjacent: together they are the key of the heap's index. */
+/* A name.  The links are dentry_index's; hash is that of (parent, name) with root.name_key. */
 struct dentry {
         uint32_t id;
         uint32_t node;
         uint64_t cookie; /* position in the directory: grows, never used twice */
-        uint32_t length;
+        uint32_t hash;
+        uint32_t hash_next;                /* next in the bucket */
+        uint32_t order_left, order_right;  /* in the order of the directory's entries */
+        uint32_t name_previous, name_next; /* further names of the node */
         uint32_t parent;
+        uint32_t length;
         char name[LAYOUT_NAME_MAX + 1]; /* terminated */
+};
+
+/* Buckets of the hash of names: bucket b is head b % LAYOUT_BUCKETS_EACH of record
+ * b / LAYOUT_BUCKETS_EACH + 1.  They are never given back. */
+struct buckets {
+        uint32_t heads[LAYOUT_BUCKETS_EACH];
 };
 
 /* The name that a node will have: of a region that is being populated, see pending.h. */
@@ -334,6 +348,9 @@ struct root {
         uint32_t serving; /* this worker has got as far as serving */
 
         /* tree and regions */
+        uint8_t name_key[16]; /* of the hash of names, drawn when the records are made */
+        uint32_t n_buckets;
+        uint32_t buckets_pad;
         uint64_t next_ino;
         uint64_t next_generation;
         uint64_t detached_nodes; /* how many nodes are NODE_DETACHED: gone for all but the kernel */

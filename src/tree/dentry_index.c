@@ -1,275 +1,233 @@
 /* SPDX-License-Identifier: MIT */
 #include "tree/dentry_index.h"
 
-#include <errno.h>
-#include <stdlib.h>
+#include <sodium/crypto_shorthash.h>
 #include <string.h>
 
-#define HASH_NONFATAL_OOM 1
-#define uthash_nonfatal_oom(element) ((element)->failed = true)
-#include <uthash.h>
+_Static_assert(sizeof(((struct root *)0)->name_key) == crypto_shorthash_KEYBYTES,
+               "the key of crypto_shorthash()");
 
-struct name {
-        UT_hash_handle hh; /* key: parent and name of the dentry record */
-        uint32_t dentry;
-        bool failed;
-};
-
-struct slot {
-        uint64_t cookie;
-        uint32_t dentry; /* 0: a gap */
-};
-
-struct listing {
-        struct slot *slots;
-        size_t n;
-        size_t capacity;
-        size_t gaps;
-};
-
-struct dentry_index {
-        struct journal *journal;
-        struct name *names;
-        struct name *spare;        /* for the next dentry_index_add() */
-        struct listing **listings; /* by node id of the directory */
-        size_t n_listings;
-};
-
-/* What a key looks like to the hash. */
-struct key {
-        uint32_t parent;
-        char name[LAYOUT_NAME_MAX + 1];
-};
-
-static const struct dentry *dentry_index_record(const struct dentry_index *index, uint32_t id) {
-        return journal_get(index->journal, TABLE_DENTRY, id);
+static struct dentry *dentry_get(const struct journal *journal, uint32_t id) {
+        return journal_get(journal, TABLE_DENTRY, id);
 }
 
-static struct listing *dentry_index_listing(const struct dentry_index *index, uint32_t dir) {
-        return dir < index->n_listings ? index->listings[dir] : NULL;
+static void set_link(struct journal *journal, uint32_t *link, uint32_t id) {
+        if (*link != id)
+                JOURNAL_SET(journal, *link, id);
 }
 
-static int dentry_index_make_listing(struct dentry_index *index, uint32_t dir) {
-        if (dir >= index->n_listings) {
-                size_t n = index->n_listings ? index->n_listings : 64;
-                struct listing **listings;
+/* The hash */
 
-                while (n <= dir)
-                        n *= 2;
-                listings = realloc(index->listings, n * sizeof(*listings));
-                if (!listings)
-                        return -ENOMEM;
-                memset(listings + index->n_listings, 0,
-                       (n - index->n_listings) * sizeof(*listings));
-                index->listings = listings;
-                index->n_listings = n;
+static uint32_t name_hash(const struct journal *journal, uint32_t dir, const char *name,
+                          size_t length) {
+        const struct root *root = journal_root(journal);
+        unsigned char key[sizeof(dir) + LAYOUT_NAME_MAX];
+        uint64_t hash;
+
+        memcpy(key, &dir, sizeof(dir));
+        memcpy(key + sizeof(dir), name, length);
+        crypto_shorthash((unsigned char *)&hash, key, sizeof(dir) + length, root->name_key);
+        return (uint32_t)hash;
+}
+
+/*
+ * Linear hashing: with n buckets, and 2^k the largest power of two that is not above n, the
+ * buckets below n - 2^k are split already and take one bit of the hash more than the others.
+ */
+static uint32_t bucket_of(uint32_t n_buckets, uint32_t hash) {
+        uint32_t low = (UINT32_C(1) << (31 - __builtin_clz(n_buckets))) - 1, high = 2 * low + 1;
+
+        return (hash & high) < n_buckets ? hash & high : hash & low;
+}
+
+static uint32_t *bucket_head(const struct journal *journal, uint32_t bucket) {
+        struct buckets *buckets =
+                journal_get(journal, TABLE_BUCKETS, bucket / LAYOUT_BUCKETS_EACH + 1);
+
+        return &buckets->heads[bucket % LAYOUT_BUCKETS_EACH];
+}
+
+/* Adds a bucket, and gives it what it takes over from the one that is split. */
+static void hash_split(struct journal *journal) {
+        struct root *root = journal_root(journal);
+        uint32_t added = root->n_buckets;
+        uint32_t *from, *to;
+
+        /* A full table is no error: the chains grow longer. */
+        if (added % LAYOUT_BUCKETS_EACH == 0 && journal_new(journal, TABLE_BUCKETS) == 0)
+                return;
+        JOURNAL_SET(journal, root->n_buckets, added + 1);
+        from = bucket_head(journal, added - (UINT32_C(1) << (31 - __builtin_clz(added))));
+        to = bucket_head(journal, added);
+        for (uint32_t id = *from; id != 0;) {
+                struct dentry *dentry = dentry_get(journal, id);
+                uint32_t next = dentry->hash_next;
+
+                if (bucket_of(added + 1, dentry->hash) == added) {
+                        set_link(journal, from, next);
+                        set_link(journal, &dentry->hash_next, *to);
+                        set_link(journal, to, id);
+                } else {
+                        from = &dentry->hash_next;
+                }
+                id = next;
         }
-        if (!index->listings[dir])
-                index->listings[dir] = calloc(1, sizeof(struct listing));
-        return index->listings[dir] ? 0 : -ENOMEM;
 }
 
-static int listing_grow(struct listing *listing) {
-        size_t capacity = listing->capacity ? listing->capacity * 2 : 4;
-        struct slot *slots;
+static void hash_add(struct journal *journal, struct dentry *dentry) {
+        struct root *root = journal_root(journal);
+        uint32_t *head;
 
-        if (listing->n < listing->capacity)
-                return 0;
-        slots = realloc(listing->slots, capacity * sizeof(*slots));
-        if (!slots)
-                return -ENOMEM;
-        listing->slots = slots;
-        listing->capacity = capacity;
-        return 0;
+        if (journal_used(journal, TABLE_DENTRY) > root->n_buckets)
+                hash_split(journal);
+        head = bucket_head(journal, bucket_of(root->n_buckets, dentry->hash));
+        set_link(journal, &dentry->hash_next, *head);
+        set_link(journal, head, dentry->id);
 }
 
-int dentry_index_reserve(struct dentry_index *index, uint32_t dir) {
-        int r;
+static void hash_remove(struct journal *journal, const struct dentry *dentry) {
+        const struct root *root = journal_root(journal);
+        uint32_t *link = bucket_head(journal, bucket_of(root->n_buckets, dentry->hash));
 
-        if (!index->spare)
-                index->spare = calloc(1, sizeof(*index->spare));
-        if (!index->spare)
-                return -ENOMEM;
-        r = dentry_index_make_listing(index, dir);
-        if (r < 0)
-                return r;
-        return listing_grow(index->listings[dir]);
+        while (*link != dentry->id)
+                link = &dentry_get(journal, *link)->hash_next;
+        set_link(journal, link, dentry->hash_next);
 }
 
-/* uthash may need memory for its first table; without it the entry is only found by a walk. */
-static bool dentry_index_hash(struct dentry_index *index, struct name *name,
-                              const struct dentry *dentry) {
-        name->dentry = dentry->id;
-        name->failed = false;
-        HASH_ADD_KEYPTR(hh, index->names, (const void *)&dentry->parent,
-                        sizeof(dentry->parent) + dentry->length, name);
-        return !name->failed;
-}
-
-void dentry_index_add(struct dentry_index *index, const struct dentry *dentry) {
-        struct listing *listing = dentry_index_listing(index, dentry->parent);
-        struct name *name = index->spare;
-
-        index->spare = NULL;
-        if (!dentry_index_hash(index, name, dentry))
-                abort(); /* cannot go on without; the next worker rebuilds the index */
-        listing->slots[listing->n++] = (struct slot){dentry->cookie, dentry->id};
-}
-
-/* The first slot whose cookie is at least `cookie`. */
-static size_t listing_search(const struct listing *listing, uint64_t cookie) {
-        size_t low = 0, high = listing->n;
-
-        while (low < high) {
-                size_t middle = low + (high - low) / 2;
-
-                if (listing->slots[middle].cookie < cookie)
-                        low = middle + 1;
-                else
-                        high = middle;
-        }
-        return low;
-}
-
-static void listing_pack(struct listing *listing) {
-        size_t to = 0;
-
-        for (size_t i = 0; i < listing->n; i++)
-                if (listing->slots[i].dentry != 0)
-                        listing->slots[to++] = listing->slots[i];
-        listing->n = to;
-        listing->gaps = 0;
-}
-
-static struct name *dentry_index_find_name(const struct dentry_index *index, uint32_t dir,
-                                           const char *name, size_t length) {
-        struct name *found;
-        struct key key = {.parent = dir};
+struct dentry *dentry_index_find(const struct journal *journal, uint32_t dir, const char *name,
+                                 size_t length) {
+        const struct root *root = journal_root(journal);
+        uint32_t hash, id;
 
         if (length > LAYOUT_NAME_MAX)
                 return NULL;
-        memcpy(key.name, name, length);
-        HASH_FIND(hh, index->names, &key, sizeof(key.parent) + length, found);
+        hash = name_hash(journal, dir, name, length);
+        for (id = *bucket_head(journal, bucket_of(root->n_buckets, hash)); id != 0;) {
+                struct dentry *dentry = dentry_get(journal, id);
+
+                if (dentry->hash == hash && dentry->parent == dir && dentry->length == length &&
+                    memcmp(dentry->name, name, length) == 0)
+                        return dentry;
+                id = dentry->hash_next;
+        }
+        return NULL;
+}
+
+/* The order of a directory: a treap, the largest hash on top. */
+
+static bool is_above(const struct dentry *a, const struct dentry *b) {
+        return a->hash >= b->hash;
+}
+
+static void order_add(struct journal *journal, struct dentry *dentry) {
+        struct node *dir = journal_get(journal, TABLE_NODE, dentry->parent);
+        uint32_t *link = &dir->entries;
+
+        /* Its cookie is the largest: it belongs at the end of the right-hand edge. */
+        while (*link != 0 && is_above(dentry_get(journal, *link), dentry))
+                link = &dentry_get(journal, *link)->order_right;
+        set_link(journal, &dentry->order_left, *link);
+        set_link(journal, &dentry->order_right, 0);
+        set_link(journal, link, dentry->id);
+}
+
+static void order_remove(struct journal *journal, const struct dentry *dentry) {
+        struct node *dir = journal_get(journal, TABLE_NODE, dentry->parent);
+        uint32_t *link = &dir->entries, left = dentry->order_left, right = dentry->order_right;
+
+        while (*link != dentry->id) {
+                struct dentry *at = dentry_get(journal, *link);
+
+                link = dentry->cookie < at->cookie ? &at->order_left : &at->order_right;
+        }
+        /* What was below it is merged into its place. */
+        while (left != 0 && right != 0) {
+                struct dentry *a = dentry_get(journal, left), *b = dentry_get(journal, right);
+
+                if (is_above(a, b)) {
+                        set_link(journal, link, left);
+                        link = &a->order_right;
+                        left = a->order_right;
+                } else {
+                        set_link(journal, link, right);
+                        link = &b->order_left;
+                        right = b->order_left;
+                }
+        }
+        set_link(journal, link, left != 0 ? left : right);
+}
+
+const struct dentry *dentry_index_next(const struct journal *journal, const struct node *dir,
+                                       uint64_t after) {
+        const struct dentry *found = NULL;
+
+        for (uint32_t id = dir->entries; id != 0;) {
+                const struct dentry *dentry = dentry_get(journal, id);
+
+                if (dentry->cookie > after)
+                        found = dentry;
+                id = dentry->cookie > after ? dentry->order_left : dentry->order_right;
+        }
         return found;
 }
 
-void dentry_index_remove(struct dentry_index *index, const struct dentry *dentry) {
-        struct listing *listing = dentry_index_listing(index, dentry->parent);
-        struct name *name;
-        size_t at;
-
-        name = dentry_index_find_name(index, dentry->parent, dentry->name, dentry->length);
-        HASH_DEL(index->names, name);
-        if (!index->spare)
-                index->spare = name;
-        else
-                free(name);
-
-        at = listing_search(listing, dentry->cookie);
-        listing->slots[at].dentry = 0;
-        if (++listing->gaps > 32 && listing->gaps > listing->n / 2)
-                listing_pack(listing);
-}
-
-uint32_t dentry_index_find(const struct dentry_index *index, uint32_t dir, const char *name,
-                           size_t length) {
-        const struct name *found = dentry_index_find_name(index, dir, name, length);
-
-        return found ? found->dentry : 0;
-}
-
-const struct dentry *dentry_index_next(const struct dentry_index *index, uint32_t dir,
-                                       uint64_t after) {
-        const struct listing *listing = dentry_index_listing(index, dir);
-
-        if (!listing || after == UINT64_MAX)
-                return NULL;
-        for (size_t i = listing_search(listing, after + 1); i < listing->n; i++)
-                if (listing->slots[i].dentry != 0)
-                        return dentry_index_record(index, listing->slots[i].dentry);
-        return NULL;
-}
-
-const struct dentry *dentry_index_before(const struct dentry_index *index, uint32_t dir,
+const struct dentry *dentry_index_before(const struct journal *journal, const struct node *dir,
                                          uint64_t before) {
-        const struct listing *listing = dentry_index_listing(index, dir);
+        const struct dentry *found = NULL;
 
-        if (!listing)
-                return NULL;
-        for (size_t i = listing_search(listing, before); i > 0; i--)
-                if (listing->slots[i - 1].dentry != 0)
-                        return dentry_index_record(index, listing->slots[i - 1].dentry);
-        return NULL;
-}
+        for (uint32_t id = dir->entries; id != 0;) {
+                const struct dentry *dentry = dentry_get(journal, id);
 
-void dentry_index_drop(struct dentry_index *index, uint32_t dir) {
-        struct listing *listing = dentry_index_listing(index, dir);
-
-        if (!listing)
-                return;
-        free(listing->slots);
-        free(listing);
-        index->listings[dir] = NULL;
-}
-
-static int slot_compare(const void *a, const void *b) {
-        const struct slot *x = a, *y = b;
-
-        return (x->cookie > y->cookie) - (x->cookie < y->cookie);
-}
-
-static int dentry_index_rebuild(struct dentry_index *index) {
-        uint32_t high = journal_high(index->journal, TABLE_DENTRY);
-        int r;
-
-        for (uint32_t id = 1; id <= high; id++) {
-                const struct dentry *dentry = dentry_index_record(index, id);
-
-                if (dentry->id != id)
-                        continue;
-                r = dentry_index_reserve(index, dentry->parent);
-                if (r < 0)
-                        return r;
-                dentry_index_add(index, dentry);
+                if (dentry->cookie < before)
+                        found = dentry;
+                id = dentry->cookie < before ? dentry->order_right : dentry->order_left;
         }
-        /* Records are recycled, so that their order says nothing about that of the cookies. */
-        for (size_t i = 0; i < index->n_listings; i++)
-                if (index->listings[i])
-                        qsort(index->listings[i]->slots, index->listings[i]->n, sizeof(struct slot),
-                              slot_compare);
-        return 0;
+        return found;
 }
 
-int dentry_index_new(struct dentry_index **out, struct journal *journal) {
-        struct dentry_index *index;
-        int r;
+/* Both */
 
-        index = calloc(1, sizeof(*index));
-        if (!index)
-                return -ENOMEM;
-        index->journal = journal;
-        r = dentry_index_rebuild(index);
-        if (r < 0) {
-                dentry_index_free(index);
-                return r;
-        }
-        *out = index;
-        return 0;
+void dentry_index_init(struct journal *journal) {
+        struct root *root = journal_root(journal);
+
+        journal_touch(journal, root->name_key, sizeof(root->name_key));
+        crypto_shorthash_keygen(root->name_key);
+        journal_new(journal, TABLE_BUCKETS);
+        JOURNAL_SET(journal, root->n_buckets, LAYOUT_BUCKETS_EACH);
 }
 
-struct dentry_index *dentry_index_free(struct dentry_index *index) {
-        struct name *name, *next;
+void dentry_index_add(struct journal *journal, struct dentry *dentry) {
+        uint32_t hash = name_hash(journal, dentry->parent, dentry->name, dentry->length);
 
-        if (!index)
-                return NULL;
-        HASH_ITER(hh, index->names, name, next) {
-                HASH_DEL(index->names, name);
-                free(name);
-        }
-        free(index->spare);
-        for (size_t i = 0; i < index->n_listings; i++)
-                dentry_index_drop(index, (uint32_t)i);
-        free(index->listings);
-        free(index);
-        return NULL;
+        set_link(journal, &dentry->hash, hash);
+        hash_add(journal, dentry);
+        order_add(journal, dentry);
+}
+
+void dentry_index_remove(struct journal *journal, struct dentry *dentry) {
+        hash_remove(journal, dentry);
+        order_remove(journal, dentry);
+}
+
+/* The names of a node */
+
+void dentry_index_attach(struct journal *journal, struct dentry *dentry, struct node *node) {
+        struct dentry *first = dentry_get(journal, node->dentry);
+
+        set_link(journal, &dentry->node, node->id);
+        set_link(journal, &dentry->name_next, node->dentry);
+        set_link(journal, &dentry->name_previous, 0);
+        if (first)
+                set_link(journal, &first->name_previous, dentry->id);
+        set_link(journal, &node->dentry, dentry->id);
+}
+
+void dentry_index_detach(struct journal *journal, struct dentry *dentry) {
+        struct node *node = journal_get(journal, TABLE_NODE, dentry->node);
+        struct dentry *previous = dentry_get(journal, dentry->name_previous);
+        struct dentry *next = dentry_get(journal, dentry->name_next);
+
+        set_link(journal, previous ? &previous->name_next : &node->dentry, dentry->name_next);
+        if (next)
+                set_link(journal, &next->name_previous, dentry->name_previous);
 }

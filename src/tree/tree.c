@@ -14,7 +14,6 @@ enum { FIRST_COOKIE = 3 }; /* 1 and 2 are "." and ".." to a reader */
 struct tree {
         struct journal *journal;
         struct root *root;
-        struct dentry_index *index;
         tree_abandon_fn abandon;
         void *userdata;
         void (*on_name)(void *userdata);
@@ -169,7 +168,6 @@ void tree_reap(struct tree *tree, struct node *node) {
         if (node->lookups > 0 || node->ctl_lookups > 0)
                 return;
         tree_delete_text(tree, node);
-        dentry_index_drop(tree->index, node->id);
         JOURNAL_SET(tree->journal, tree->root->detached_nodes, tree->root->detached_nodes - 1);
         journal_delete(tree->journal, TABLE_NODE, node->id);
 }
@@ -193,8 +191,7 @@ static int name_check(const char *name, size_t length) {
 
 static struct dentry *tree_find(const struct tree *tree, const struct node *dir, const char *name,
                                 size_t length) {
-        return journal_get(tree->journal, TABLE_DENTRY,
-                           dentry_index_find(tree->index, dir->id, name, length));
+        return dentry_index_find(tree->journal, dir->id, name, length);
 }
 
 int tree_lookup(const struct tree *tree, const struct node *dir, const char *name, size_t length,
@@ -212,8 +209,8 @@ int tree_lookup(const struct tree *tree, const struct node *dir, const char *nam
         return 0;
 }
 
-/* Whether dir can take a new entry of that name; makes sure that adding it cannot fail. */
-static int tree_may_add(struct tree *tree, const struct node *dir, const char *name,
+/* Whether dir can take a new entry of that name. */
+static int tree_may_add(const struct tree *tree, const struct node *dir, const char *name,
                         size_t length) {
         int r;
 
@@ -226,9 +223,7 @@ static int tree_may_add(struct tree *tree, const struct node *dir, const char *n
                 return r;
         if (tree_find(tree, dir, name, length))
                 return -EEXIST;
-        if (journal_used(tree->journal, TABLE_DENTRY) >= LAYOUT_NODES_MAX)
-                return -ENOSPC;
-        return dentry_index_reserve(tree->index, dir->id);
+        return journal_used(tree->journal, TABLE_DENTRY) < LAYOUT_NODES_MAX ? 0 : -ENOSPC;
 }
 
 void tree_on_name(struct tree *tree, void (*fn)(void *userdata), void *userdata) {
@@ -252,7 +247,7 @@ static void tree_place(struct tree *tree, struct dentry *dentry, struct node *di
         JOURNAL_SET(tree->journal, dir->next_cookie, dir->next_cookie + 1);
         JOURNAL_SET(tree->journal, dir->children, dir->children + 1);
         tree_touch_dir(tree, dir);
-        dentry_index_add(tree->index, dentry);
+        dentry_index_add(tree->journal, dentry);
         tree_tell_name(tree);
 }
 
@@ -262,17 +257,13 @@ static void tree_add_name(struct tree *tree, struct node *dir, const char *name,
         struct dentry *dentry = journal_get(tree->journal, TABLE_DENTRY, id);
 
         dentry->id = id;
-        dentry->node = node->id;
-        JOURNAL_SET(tree->journal, node->dentry, id);
+        dentry_index_attach(tree->journal, dentry, node);
         tree_place(tree, dentry, dir, name, length);
 }
 
 static void tree_remove_name(struct tree *tree, struct node *dir, struct dentry *dentry) {
-        struct node *node = tree_node(tree, dentry->node);
-
-        if (node->dentry == dentry->id)
-                JOURNAL_SET(tree->journal, node->dentry, 0);
-        dentry_index_remove(tree->index, dentry);
+        dentry_index_detach(tree->journal, dentry);
+        dentry_index_remove(tree->journal, dentry);
         journal_delete(tree->journal, TABLE_DENTRY, dentry->id);
         JOURNAL_SET(tree->journal, dir->children, dir->children - 1);
         tree_touch_dir(tree, dir);
@@ -447,8 +438,7 @@ static bool tree_is_below(const struct tree *tree, const struct node *dir,
 }
 
 static void rename_set_parent(struct tree *tree, struct node *node, struct node *from,
-                              struct node *to, const struct dentry *dentry) {
-        JOURNAL_SET(tree->journal, node->dentry, dentry->id);
+                              struct node *to) {
         if (!node_is_dir(node) || from == to)
                 return;
         tree_add_links(tree, from, -1);
@@ -463,10 +453,12 @@ static int tree_exchange(struct tree *tree, struct node *dir, struct dentry *a,
         if ((node_is_dir(x) && tree_is_below(tree, new_dir, x)) ||
             (node_is_dir(y) && tree_is_below(tree, dir, y)))
                 return -EINVAL;
-        rename_set_parent(tree, x, dir, new_dir, b);
-        rename_set_parent(tree, y, new_dir, dir, a);
-        JOURNAL_SET(tree->journal, a->node, y->id);
-        JOURNAL_SET(tree->journal, b->node, x->id);
+        rename_set_parent(tree, x, dir, new_dir);
+        rename_set_parent(tree, y, new_dir, dir);
+        dentry_index_detach(tree->journal, a);
+        dentry_index_detach(tree->journal, b);
+        dentry_index_attach(tree->journal, a, y);
+        dentry_index_attach(tree->journal, b, x);
         tree_touch_dir(tree, dir);
         tree_touch_dir(tree, new_dir);
         tree_touch_ctime(tree, x);
@@ -476,26 +468,25 @@ static int tree_exchange(struct tree *tree, struct node *dir, struct dentry *a,
 }
 
 /* Moves the entry, whose new place is free, and leaves a whiteout if wanted. */
-static int tree_move(struct tree *tree, struct node *dir, struct dentry *dentry,
-                     struct node *new_dir, const char *new_name, size_t new_length,
-                     struct node *whiteout) {
+static void tree_move(struct tree *tree, struct node *dir, struct dentry *dentry,
+                      struct node *new_dir, const char *new_name, size_t new_length,
+                      struct node *whiteout) {
         struct node *node = tree_node(tree, dentry->node);
         char name[LAYOUT_NAME_MAX + 1];
         uint32_t length = dentry->length;
 
         memcpy(name, dentry->name, sizeof(name));
-        dentry_index_remove(tree->index, dentry);
+        dentry_index_remove(tree->journal, dentry);
         journal_touch(tree->journal, dentry, sizeof(*dentry));
         JOURNAL_SET(tree->journal, dir->children, dir->children - 1);
         tree_touch_dir(tree, dir);
         tree_place(tree, dentry, new_dir, new_name, new_length);
-        rename_set_parent(tree, node, dir, new_dir, dentry);
+        rename_set_parent(tree, node, dir, new_dir);
         tree_touch_ctime(tree, node);
-        if (whiteout && dentry_index_reserve(tree->index, dir->id) == 0) {
+        if (whiteout) {
                 whiteout->nlink = 1;
                 tree_add_name(tree, dir, name, length, whiteout);
         }
-        return 0;
 }
 
 /*
@@ -509,17 +500,16 @@ static void tree_supplant(struct tree *tree, struct node *dir, struct dentry *de
 
         if (whiteout) {
                 whiteout->nlink = 1;
-                whiteout->dentry = dentry->id;
-                JOURNAL_SET(tree->journal, dentry->node, whiteout->id);
+                dentry_index_detach(tree->journal, dentry);
+                dentry_index_attach(tree->journal, dentry, whiteout);
                 tree_touch_dir(tree, dir);
         } else {
                 tree_remove_name(tree, dir, dentry);
         }
-        if (replaced->dentry == target->id)
-                JOURNAL_SET(tree->journal, replaced->dentry, 0);
-        JOURNAL_SET(tree->journal, target->node, node->id);
+        dentry_index_detach(tree->journal, target);
+        dentry_index_attach(tree->journal, target, node);
         tree_touch_dir(tree, new_dir);
-        rename_set_parent(tree, node, dir, new_dir, target);
+        rename_set_parent(tree, node, dir, new_dir);
         tree_touch_ctime(tree, node);
         tree_lose_name(tree, new_dir, replaced);
         tree_tell_name(tree);
@@ -563,9 +553,10 @@ int tree_rename(struct tree *tree, struct node *dir, const char *name, size_t le
                 return r;
         if (node_is_dir(node) && tree_is_below(tree, new_dir, node))
                 return -EINVAL;
-        r = dentry_index_reserve(tree->index, new_dir->id);
-        if (r < 0)
-                return r;
+        /* A whiteout beside the moved name is a name more. */
+        if ((flags & RENAME_WHITEOUT) && !target &&
+            journal_used(tree->journal, TABLE_DENTRY) >= LAYOUT_NODES_MAX)
+                return -ENOSPC;
         if (flags & RENAME_WHITEOUT)
                 r = tree_new_whiteout(tree, dir, birth, &whiteout);
         if (r < 0)
@@ -573,41 +564,24 @@ int tree_rename(struct tree *tree, struct node *dir, const char *name, size_t le
 
         if (target) {
                 tree_supplant(tree, dir, dentry, new_dir, target, whiteout);
-                return 0;
+        } else {
+                tree_move(tree, dir, dentry, new_dir, new_name, new_length, whiteout);
         }
-        return tree_move(tree, dir, dentry, new_dir, new_name, new_length, whiteout);
+        return 0;
 }
 
 /* Reading */
 
 const struct dentry *tree_next(const struct tree *tree, const struct node *dir, uint64_t after) {
-        return dentry_index_next(tree->index, dir->id, after);
+        return dentry_index_next(tree->journal, dir, after);
 }
 
 const struct dentry *tree_before(const struct tree *tree, const struct node *dir, uint64_t before) {
-        return dentry_index_before(tree->index, dir->id, before);
+        return dentry_index_before(tree->journal, dir, before);
 }
 
 const struct dentry *tree_name_of(const struct tree *tree, const struct node *node) {
-        uint32_t high = journal_high(tree->journal, TABLE_DENTRY);
-
-        if (node->dentry != 0 || node_is_dir(node) || node->nlink == 0)
-                return journal_get(tree->journal, TABLE_DENTRY, node->dentry);
-        for (uint32_t id = 1; id <= high; id++) {
-                const struct dentry *dentry = journal_get(tree->journal, TABLE_DENTRY, id);
-
-                if (dentry->id == id && dentry->node == node->id)
-                        return dentry;
-        }
-        return NULL;
-}
-
-const struct dentry *tree_find_name(const struct tree *tree, struct node *node) {
-        const struct dentry *dentry = tree_name_of(tree, node);
-
-        if (dentry && node->dentry == 0)
-                JOURNAL_SET(tree->journal, node->dentry, dentry->id);
-        return dentry;
+        return journal_get(tree->journal, TABLE_DENTRY, node->dentry);
 }
 
 /* The kernel's references */
@@ -659,6 +633,7 @@ static int tree_make_root(struct tree *tree) {
         };
         struct node *node;
 
+        dentry_index_init(tree->journal);
         if (tree->root->next_ino == 0) {
                 JOURNAL_SET(tree->journal, tree->root->next_ino, 1);
                 JOURNAL_SET(tree->journal, tree->root->next_generation, 1);
@@ -675,7 +650,7 @@ static int tree_make_root(struct tree *tree) {
 
 int tree_new(struct tree **out, struct journal *journal, tree_abandon_fn abandon, void *userdata) {
         struct tree *tree;
-        int r;
+        int r = 0;
 
         tree = calloc(1, sizeof(*tree));
         if (!tree)
@@ -684,8 +659,7 @@ int tree_new(struct tree **out, struct journal *journal, tree_abandon_fn abandon
         tree->root = journal_root(journal);
         tree->abandon = abandon;
         tree->userdata = userdata;
-        r = dentry_index_new(&tree->index, journal);
-        if (r == 0 && !tree_node(tree, LAYOUT_ROOT_ID))
+        if (!tree_node(tree, LAYOUT_ROOT_ID))
                 r = tree_make_root(tree);
         if (r < 0) {
                 tree_free(tree);
@@ -698,7 +672,6 @@ int tree_new(struct tree **out, struct journal *journal, tree_abandon_fn abandon
 struct tree *tree_free(struct tree *tree) {
         if (!tree)
                 return NULL;
-        dentry_index_free(tree->index);
         free(tree);
         return NULL;
 }

@@ -4,9 +4,8 @@
 /*
  * tree: names, directories and nodes.
  *
- * Owns the node, dentry and text records and, on the heap, the indexes over them: a hash of
- * (directory, name) and, for each directory, its entries in the order of their cookies.  The
- * indexes are rebuilt from the records by tree_new().  All changes are made inside the journal's
+ * Owns the node, dentry and text records.  The indexes over names are records as well, see
+ * dentry_index.h.  All changes are made inside the journal's
  * current transaction; the caller commits.  Functions check everything before they change
  * anything, so that an error means that nothing has changed.
  *
@@ -108,10 +107,8 @@ void tree_lookup_unref_ctl(struct tree *tree, struct node *dir, uint64_t count);
 /* Frees the node if nothing holds it any more; see `abandon` above. */
 void tree_reap(struct tree *tree, struct node *node);
 
-/* Any one name of the node, or NULL.  A walk over all names if the one that was known is gone. */
+/* Any one name of the node, or NULL if it has none. */
 const struct dentry *tree_name_of(const struct tree *tree, const struct node *node);
-/* The same, and what such a walk has found is known from then on. */
-const struct dentry *tree_find_name(const struct tree *tree, struct node *node);
 
 /* The real time clock, for the time stamps of a transaction. */
 struct stamp stamp_now(void);

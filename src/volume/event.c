@@ -139,7 +139,7 @@ void event_add(struct tree *tree, enum event_kind kind, const struct node *node,
 
 void event_add_node(struct tree *tree, enum event_kind kind, struct node *node,
                     const struct caller *caller) {
-        const struct dentry *dentry = node->nlink > 0 ? tree_find_name(tree, node) : NULL;
+        const struct dentry *dentry = node->nlink > 0 ? tree_name_of(tree, node) : NULL;
 
         if (dentry)
                 event_add(tree, kind, node, tree_node(tree, dentry->parent), dentry->name,

@@ -28,7 +28,7 @@ def daemon_sources():
 def build(path, *definitions):
     """Starts to build a daemon that differs in these definitions."""
     flags = subprocess.run(
-        ["pkg-config", "--cflags", "--libs", "fuse3"], check=True, stdout=subprocess.PIPE, text=True
+        ["pkg-config", "--cflags", "--libs", "fuse3", "libsodium"], check=True, stdout=subprocess.PIPE, text=True
     ).stdout
     return subprocess.Popen(
         [
@@ -150,7 +150,8 @@ def refused(mount, installed, words):
 def test_other_layout_is_refused(mounts, builds, installed):
     mount = mounts(binary=str(installed))
     install(builds["other"], installed)
-    refused(mount, installed, "knows layout 999, and the records have layout 3")
+    ours = support.run([support.program(), "--layout"], check=True).stdout.strip()
+    refused(mount, installed, f"knows layout 999, and the records have layout {ours}")
 
 
 @pytest.mark.parametrize(
