@@ -8,12 +8,15 @@
  * are those of the tree; those of .ctl and its files have the kind in bits 32 and up and the
  * directory's id below.
  *
- *   fs.c      putting together, attributes, names
- *   fs_dir.c  reading directories
- *   fs_io.c   open files: regions, with and without passthrough
- *   fs_setid.c  set-user-id and set-group-id, of files that change
- *   fs_xattr.c  extended attributes
- *   fs_ctl.c  open files of .ctl, and those who wait for them
+ *   fs.c         the table of operations, putting together
+ *   fs_common.c  what all of these need: nodes, callers, entries
+ *   fs_attr.c    attributes, and those of the whole: statfs
+ *   fs_names.c   looking up, making and removing names
+ *   fs_dir.c     reading directories
+ *   fs_io.c      open files: regions, with and without passthrough
+ *   fs_setid.c   set-user-id and set-group-id, of files that change
+ *   fs_xattr.c   extended attributes
+ *   fs_ctl.c     open files of .ctl, and those who wait for them
  *
  * Owns nothing but the requests that wait for something.  Never: decides; what a name or a region
  * does is the business of the rooms below.

@@ -8,6 +8,9 @@
 #include "fuse/fs.h"
 #include "control/report.h"
 
+/* The kernel may keep what only changes through it for as long as it likes; seconds. */
+static const double FS_FOREVER = 86400.0;
+
 enum {
         FS_BUFFER_SIZE = 1024 * 1024,
         /* Replies that count lookups must fit into an outcome. */
@@ -38,6 +41,7 @@ struct fs {
         char *buffer;               /* FS_BUFFER_SIZE bytes, for the reply that is being made */
 };
 
+/* fs_common.c */
 struct fs *fs_of(fuse_req_t req);
 
 /* Ids of .ctl and its files. */
@@ -50,19 +54,40 @@ static inline fuse_ino_t fs_ctl_ino(enum ctl_kind kind, const struct node *dir) 
 /* The node, or for a file of .ctl its directory; NULL if it is gone. */
 struct node *fs_node(struct fs *fs, fuse_ino_t ino);
 
+struct caller fs_caller(fuse_req_t req);
+struct create_attrs fs_create_attrs(fuse_req_t req, mode_t mode, dev_t rdev);
+/* The entry of a node; counts a lookup. */
+int fs_entry(struct fs *fs, struct node *node, struct fuse_entry_param *entry);
+void fs_reply_entry(fuse_req_t req, struct fs *fs, struct node *node);
+
+/* fs_attr.c */
 /* Attributes and how long the kernel may keep them, seconds. */
 int fs_attributes(struct fs *fs, struct node *node, struct stat *st, double *timeout);
 void fs_ctl_attributes(struct fs *fs, enum ctl_kind kind, struct node *dir, struct stat *st);
 void fs_reply_attributes(fuse_req_t req, struct fs *fs, fuse_ino_t ino, struct node *node);
-/* The entry of a node; counts a lookup. */
-int fs_entry(struct fs *fs, struct node *node, struct fuse_entry_param *entry);
-struct caller fs_caller(fuse_req_t req);
-struct create_attrs fs_create_attrs(fuse_req_t req, mode_t mode, dev_t rdev);
+int fs_statx(void *userdata, uint64_t ino, struct stat *st, struct timespec *btime,
+             double *timeout);
+void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int valid,
+                struct fuse_file_info *fi);
+void fs_statfs(fuse_req_t req, fuse_ino_t ino);
+
+/* fs_names.c */
 /* Gives a fresh node of a regular file its memory, and notes who made it. */
 int fs_furnish(fuse_req_t req, const struct node *dir, struct node *node);
 /* Makes a regular file with its memory; leaves nothing behind on failure. */
 int fs_make_region(fuse_req_t req, struct node *dir, const char *name,
                    const struct create_attrs *birth, struct node **out);
+void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
+void fs_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev);
+void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
+void fs_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name);
+void fs_readlink(fuse_req_t req, fuse_ino_t ino);
+void fs_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name);
+void fs_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
+void fs_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
+void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+               const char *new_name, unsigned int flags);
 
 /* fs_dir.c */
 void fs_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
