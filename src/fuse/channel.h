@@ -2,54 +2,75 @@
 #pragma once
 
 /*
- * channel: the connection to the kernel, under libfuse.
+ * channel: the connection to the kernel.
  *
- * Owns the libfuse session of this worker (not the mount, and not the descriptor: that is the
- * root record's).  It reads each request itself, straight into the journal's scratch area, and hands
- * it to libfuse; libfuse's replies come back through fuse_custom_io.writev.  There
+ * Reads requests straight into the journal's scratch area, has the handler of their opcode called,
+ * and sends what it replies.  (The descriptor is the root record's.)
  *
- *   - the first reply, INIT's, gets what libfuse 3.14 has no name for: passthrough;
- *   - every reply commits the journal's transaction, with the reply as its outcome, before it is
+ *   - INIT is answered by the channel itself, and saved: a worker that comes after another needs
+ *     none.
+ *   - Every reply commits the journal's transaction, with the reply as its outcome, before it is
  *     sent: that is how a change and its answer are one step.  A reply that goes with a change must
  *     not be longer than JOURNAL_OUTCOME_MAX.
+ *   - FORGETs, which nobody resends, are carried out from the scratch area and counted in the same
+ *     transactions, so that each happens exactly once.
+ *   - A request may be answered later.  It is then copied into whatever waits, and its INTERRUPT
+ *     finds it there.
  *
- * After a restart it gives libfuse the saved INIT and swallows the answer.  Then it sends the last
- * outcome again, before anything can overwrite it: the kernel takes it if it was never sent, and
- * knows no such request otherwise.  Then it has the kernel resend what is unanswered: those are
- * requests that have not happened.  One that was being handled when two workers died by their own
- * fault is answered EIO.  FORGETs, which nobody resends, are carried out by the channel itself,
- * from the scratch area and counted in the same transactions, so that each happens exactly once.
+ * After a restart the channel sends the last outcome again, before anything can overwrite it: the
+ * kernel takes it if it was never sent, and knows no such request otherwise.  Then it has the kernel
+ * resend what is unanswered: those are requests that have not happened.  One that was being handled
+ * when two workers died by their own fault is answered EIO.
  *
- * Never: knows what a request means.
+ * Nothing is allocated for a request.  Never: knows what a request means.
  */
 
-#define FUSE_USE_VERSION 314
-#include <fuse_lowlevel.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/uio.h>
+#include "fuse/wire.h"
 #include "records/layout.h"
 
 struct channel;
 
+/* A request of the kernel. */
+struct fuse_request {
+        struct channel *channel;
+        void *userdata;  /* the channel's */
+        uint64_t unique; /* as it came; see fuse_request_key() */
+        uint64_t node;   /* that it is about */
+        uint32_t uid, gid;
+        int32_t pid;
+        bool answered;
+        bool deferred;
+        /* It takes the set-user-id bits from its file; see killpriv.h. */
+        bool kills_setid;
+        /* The message, while the handler runs; NULL in a request that is answered later. */
+        const struct wire_request *in;
+};
+
+/* Its number without the kernel's mark for resent ones: the same after a restart. */
+static inline uint64_t fuse_request_key(const struct fuse_request *req) {
+        return req->unique & ~WIRE_UNIQUE_RESENT;
+}
+
+/*
+ * Handlers by opcode; NULL and opcodes beyond are answered ENOSYS.  Those of INIT, DESTROY, FORGET,
+ * BATCH_FORGET and INTERRUPT are the channel's own.  A handler replies, or defers the request.
+ */
+typedef void (*channel_handler_fn)(struct fuse_request *req);
 /* The kernel drops count lookups of a node; within a transaction, which the channel commits. */
 typedef void (*channel_forget_fn)(void *userdata, uint64_t nodeid, uint64_t count);
 
-/*
- * Makes the session over root->fuse_fd.  In a worker that is not the first, replays INIT.  Of ops,
- * init, forget and forget_multi are not used: the channel's own take their place.  One channel a
- * process.
- */
-int channel_new(struct channel **out, struct journal *journal, const struct fuse_lowlevel_ops *ops,
-                channel_forget_fn forget, void *userdata);
-struct channel *channel_free(struct channel *channel);
+struct channel_operations {
+        channel_handler_fn handlers[WIRE_OPCODES];
+        channel_forget_fn forget;
+};
 
-/*
- * Answers FUSE_STATX, which libfuse does not know before 3.18, and without which there is no time
- * of birth: attributes, btime, and how long the kernel may keep them, seconds.  0 or negative errno.
- */
-typedef int (*channel_statx_fn)(void *userdata, uint64_t nodeid, struct stat *st,
-                                struct timespec *btime, double *timeout);
-void channel_set_statx(struct channel *channel, channel_statx_fn statx);
+/* Takes root->fuse_fd up.  operations and journal outlive the channel. */
+int channel_new(struct channel **out, struct journal *journal,
+                const struct channel_operations *operations, void *userdata);
+struct channel *channel_free(struct channel *channel);
 
 /*
  * In a worker that comes after another: tells the last outcome again, finishes an interrupted
@@ -64,19 +85,31 @@ int channel_resume(struct channel *channel);
  */
 int channel_dispatch(struct channel *channel);
 
+/*
+ * Sends the reply: error is 0 or negative errno, iov[0] is the channel's, for the header, and the
+ * others are the body.  Commits before.  See reply.h for replies of each form.
+ */
+void channel_reply(struct fuse_request *req, int error, struct iovec *iov, int count);
+
+/* A request that is answered later: part of whatever waits. */
+struct deferred_request {
+        struct fuse_request req;
+        /* Whoever waits for the answer was interrupted, which is told once; NULL: it cannot be. */
+        void (*interrupted)(struct deferred_request *deferred);
+        struct deferred_request *next;
+};
+
+/* May call interrupted() at once, so this comes last. */
+void channel_defer(struct deferred_request *deferred, struct fuse_request *req,
+                   void (*interrupted)(struct deferred_request *deferred));
+/* To answer it: the request, which `deferred` has no more part in. */
+struct fuse_request channel_undefer(struct deferred_request *deferred);
+
 /* Whether INIT is through, and whether the kernel granted passthrough. */
 bool channel_is_ready(const struct channel *channel);
 bool channel_has_passthrough(const struct channel *channel);
-/*
- * Whether extended attributes are answered, and set-user-id bits are ours to take; if so, whether
- * the request that is being handled takes them.  See killpriv.h.
- */
+/* Whether extended attributes are answered, and set-user-id bits are ours to take. */
 bool channel_has_xattr(const struct channel *channel);
-bool channel_kills_privilege(const struct channel *channel);
-/* The unique of the request that is being handled, without the kernel's mark for resent ones. */
-uint64_t channel_current(const struct channel *channel);
-/* The same for one that is answered later. */
-uint64_t channel_unique(uint64_t unique);
 
 /* A backing id for the file, above 0; or negative errno. */
 int channel_backing_open(struct channel *channel, int fd);
@@ -87,22 +120,3 @@ int channel_backing_open(struct channel *channel, int fd);
 void channel_backing_close(struct channel *channel, int id);
 /* Carries out what a commit by others than the channel has left to do. */
 void channel_settle(struct channel *channel);
-
-/*
- * Replies to OPEN and CREATE through the region's backing id, or through the page cache if
- * backing is 0.  entry is NULL for OPEN.  Errors are those of fuse_reply_open().
- */
-int channel_reply_open(fuse_req_t req, const struct fuse_entry_param *entry,
-                       const struct fuse_file_info *fi, int backing);
-
-/*
- * Notifications, by any thread but the one that answers requests (they may wait for it).
- * 0, -ENOENT (the kernel does not know the thing: fine), other negative errno.
- */
-int channel_invalidate_entry(int fuse_fd, uint64_t parent, const char *name, size_t length);
-/* Attributes, and cached pages too if `pages`. */
-int channel_invalidate_inode(int fuse_fd, uint64_t node, bool pages);
-/* What the POLL request that is being handled brought for that. */
-uint64_t channel_poll_key(const struct channel *channel);
-/* Wakes poll(2) on a file, by any thread. */
-int channel_wake_poll(int fuse_fd, uint64_t kh);

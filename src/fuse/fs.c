@@ -75,36 +75,60 @@ void fs_settle(struct fs *fs) {
         regions_bury(fs->parts.regions, fs_bury, fs);
 }
 
-static const struct fuse_lowlevel_ops operations = {
-        .lookup = fs_lookup,
-        .getattr = fs_getattr,
-        .setattr = fs_setattr,
-        .readlink = fs_readlink,
-        .mknod = fs_mknod,
-        .mkdir = fs_mkdir,
-        .unlink = fs_unlink,
-        .rmdir = fs_rmdir,
-        .symlink = fs_symlink,
-        .rename = fs_rename,
-        .link = fs_link,
-        .open = fs_open,
-        .read = fs_read,
-        .write = fs_write,
-        .release = fs_release,
-        .readdir = fs_readdir,
-        .readdirplus = fs_readdirplus,
-        .statfs = fs_statfs,
-        .poll = fs_poll,
-        .create = fs_create,
-        .fallocate = fs_fallocate,
-        .lseek = fs_lseek,
-        .getxattr = fs_getxattr,
-        .listxattr = fs_listxattr,
-        .setxattr = fs_setxattr,
-        .removexattr = fs_removexattr,
+/* The kernel has a good answer to all of these: it tries no more. */
+static void fs_not_needed(struct fuse_request *req) {
+        reply_error(req, -ENOSYS);
+}
+
+/* As tmpfs; ENOSYS would be passed on by older kernels. */
+static void fs_ioctl(struct fuse_request *req) {
+        reply_error(req, -ENOTTY);
+}
+
+static const struct channel_operations operations = {
+        .handlers =
+                {
+                        [WIRE_LOOKUP] = fs_lookup,
+                        [WIRE_GETATTR] = fs_getattr,
+                        [WIRE_SETATTR] = fs_setattr,
+                        [WIRE_READLINK] = fs_readlink,
+                        [WIRE_SYMLINK] = fs_symlink,
+                        [WIRE_MKNOD] = fs_mknod,
+                        [WIRE_MKDIR] = fs_mkdir,
+                        [WIRE_UNLINK] = fs_unlink,
+                        [WIRE_RMDIR] = fs_rmdir,
+                        [WIRE_RENAME] = fs_rename,
+                        [WIRE_LINK] = fs_link,
+                        [WIRE_OPEN] = fs_open,
+                        [WIRE_READ] = fs_read,
+                        [WIRE_WRITE] = fs_write,
+                        [WIRE_STATFS] = fs_statfs,
+                        [WIRE_RELEASE] = fs_release,
+                        [WIRE_FSYNC] = fs_not_needed,
+                        [WIRE_SETXATTR] = fs_refuse_xattr,
+                        [WIRE_GETXATTR] = fs_getxattr,
+                        [WIRE_LISTXATTR] = fs_listxattr,
+                        [WIRE_REMOVEXATTR] = fs_refuse_xattr,
+                        [WIRE_FLUSH] = fs_not_needed,
+                        [WIRE_OPENDIR] = fs_opendir,
+                        [WIRE_READDIR] = fs_readdir,
+                        [WIRE_RELEASEDIR] = fs_releasedir,
+                        [WIRE_FSYNCDIR] = fs_not_needed,
+                        [WIRE_ACCESS] = fs_not_needed,
+                        [WIRE_CREATE] = fs_create,
+                        [WIRE_IOCTL] = fs_ioctl,
+                        [WIRE_POLL] = fs_poll,
+                        [WIRE_FALLOCATE] = fs_fallocate,
+                        [WIRE_READDIRPLUS] = fs_readdirplus,
+                        [WIRE_RENAME2] = fs_rename2,
+                        [WIRE_LSEEK] = fs_lseek,
+                        [WIRE_TMPFILE] = fs_tmpfile,
+                        [WIRE_STATX] = fs_statx,
+                },
+        .forget = fs_forget,
 };
 
-const struct fuse_lowlevel_ops *fs_operations(void) {
+const struct channel_operations *fs_operations(void) {
         return &operations;
 }
 
@@ -131,7 +155,6 @@ void fs_set_parts(struct fs *fs, const struct fs_parts *parts) {
 
 void fs_set_channel(struct fs *fs, struct channel *channel) {
         fs->channel = channel;
-        channel_set_statx(channel, fs_statx);
 }
 
 struct fs *fs_free(struct fs *fs) {

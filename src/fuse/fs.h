@@ -40,7 +40,7 @@ struct fs_parts {
         struct job_queue *memory_jobs; /* work on memory */
 };
 
-const struct fuse_lowlevel_ops *fs_operations(void);
+const struct channel_operations *fs_operations(void);
 /* Before the tree, which wants fs_abandon(); parts are given when they are all there. */
 int fs_new(struct fs **out);
 void fs_set_parts(struct fs *fs, const struct fs_parts *parts);

@@ -10,7 +10,7 @@ enum { TMPFS_DIRENT_SIZE = 20 }; /* what tmpfs says that an entry adds to a dire
  * Writes through passthrough and changes by request are known to the kernel.  What is not: pages
  * that a mapping fills in a sparse region, and what holders of a exported descriptor do.
  */
-static double fs_timeout(struct fs *fs, struct node *node, const struct stat *st) {
+static uint64_t fs_valid(struct fs *fs, struct node *node, const struct stat *st) {
         if (!node_is_region(node) || node->fd < 0)
                 return FS_FOREVER;
         if (node->flags & NODE_EXPORTED)
@@ -34,7 +34,8 @@ static void fs_plain_attributes(const struct node *node, struct stat *st) {
                 st->st_size = ((off_t)node->children + 2) * TMPFS_DIRENT_SIZE; /* and . and .. */
 }
 
-int fs_attributes(struct fs *fs, struct node *node, struct stat *st, double *timeout) {
+int fs_attributes(struct fs *fs, struct node *node, struct wire_attributes *out) {
+        struct stat *st = &out->st;
         struct stamp ctime;
         int r;
 
@@ -56,61 +57,59 @@ int fs_attributes(struct fs *fs, struct node *node, struct stat *st, double *tim
         st->st_gid = node->gid;
         st->st_rdev = node->rdev;
         st->st_blksize = 4096;
-        *timeout = fs_timeout(fs, node, st);
+        out->btime = (struct timespec){node->btime.sec, node->btime.nsec};
+        out->valid = fs_valid(fs, node, st);
         return 0;
 }
 
-void fs_ctl_attributes(struct fs *fs, enum ctl_kind kind, struct node *dir, struct stat *st) {
-        ctl_stat(fs->parts.ctl, kind, dir, st);
+void fs_ctl_attributes(struct fs *fs, enum ctl_kind kind, struct node *dir,
+                       struct wire_attributes *out) {
+        ctl_stat(fs->parts.ctl, kind, dir, &out->st);
         /* Above all that nodes get: those count up from 1. */
-        st->st_ino = (ino_t)kind << 56 | dir->ino;
+        out->st.st_ino = (ino_t)kind << 56 | dir->ino;
+        out->btime = (struct timespec){dir->btime.sec, dir->btime.nsec};
+        out->valid = 0;
 }
 
-void fs_reply_attributes(fuse_req_t req, struct fs *fs, fuse_ino_t ino, struct node *node) {
-        struct stat st;
-        double timeout = 0;
-        int r = 0;
+/* Of a node, or of a file of .ctl. */
+static int fs_attributes_of(struct fs *fs, uint64_t id, struct wire_attributes *out) {
+        struct node *node = fs_node(fs, id);
 
-        if (fs_kind(ino) != CTL_NONE)
-                fs_ctl_attributes(fs, fs_kind(ino), node, &st);
-        else
-                r = fs_attributes(fs, node, &st, &timeout);
-        if (r < 0)
-                fuse_reply_err(req, -r);
-        else
-                fuse_reply_attr(req, &st, timeout);
-}
-
-int fs_statx(void *userdata, uint64_t ino, struct stat *st, struct timespec *btime,
-             double *timeout) {
-        struct fs *fs = userdata;
-        struct node *node = fs_node(fs, ino);
-
-        *timeout = 0;
         if (!node)
                 return -ESTALE;
-        *btime = (struct timespec){node->btime.sec, node->btime.nsec};
-        if (fs_kind(ino) == CTL_NONE)
-                return fs_attributes(fs, node, st, timeout);
-        fs_ctl_attributes(fs, fs_kind(ino), node, st);
+        if (fs_kind(id) == CTL_NONE)
+                return fs_attributes(fs, node, out);
+        fs_ctl_attributes(fs, fs_kind(id), node, out);
         return 0;
 }
 
-void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
-        struct fs *fs = fs_of(req);
-        struct node *node = fs_node(fs, ino);
+void fs_getattr(struct fuse_request *req) {
+        struct wire_attributes attributes;
+        int r = fs_attributes_of(fs_of(req), req->node, &attributes);
 
-        (void)fi;
-        if (!node)
-                fuse_reply_err(req, ESTALE);
+        if (r < 0)
+                reply_error(req, r);
         else
-                fs_reply_attributes(req, fs, ino, node);
+                reply_attributes(req, &attributes);
 }
 
-static struct timespec fs_new_time(const struct timespec *given, int valid, int set, int now) {
+void fs_statx(struct fuse_request *req) {
+        struct wire_attributes attributes;
+        int r = fs_attributes_of(fs_of(req), req->node, &attributes);
+
+        if (r < 0)
+                reply_error(req, r);
+        else
+                reply_statx(req, &attributes);
+}
+
+static struct timespec fs_new_time(uint64_t sec, uint32_t nsec, uint32_t valid, uint32_t set,
+                                   uint32_t now) {
         if (!(valid & set))
                 return (struct timespec){0, UTIME_OMIT};
-        return valid & now ? (struct timespec){0, UTIME_NOW} : *given;
+        if (valid & now)
+                return (struct timespec){0, UTIME_NOW};
+        return (struct timespec){(time_t)sec, nsec};
 }
 
 static void fs_set_stamp(struct fs *fs, struct stamp *stamp, const struct timespec *time) {
@@ -121,13 +120,15 @@ static void fs_set_stamp(struct fs *fs, struct stamp *stamp, const struct timesp
                                                : ((struct stamp){time->tv_sec, time->tv_nsec}));
 }
 
-static int fs_set_times(struct fs *fs, struct node *node, const struct stat *attr, int valid) {
+static int fs_set_times(struct fs *fs, struct node *node, const struct wire_setattr_in *in) {
         struct timespec times[2] = {
-                fs_new_time(&attr->st_atim, valid, FUSE_SET_ATTR_ATIME, FUSE_SET_ATTR_ATIME_NOW),
-                fs_new_time(&attr->st_mtim, valid, FUSE_SET_ATTR_MTIME, FUSE_SET_ATTR_MTIME_NOW),
+                fs_new_time(in->atime, in->atime_nsec, in->valid, WIRE_SET_ATIME,
+                            WIRE_SET_ATIME_NOW),
+                fs_new_time(in->mtime, in->mtime_nsec, in->valid, WIRE_SET_MTIME,
+                            WIRE_SET_MTIME_NOW),
         };
 
-        if (!(valid & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME)))
+        if (!(in->valid & (WIRE_SET_ATIME | WIRE_SET_MTIME)))
                 return 0;
         if (node_is_region(node))
                 return region_utimens(fs->parts.regions, node, times);
@@ -136,7 +137,7 @@ static int fs_set_times(struct fs *fs, struct node *node, const struct stat *att
         return 0;
 }
 
-static int fs_resize(fuse_req_t req, struct fs *fs, struct node *node, uint64_t size) {
+static int fs_resize(struct fuse_request *req, struct fs *fs, struct node *node, uint64_t size) {
         struct caller caller = fs_caller(req);
         uint64_t before = node->size;
         int r;
@@ -149,26 +150,27 @@ static int fs_resize(fuse_req_t req, struct fs *fs, struct node *node, uint64_t 
         return r;
 }
 
-static int fs_set_attributes(fuse_req_t req, struct fs *fs, struct node *node,
-                             const struct stat *attr, int valid) {
+static int fs_set_attributes(struct fuse_request *req, struct fs *fs, struct node *node,
+                             const struct wire_setattr_in *in) {
+        uint32_t valid = in->valid;
         uint32_t mode = node->mode, uid = node->uid, gid = node->gid;
         int r = 0;
 
         if (!(valid & FS_SETS))
                 r = fs_may_drop_setid(req, node);
-        if (r == 0 && (valid & FUSE_SET_ATTR_SIZE))
-                r = fs_resize(req, fs, node, (uint64_t)attr->st_size);
+        if (r == 0 && (valid & WIRE_SET_SIZE))
+                r = fs_resize(req, fs, node, in->size);
         if (r == 0)
-                r = fs_set_times(fs, node, attr, valid);
+                r = fs_set_times(fs, node, in);
         if (r < 0)
                 return r;
-        if (valid & FUSE_SET_ATTR_MODE)
+        if (valid & WIRE_SET_MODE)
                 JOURNAL_SET(fs->parts.journal, node->mode,
-                            (node->mode & S_IFMT) | (attr->st_mode & 07777));
-        if (valid & FUSE_SET_ATTR_UID)
-                JOURNAL_SET(fs->parts.journal, node->uid, attr->st_uid);
-        if (valid & FUSE_SET_ATTR_GID)
-                JOURNAL_SET(fs->parts.journal, node->gid, attr->st_gid);
+                            (node->mode & S_IFMT) | (in->mode & 07777));
+        if (valid & WIRE_SET_UID)
+                JOURNAL_SET(fs->parts.journal, node->uid, in->uid);
+        if (valid & WIRE_SET_GID)
+                JOURNAL_SET(fs->parts.journal, node->gid, in->gid);
         fs_drop_setid(req, fs, node, gid, valid);
         tree_touch_ctime(fs->parts.tree, node);
         if (node_is_region(node) && (node->mode != mode || node->uid != uid || node->gid != gid))
@@ -176,34 +178,32 @@ static int fs_set_attributes(fuse_req_t req, struct fs *fs, struct node *node,
         return r;
 }
 
-void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int valid,
-                struct fuse_file_info *fi) {
+void fs_setattr(struct fuse_request *req) {
+        const struct wire_setattr_in *in = req->in->args;
         struct fs *fs = fs_of(req);
-        struct node *node = fs_node(fs, ino);
+        struct node *node = fs_node(fs, req->node);
         uint64_t before = node ? node->size : 0;
         int r = 0;
 
-        (void)fi;
         if (!node)
                 r = -ESTALE;
-        else if (fs_kind(ino) == CTL_NONE)
-                r = fs_set_attributes(req, fs, node, attr, valid);
-        else if (valid & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
+        else if (fs_kind(req->node) == CTL_NONE)
+                r = fs_set_attributes(req, fs, node, in);
+        else if (in->valid & (WIRE_SET_MODE | WIRE_SET_UID | WIRE_SET_GID))
                 r = -EPERM; /* but truncating a file of .ctl is what `echo … >` does */
         if (r < 0)
-                fuse_reply_err(req, -r);
+                reply_error(req, r);
         else if (!fs_populate_huge(req, fs, node, before))
-                fs_reply_attributes(req, fs, ino, node);
+                fs_getattr(req);
 }
 
-void fs_statfs(fuse_req_t req, fuse_ino_t ino) {
+void fs_statfs(struct fuse_request *req) {
         struct fs *fs = fs_of(req);
         const struct root *root = tree_root_record(fs->parts.tree);
         uint64_t nodes = tree_inodes(fs->parts.tree);
         struct space space;
         struct statvfs st = {.f_bsize = 4096, .f_frsize = 4096, .f_namemax = LAYOUT_NAME_MAX};
 
-        (void)ino;
         regions_space(fs->parts.regions, &space);
         if (space.limit > 0) {
                 uint64_t left = space.limit > space.used ? space.limit - space.used : 0;
@@ -216,5 +216,5 @@ void fs_statfs(fuse_req_t req, fuse_ino_t ino) {
                 st.f_ffree = st.f_favail =
                         root->limit_nodes > nodes ? root->limit_nodes - nodes : 0;
         }
-        fuse_reply_statfs(req, &st);
+        reply_statfs(req, &st);
 }

@@ -5,16 +5,16 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
+#include "fuse/notify.h"
 
 /* Waiting */
 
-static struct fs_waiting *fs_wait(struct fs *fs, struct fs_waiting **list, fuse_req_t req) {
+static struct fs_waiting *fs_wait(struct fs *fs, struct fs_waiting **list) {
         struct fs_waiting *waiting = calloc(1, sizeof(*waiting));
 
         if (!waiting)
                 abort(); /* the next worker gets the request again, and all else is written down */
         waiting->fs = fs;
-        waiting->req = req;
         waiting->next = *list;
         *list = waiting;
         return waiting;
@@ -38,65 +38,67 @@ void fs_drop_waiting(struct fs_waiting **list) {
 
 /* Opening */
 
-void fs_open_ctl(fuse_req_t req, struct fs *fs, fuse_ino_t ino, struct node *dir,
-                 struct fuse_file_info *fi) {
+void fs_open_ctl(struct fuse_request *req, struct fs *fs, struct node *dir) {
+        enum ctl_kind kind = fs_kind(req->node);
+        uint32_t flags = WIRE_OPEN_DIRECT_IO;
         struct caller caller = fs_caller(req);
         uint32_t handle;
         int r;
 
-        r = ctl_open(fs->parts.ctl, fs_kind(ino), dir, &caller, &handle);
+        r = ctl_open(fs->parts.ctl, kind, dir, &caller, &handle);
         caller_clear(&caller);
         if (r < 0) {
-                fuse_reply_err(req, -r);
+                reply_error(req, r);
                 return;
         }
-        fi->fh = handle;
-        fi->direct_io = 1;
-        fi->nonseekable = fs_kind(ino) == CTL_EVENTS;
-        fuse_reply_open(req, fi);
+        if (kind == CTL_EVENTS)
+                flags |= WIRE_OPEN_NONSEEKABLE;
+        reply_open(req, handle, flags, 0);
 }
 
 /* Reading */
 
 /* The reader was interrupted while it waited. */
-static void fs_reader_interrupted(fuse_req_t req, void *userdata) {
-        struct fs_waiting *waiting = userdata;
+static void fs_reader_interrupted(struct deferred_request *deferred) {
+        struct fs_waiting *waiting = (struct fs_waiting *)deferred;
+        struct fuse_request req = channel_undefer(deferred);
 
         fs_forget_waiting(&waiting->fs->readers, waiting);
         free(waiting);
-        fuse_reply_err(req, EINTR);
+        reply_error(&req, -EINTR);
 }
 
-static void fs_await_events(fuse_req_t req, struct fs *fs, uint32_t handle, size_t size) {
-        struct fs_waiting *waiting = fs_wait(fs, &fs->readers, req);
+static void fs_await_events(struct fuse_request *req, struct fs *fs, uint32_t handle, size_t size) {
+        struct fs_waiting *waiting = fs_wait(fs, &fs->readers);
 
         waiting->handle = handle;
         waiting->size = size;
-        fuse_req_interrupt_func(req, fs_reader_interrupted, waiting);
+        channel_defer(&waiting->deferred, req, fs_reader_interrupted);
 }
 
-void fs_read_ctl(fuse_req_t req, struct fs *fs, fuse_ino_t ino, size_t size, off_t offset,
-                 struct fuse_file_info *fi) {
+void fs_read_ctl(struct fuse_request *req, struct fs *fs) {
+        const struct wire_read_in *in = req->in->args;
+        size_t size = in->size;
         struct caller caller = fs_caller(req);
         ssize_t n;
 
         /* A reply that moves a cursor must fit into an outcome. */
         if (size > FS_READDIRPLUS_MAX)
                 size = FS_READDIRPLUS_MAX;
-        n = ctl_read(fs->parts.ctl, (uint32_t)fi->fh, &caller, fs->buffer, size, (uint64_t)offset);
+        n = ctl_read(fs->parts.ctl, (uint32_t)in->fh, &caller, fs->buffer, size, in->offset);
         caller_clear(&caller);
-        if (n == -EAGAIN && fs_kind(ino) == CTL_EVENTS && !(fi->flags & O_NONBLOCK))
-                fs_await_events(req, fs, (uint32_t)fi->fh, size);
+        if (n == -EAGAIN && fs_kind(req->node) == CTL_EVENTS && !(in->flags & O_NONBLOCK))
+                fs_await_events(req, fs, (uint32_t)in->fh, size);
         else if (n < 0)
-                fuse_reply_err(req, (int)-n);
+                reply_error(req, (int)n);
         else
-                fuse_reply_buf(req, fs->buffer, (size_t)n);
+                reply_bytes(req, fs->buffer, (size_t)n);
 }
 
 static void fs_tell_reader(struct fs *fs, struct fs_waiting **at) {
         struct fs_waiting *waiting = *at;
         ssize_t n = ctl_read(fs->parts.ctl, waiting->handle, NULL, fs->buffer, waiting->size, 0);
-        fuse_req_t req = waiting->req;
+        struct fuse_request req;
 
         if (n == -EAGAIN) {
                 /* Events of elsewhere moved the cursor. */
@@ -104,18 +106,18 @@ static void fs_tell_reader(struct fs *fs, struct fs_waiting **at) {
                 return;
         }
         *at = waiting->next;
+        req = channel_undefer(&waiting->deferred);
         free(waiting);
-        fuse_req_interrupt_func(req, NULL, NULL);
         if (n < 0)
-                fuse_reply_err(req, (int)-n);
+                reply_error(&req, (int)n);
         else
-                fuse_reply_buf(req, fs->buffer, (size_t)n);
+                reply_bytes(&req, fs->buffer, (size_t)n);
 }
 
 static void fs_wake(void *userdata, uint64_t key) {
         struct fs *fs = userdata;
 
-        channel_wake_poll(tree_root_record(fs->parts.tree)->fuse_fd, key);
+        notify_poll(tree_root_record(fs->parts.tree)->fuse_fd, key);
 }
 
 void fs_tell_readers(struct fs *fs) {
@@ -135,38 +137,34 @@ void fs_tell_readers(struct fs *fs) {
         journal_commit(fs->parts.journal);
 }
 
-void fs_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
-             struct fuse_pollhandle *handle) {
+void fs_poll(struct fuse_request *req) {
+        const struct wire_poll_in *in = req->in->args;
         struct fs *fs = fs_of(req);
         unsigned int events = POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM;
 
-        if (fs_kind(ino) == CTL_EVENTS &&
-            !ctl_poll(fs->parts.ctl, (uint32_t)fi->fh, channel_poll_key(fs->channel)))
+        if (fs_kind(req->node) == CTL_EVENTS && !ctl_poll(fs->parts.ctl, (uint32_t)in->fh, in->kh))
                 events = 0;
-        if (handle)
-                fuse_pollhandle_destroy(handle);
-        fuse_reply_poll(req, events);
+        reply_poll(req, events);
 }
 
 /* Writing */
 
-static void fs_writer_interrupted(fuse_req_t req, void *userdata) {
-        const struct fs_waiting *waiting = userdata;
+static void fs_writer_interrupted(struct deferred_request *deferred) {
+        const struct fs_waiting *waiting = (struct fs_waiting *)deferred;
 
-        (void)req;
         ctl_cancel(waiting->fs->parts.ctl, waiting->unique);
 }
 
-static void fs_await_answer(fuse_req_t req, struct fs *fs, uint64_t unique) {
-        struct fs_waiting *waiting = fs_wait(fs, &fs->waiting, req);
+static void fs_await_answer(struct fuse_request *req, struct fs *fs, uint64_t unique) {
+        struct fs_waiting *waiting = fs_wait(fs, &fs->waiting);
 
         waiting->unique = unique;
-        fuse_req_interrupt_func(req, fs_writer_interrupted, waiting);
+        channel_defer(&waiting->deferred, req, fs_writer_interrupted);
 }
 
-void fs_write_ctl(fuse_req_t req, struct fs *fs, const char *bytes, size_t size,
-                  struct fuse_file_info *fi) {
-        uint64_t unique = channel_current(fs->channel);
+void fs_write_ctl(struct fuse_request *req, struct fs *fs) {
+        const struct wire_write_in *in = req->in->args;
+        uint64_t unique = fuse_request_key(req);
         struct caller caller = fs_caller(req);
         int result = 0;
 
@@ -177,8 +175,8 @@ void fs_write_ctl(fuse_req_t req, struct fs *fs, const char *bytes, size_t size,
         case INVALIDATIONS_DONE:
                 break;
         case INVALIDATIONS_NONE:
-                result = (int)ctl_write(fs->parts.ctl, (uint32_t)fi->fh, &caller, unique, bytes,
-                                        size);
+                result = (int)ctl_write(fs->parts.ctl, (uint32_t)in->fh, &caller, unique,
+                                        req->in->payload, in->size);
                 caller_clear(&caller);
                 if (result != -EINPROGRESS &&
                     !invalidations_answer_later(fs->parts.invalidations, unique, result))
@@ -187,9 +185,9 @@ void fs_write_ctl(fuse_req_t req, struct fs *fs, const char *bytes, size_t size,
                 return;
         }
         if (result < 0)
-                fuse_reply_err(req, -result);
+                reply_error(req, result);
         else
-                fuse_reply_write(req, (size_t)result);
+                reply_written(req, (size_t)result);
 }
 
 /* A write that had to wait for a region is through. */
@@ -206,19 +204,18 @@ void fs_written(void *userdata, uint64_t unique, int result) {
 bool fs_answer(void *userdata, uint64_t unique, int result) {
         struct fs *fs = userdata;
         struct fs_waiting *waiting = fs->waiting;
-        fuse_req_t req;
+        struct fuse_request req;
 
         while (waiting && waiting->unique != unique)
                 waiting = waiting->next;
         if (!waiting)
                 return false;
-        req = waiting->req;
+        req = channel_undefer(&waiting->deferred);
         fs_forget_waiting(&fs->waiting, waiting);
         free(waiting);
-        fuse_req_interrupt_func(req, NULL, NULL);
         if (result < 0)
-                fuse_reply_err(req, -result);
+                reply_error(&req, result);
         else
-                fuse_reply_write(req, (size_t)result);
+                reply_written(&req, (size_t)result);
         return true;
 }

@@ -8,7 +8,6 @@ enum { COOKIE_DOT = 1, COOKIE_DOT_DOT = 2 };
 
 /* A reply that is being filled. */
 struct listing {
-        fuse_req_t req;
         struct fs *fs;
         struct node *dir;
         bool plus;
@@ -18,27 +17,19 @@ struct listing {
 };
 
 static bool listing_fits(const struct listing *listing, const char *name) {
-        size_t needed = listing->plus ? fuse_add_direntry_plus(listing->req, NULL, 0, name, NULL, 0)
-                                      : fuse_add_direntry(listing->req, NULL, 0, name, NULL, 0);
-
-        return needed <= listing->size - listing->used;
+        return wire_dirent_size(strlen(name), listing->plus) <= listing->size - listing->used;
 }
 
-static void listing_put(struct listing *listing, const char *name,
-                        const struct fuse_entry_param *entry, uint64_t cookie) {
-        char *at = listing->fs->buffer + listing->used;
-        size_t left = listing->size - listing->used;
-
-        listing->used += listing->plus ? fuse_add_direntry_plus(listing->req, at, left, name, entry,
-                                                                (off_t)cookie)
-                                       : fuse_add_direntry(listing->req, at, left, name,
-                                                           &entry->attr, (off_t)cookie);
+static void listing_put(struct listing *listing, const char *name, const struct wire_entry *entry,
+                        uint64_t cookie) {
+        listing->used += wire_put_dirent(listing->fs->buffer + listing->used, name, strlen(name),
+                                         cookie, entry, listing->plus);
 }
 
 /* An entry without a lookup: "." and "..", and all that a plain readdir returns. */
 static void listing_put_plain(struct listing *listing, const char *name, ino_t ino, mode_t mode,
                               uint64_t cookie) {
-        struct fuse_entry_param entry = {.attr = {.st_ino = ino, .st_mode = mode}};
+        struct wire_entry entry = {.attributes.st = {.st_ino = ino, .st_mode = mode}};
 
         listing_put(listing, name, &entry, cookie);
 }
@@ -60,7 +51,7 @@ static bool listing_put_dots(struct listing *listing, uint64_t after, ino_t self
 
 static void listing_put_node(struct listing *listing, const struct dentry *dentry) {
         struct node *node = tree_node(listing->fs->parts.tree, dentry->node);
-        struct fuse_entry_param entry;
+        struct wire_entry entry;
 
         if (!listing->plus) {
                 listing_put_plain(listing, dentry->name, node->ino, node->mode, dentry->cookie);
@@ -91,10 +82,11 @@ static void listing_fill(struct listing *listing, uint64_t after) {
 /* The files of .ctl: their cookies are their kinds, after the two dots. */
 static void listing_fill_ctl(struct listing *listing, uint64_t after) {
         struct fs *fs = listing->fs;
-        struct stat st;
+        struct wire_attributes attributes;
+        const struct stat *st = &attributes.st;
 
-        fs_ctl_attributes(fs, CTL_DIR, listing->dir, &st);
-        if (!listing_put_dots(listing, after, st.st_ino, listing->dir->ino))
+        fs_ctl_attributes(fs, CTL_DIR, listing->dir, &attributes);
+        if (!listing_put_dots(listing, after, st->st_ino, listing->dir->ino))
                 return;
         for (enum ctl_kind kind = CTL_DIR + 1; kind < _CTL_N; kind++) {
                 const char *name = ctl_name(kind);
@@ -105,44 +97,49 @@ static void listing_fill_ctl(struct listing *listing, uint64_t after) {
                         continue;
                 if (!listing_fits(listing, name))
                         return;
-                fs_ctl_attributes(fs, kind, listing->dir, &st);
-                listing_put_plain(listing, name, st.st_ino, st.st_mode, cookie);
+                fs_ctl_attributes(fs, kind, listing->dir, &attributes);
+                listing_put_plain(listing, name, st->st_ino, st->st_mode, cookie);
         }
 }
 
-static void fs_list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, bool plus) {
+static void fs_list(struct fuse_request *req, bool plus) {
+        const struct wire_read_in *in = req->in->args;
         struct fs *fs = fs_of(req);
         size_t most = plus ? FS_READDIRPLUS_MAX : FS_BUFFER_SIZE;
         struct listing listing = {
-                .req = req,
                 .fs = fs,
-                .dir = fs_node(fs, ino),
+                .dir = fs_node(fs, req->node),
                 .plus = plus,
-                .size = size < most ? size : most,
+                .size = in->size < most ? in->size : most,
         };
 
         if (!listing.dir) {
-                fuse_reply_err(req, ESTALE);
+                reply_error(req, -ESTALE);
                 return;
         }
-        if (fs_kind(ino) == CTL_DIR)
-                listing_fill_ctl(&listing, (uint64_t)offset);
+        if (fs_kind(req->node) == CTL_DIR)
+                listing_fill_ctl(&listing, in->offset);
         else
-                listing_fill(&listing, (uint64_t)offset);
+                listing_fill(&listing, in->offset);
         if (listing.error < 0 && listing.used == 0)
-                fuse_reply_err(req, -listing.error);
+                reply_error(req, listing.error);
         else
-                fuse_reply_buf(req, fs->buffer, listing.used);
+                reply_bytes(req, fs->buffer, listing.used);
 }
 
-void fs_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
-                struct fuse_file_info *fi) {
-        (void)fi;
-        fs_list(req, ino, size, offset, false);
+/* There is nothing to be remembered of an open directory. */
+void fs_opendir(struct fuse_request *req) {
+        reply_open(req, 0, 0, 0);
 }
 
-void fs_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
-                    struct fuse_file_info *fi) {
-        (void)fi;
-        fs_list(req, ino, size, offset, true);
+void fs_releasedir(struct fuse_request *req) {
+        reply_error(req, 0);
+}
+
+void fs_readdir(struct fuse_request *req) {
+        fs_list(req, false);
+}
+
+void fs_readdirplus(struct fuse_request *req) {
+        fs_list(req, true);
 }

@@ -9,7 +9,7 @@
 
 enum { FALLOCATE_AT_ONCE = 4 * 1024 * 1024 }; /* bytes; more is the helper's work */
 
-static bool flags_write(int flags) {
+static bool flags_write(uint32_t flags) {
         return (flags & O_ACCMODE) != O_RDONLY;
 }
 
@@ -30,7 +30,7 @@ static int fs_backing(struct fs *fs, struct node *node) {
         return id;
 }
 
-static int fs_may_open(struct fs *fs, struct node *node, int flags) {
+static int fs_may_open(struct fs *fs, struct node *node, uint32_t flags) {
         struct stat st;
 
         if (!node_is_region(node) || node->fd < 0)
@@ -44,37 +44,35 @@ static int fs_may_open(struct fs *fs, struct node *node, int flags) {
         return 0;
 }
 
-void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
+void fs_open(struct fuse_request *req) {
+        const struct wire_open_in *in = req->in->args;
         struct fs *fs = fs_of(req);
-        struct node *node = fs_node(fs, ino);
+        struct node *node = fs_node(fs, req->node);
         int r, backing = 0;
 
-        if (node && fs_kind(ino) != CTL_NONE) {
-                fs_open_ctl(req, fs, ino, node, fi);
+        if (node && fs_kind(req->node) != CTL_NONE) {
+                fs_open_ctl(req, fs, node);
                 return;
         }
-        r = node ? fs_may_open(fs, node, fi->flags) : -ESTALE;
+        r = node ? fs_may_open(fs, node, in->flags) : -ESTALE;
         if (r == 0)
                 r = backing = fs_backing(fs, node);
         if (r < 0) {
-                fuse_reply_err(req, -r);
+                reply_error(req, r);
                 return;
         }
-        tree_opened(fs->parts.tree, node, flags_write(fi->flags));
-        lifetime_opened(fs->parts.lifetimes, node, flags_write(fi->flags));
+        tree_opened(fs->parts.tree, node, flags_write(in->flags));
+        lifetime_opened(fs->parts.lifetimes, node, flags_write(in->flags));
         /* Without passthrough, what holders of a descriptor wrote is seen at the next open. */
-        fi->keep_cache = !(node->flags & NODE_EXPORTED);
-        channel_reply_open(req, NULL, fi, backing);
+        reply_open(req, 0, node->flags & NODE_EXPORTED ? 0 : WIRE_OPEN_KEEP_CACHE, backing);
 }
 
-/* With name "/" the file has none: the channel turns O_TMPFILE into that. */
-static int fs_make_open_region(fuse_req_t req, struct node *dir, const char *name,
-                               const struct create_attrs *birth, struct node **out) {
+/* A file without a name, until it is linked. */
+static int fs_make_unnamed(struct fuse_request *req, struct node *dir,
+                           const struct create_attrs *birth, struct node **out) {
         struct tree *tree = fs_of(req)->parts.tree;
         int r;
 
-        if (strcmp(name, "/") != 0)
-                return fs_make_region(req, dir, name, birth, out);
         r = tree_create_unnamed(tree, dir, birth, out);
         if (r < 0)
                 return r;
@@ -84,42 +82,54 @@ static int fs_make_open_region(fuse_req_t req, struct node *dir, const char *nam
         return r;
 }
 
-void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
-               struct fuse_file_info *fi) {
+static void fs_make_open(struct fuse_request *req, bool named) {
+        const struct wire_create_in *in = req->in->args;
+        const char *name = req->in->name[0];
         struct fs *fs = fs_of(req);
-        struct node *dir = fs_node(fs, parent), *node = NULL;
-        struct create_attrs birth = fs_create_attrs(req, S_IFREG | (mode & 07777), 0);
-        struct fuse_entry_param entry;
+        struct node *dir = fs_node(fs, req->node), *node = NULL;
+        struct create_attrs birth = fs_create_attrs(req, S_IFREG | (in->mode & 07777), 0);
+        struct wire_entry entry;
         int r, backing = 0;
 
         if (!dir)
                 r = -ESTALE;
-        else if (fs_kind(parent) != CTL_NONE)
+        else if (fs_kind(req->node) != CTL_NONE)
                 r = -EPERM;
+        else if (named)
+                r = fs_make_region(req, dir, name, &birth, &node);
         else
-                r = fs_make_open_region(req, dir, name, &birth, &node);
+                r = fs_make_unnamed(req, dir, &birth, &node);
         if (r < 0) {
-                fuse_reply_err(req, -r);
+                reply_error(req, r);
                 return;
         }
         r = backing = fs_backing(fs, node);
         if (r >= 0) {
-                tree_opened(fs->parts.tree, node, flags_write(fi->flags));
-                lifetime_opened(fs->parts.lifetimes, node, flags_write(fi->flags));
+                tree_opened(fs->parts.tree, node, flags_write(in->flags));
+                lifetime_opened(fs->parts.lifetimes, node, flags_write(in->flags));
                 r = fs_entry(fs, node, &entry);
         }
         if (r < 0) {
                 if (node->nlink > 0)
                         tree_unlink(fs->parts.tree, dir, name, strlen(name));
-                fuse_reply_err(req, -r);
+                reply_error(req, r);
                 return;
         }
-        channel_reply_open(req, &entry, fi, backing);
+        reply_create(req, &entry, 0, 0, backing);
 }
 
-static void fs_release_region(fuse_req_t req, struct fs *fs, struct node *node, int flags) {
+void fs_create(struct fuse_request *req) {
+        fs_make_open(req, true);
+}
+
+void fs_tmpfile(struct fuse_request *req) {
+        fs_make_open(req, false);
+}
+
+static void fs_release_region(struct fuse_request *req, struct fs *fs, struct node *node,
+                              uint32_t flags) {
         struct caller caller = fs_caller(req);
-        fuse_ino_t ino = node->id;
+        uint64_t ino = node->id;
 
         if (node->opens == 1)
                 event_add_node(fs->parts.tree, EVENT_LAST_CLOSE, node, &caller);
@@ -129,37 +139,40 @@ static void fs_release_region(fuse_req_t req, struct fs *fs, struct node *node, 
                 lifetime_closed(fs->parts.lifetimes, node);
 }
 
-void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
+void fs_release(struct fuse_request *req) {
+        const struct wire_release_in *in = req->in->args;
         struct fs *fs = fs_of(req);
-        struct node *node = fs_node(fs, ino);
+        struct node *node = fs_node(fs, req->node);
 
-        if (node && fs_kind(ino) != CTL_NONE)
-                ctl_close(fs->parts.ctl, (uint32_t)fi->fh);
+        if (node && fs_kind(req->node) != CTL_NONE)
+                ctl_close(fs->parts.ctl, (uint32_t)in->fh);
         else if (node)
-                fs_release_region(req, fs, node, fi->flags);
-        fuse_reply_err(req, 0);
+                fs_release_region(req, fs, node, in->flags);
+        reply_error(req, 0);
 }
 
 /* Reading and writing without passthrough */
 
-void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi) {
+void fs_read(struct fuse_request *req) {
+        const struct wire_read_in *in = req->in->args;
         struct fs *fs = fs_of(req);
-        struct node *node = fs_node(fs, ino);
+        struct node *node = fs_node(fs, req->node);
+        size_t size = in->size;
         ssize_t n;
 
-        if (node && fs_kind(ino) != CTL_NONE) {
-                fs_read_ctl(req, fs, ino, size, offset, fi);
+        if (node && fs_kind(req->node) != CTL_NONE) {
+                fs_read_ctl(req, fs);
                 return;
         }
         if (size > FS_BUFFER_SIZE)
                 size = FS_BUFFER_SIZE;
-        n = node && node->fd >= 0 ? pread(node->fd, fs->buffer, size, offset) : -ESTALE;
+        n = node && node->fd >= 0 ? pread(node->fd, fs->buffer, size, (off_t)in->offset) : -ESTALE;
         if (n < 0 && n != -ESTALE)
                 n = -errno;
         if (n < 0)
-                fuse_reply_err(req, (int)-n);
+                reply_error(req, (int)n);
         else
-                fuse_reply_buf(req, fs->buffer, (size_t)n);
+                reply_bytes(req, fs->buffer, (size_t)n);
 }
 
 /* Like tmpfs: as much as fits, and only then an error. */
@@ -181,23 +194,24 @@ static ssize_t fs_write_region(struct fs *fs, struct node *node, const char *byt
         return region_write(fs->parts.regions, node, bytes, size, (uint64_t)offset);
 }
 
-void fs_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, off_t offset,
-              struct fuse_file_info *fi) {
+void fs_write(struct fuse_request *req) {
+        const struct wire_write_in *in = req->in->args;
         struct fs *fs = fs_of(req);
-        struct node *node = fs_node(fs, ino);
+        struct node *node = fs_node(fs, req->node);
         ssize_t n;
 
-        if (node && fs_kind(ino) != CTL_NONE) {
-                fs_write_ctl(req, fs, bytes, size, fi);
+        if (node && fs_kind(req->node) != CTL_NONE) {
+                fs_write_ctl(req, fs);
                 return;
         }
-        n = node ? fs_write_region(fs, node, bytes, size, offset) : -ESTALE;
+        n = node ? fs_write_region(fs, node, req->in->payload, in->size, (off_t)in->offset)
+                 : -ESTALE;
         if (n > 0)
-                fs_drop_setid_written(fs, node);
+                fs_drop_setid_written(req, fs, node);
         if (n < 0)
-                fuse_reply_err(req, (int)-n);
+                reply_error(req, (int)n);
         else
-                fuse_reply_write(req, (size_t)n);
+                reply_written(req, (size_t)n);
 }
 
 /* Space */
@@ -206,8 +220,7 @@ void fs_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, of
 struct allocation {
         struct job job;
         struct fs *fs;
-        fuse_req_t req;
-        fuse_ino_t ino;
+        struct deferred_request deferred;
         int fd;
         int mode;
         off_t offset;
@@ -223,26 +236,27 @@ static void allocation_run(struct job *job) {
         close(a->fd);
 }
 
-static void fs_reply_allocated(fuse_req_t req, struct fs *fs, struct node *node, int r) {
+static void fs_reply_allocated(struct fuse_request *req, struct fs *fs, struct node *node, int r) {
         struct stat st;
 
         if (node) {
                 region_stat(fs->parts.regions, node, &st);
                 tree_touch_ctime(fs->parts.tree, node);
         }
-        fuse_reply_err(req, -r);
+        reply_error(req, r);
         fs_settle(fs);
 }
 
 static void allocation_done(struct job *job) {
         struct allocation *a = (struct allocation *)job;
+        struct fuse_request req = channel_undefer(&a->deferred);
 
-        fs_reply_allocated(a->req, a->fs, fs_node(a->fs, a->ino), a->result);
+        fs_reply_allocated(&req, a->fs, fs_node(a->fs, req.node), a->result);
         free(a);
 }
 
-static int fs_allocate_later(fuse_req_t req, struct fs *fs, struct node *node, int mode,
-                             off_t offset, off_t length) {
+static int fs_allocate_later(struct fuse_request *req, struct fs *fs, struct node *node) {
+        const struct wire_fallocate_in *in = req->in->args;
         struct allocation *a = calloc(1, sizeof(*a));
 
         if (!a)
@@ -250,11 +264,9 @@ static int fs_allocate_later(fuse_req_t req, struct fs *fs, struct node *node, i
         a->job.run = allocation_run;
         a->job.done = allocation_done;
         a->fs = fs;
-        a->req = req;
-        a->ino = node->id;
-        a->mode = mode;
-        a->offset = offset;
-        a->length = length;
+        a->mode = (int)in->mode;
+        a->offset = (off_t)in->offset;
+        a->length = (off_t)in->length;
         /* One of its own: the region may be given up meanwhile, and its number be another's. */
         a->fd = dup(node->fd);
         if (a->fd < 0) {
@@ -262,40 +274,39 @@ static int fs_allocate_later(fuse_req_t req, struct fs *fs, struct node *node, i
                 return -ENOSPC;
         }
         job_queue_submit(fs->parts.memory_jobs, &a->job);
+        channel_defer(&a->deferred, req, NULL);
         return 0;
 }
 
-void fs_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
-                  struct fuse_file_info *fi) {
+void fs_fallocate(struct fuse_request *req) {
+        const struct wire_fallocate_in *in = req->in->args;
         struct fs *fs = fs_of(req);
-        struct node *node = fs_node(fs, ino);
+        struct node *node = fs_node(fs, req->node);
         int r;
 
-        (void)fi;
-        if (!node || fs_kind(ino) != CTL_NONE) {
-                fuse_reply_err(req, node ? ENODEV : ESTALE);
+        if (!node || fs_kind(req->node) != CTL_NONE) {
+                reply_error(req, node ? -ENODEV : -ESTALE);
                 return;
         }
-        r = region_fallocate_begin(fs->parts.regions, node, mode, (uint64_t)offset,
-                                   (uint64_t)length);
-        if (r == 0 && length > FALLOCATE_AT_ONCE) {
-                r = fs_allocate_later(req, fs, node, mode, offset, length);
+        r = region_fallocate_begin(fs->parts.regions, node, (int)in->mode, in->offset, in->length);
+        if (r == 0 && in->length > FALLOCATE_AT_ONCE) {
+                r = fs_allocate_later(req, fs, node);
                 if (r == 0)
                         return;
-        } else if (r == 0 && fallocate(node->fd, mode, offset, length) < 0) {
+        } else if (r == 0 &&
+                   fallocate(node->fd, (int)in->mode, (off_t)in->offset, (off_t)in->length) < 0) {
                 r = -errno;
         }
         if (r == 0)
                 fs_reply_allocated(req, fs, node, 0);
         else
-                fuse_reply_err(req, -r);
+                reply_error(req, r);
 }
 
 /* ftruncate(2) of a huge region: its new pages are made before it is answered. */
 struct sizing {
+        struct deferred_request deferred; /* first */
         struct fs *fs;
-        fuse_req_t req;
-        uint32_t node;
         uint64_t before;
         struct population *population;
 };
@@ -303,31 +314,30 @@ struct sizing {
 static void sizing_done(void *userdata, int result, uint64_t huge) {
         struct sizing *sizing = userdata;
         struct fs *fs = sizing->fs;
-        struct node *node = fs_node(fs, sizing->node);
+        struct fuse_request req = channel_undefer(&sizing->deferred);
+        struct node *node = fs_node(fs, req.node);
 
-        fuse_req_interrupt_func(sizing->req, NULL, NULL);
         if (node && result == 0)
                 JOURNAL_SET(fs->parts.journal, node->huge, huge);
         else if (node)
                 region_resize(fs->parts.regions, node, sizing->before);
         if (!node)
-                fuse_reply_err(sizing->req, ESTALE);
+                reply_error(&req, -ESTALE);
         else if (result < 0)
-                fuse_reply_err(sizing->req, result == -ECANCELED ? EINTR : -result);
+                reply_error(&req, result == -ECANCELED ? -EINTR : result);
         else
-                fs_reply_attributes(sizing->req, fs, sizing->node, node);
+                fs_getattr(&req);
         free(sizing);
         fs_settle(fs);
 }
 
-static void sizing_interrupted(fuse_req_t req, void *userdata) {
-        struct sizing *sizing = userdata;
+static void sizing_interrupted(struct deferred_request *deferred) {
+        struct sizing *sizing = (struct sizing *)deferred;
 
-        (void)req;
         population_cancel(sizing->population);
 }
 
-bool fs_populate_huge(fuse_req_t req, struct fs *fs, struct node *node, uint64_t before) {
+bool fs_populate_huge(struct fuse_request *req, struct fs *fs, struct node *node, uint64_t before) {
         struct sizing *sizing;
 
         if (!node_is_region(node) || !(node->flags & NODE_HUGE) || node->size <= before)
@@ -335,30 +345,30 @@ bool fs_populate_huge(fuse_req_t req, struct fs *fs, struct node *node, uint64_t
         sizing = malloc(sizeof(*sizing));
         if (!sizing)
                 return false;
-        *sizing = (struct sizing){.fs = fs, .req = req, .node = node->id, .before = before};
+        *sizing = (struct sizing){.fs = fs, .before = before};
         if (population_start(&sizing->population, fs->parts.memory_jobs, node->fd, node->size, true,
                              sizing_done, sizing) < 0) {
                 free(sizing);
                 return false; /* small pages will do */
         }
-        fuse_req_interrupt_func(req, sizing_interrupted, sizing);
+        channel_defer(&sizing->deferred, req, sizing_interrupted);
         return true;
 }
 
-void fs_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *fi) {
+void fs_lseek(struct fuse_request *req) {
+        const struct wire_lseek_in *in = req->in->args;
         struct fs *fs = fs_of(req);
-        struct node *node = fs_node(fs, ino);
+        struct node *node = fs_node(fs, req->node);
         off_t r;
 
-        (void)fi;
-        if (!node || fs_kind(ino) != CTL_NONE || node->fd < 0) {
-                fuse_reply_err(req, node ? EINVAL : ESTALE);
+        if (!node || fs_kind(req->node) != CTL_NONE || node->fd < 0) {
+                reply_error(req, node ? -EINVAL : -ESTALE);
                 return;
         }
         /* SEEK_DATA and SEEK_HOLE only, which do not use the position of our descriptor. */
-        r = lseek(node->fd, offset, whence);
+        r = lseek(node->fd, (off_t)in->offset, (int)in->whence);
         if (r < 0)
-                fuse_reply_err(req, errno);
+                reply_error(req, -errno);
         else
-                fuse_reply_lseek(req, r);
+                reply_offset(req, (uint64_t)r);
 }

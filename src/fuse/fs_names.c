@@ -4,62 +4,65 @@
 #include <errno.h>
 #include <string.h>
 
-static void fs_reply_ctl(fuse_req_t req, struct fs *fs, enum ctl_kind kind, struct node *dir) {
-        struct fuse_entry_param entry = {
-                .ino = fs_ctl_ino(kind, dir),
+static void fs_reply_ctl(struct fuse_request *req, struct fs *fs, enum ctl_kind kind,
+                         struct node *dir) {
+        struct wire_entry entry = {
+                .node = fs_ctl_ino(kind, dir),
                 .generation = dir->generation,
-                .entry_timeout = FS_FOREVER,
+                .valid = FS_FOREVER,
         };
 
-        fs_ctl_attributes(fs, kind, dir, &entry.attr);
+        fs_ctl_attributes(fs, kind, dir, &entry.attributes);
         tree_lookup_ref_ctl(fs->parts.tree, dir);
-        fuse_reply_entry(req, &entry);
+        reply_entry(req, &entry);
 }
 
-static void fs_lookup_ctl(fuse_req_t req, struct fs *fs, struct node *dir, const char *name) {
-        enum ctl_kind kind = ctl_lookup(fs->parts.ctl, dir, name, strlen(name));
+static void fs_lookup_ctl(struct fuse_request *req, struct fs *fs, struct node *dir) {
+        enum ctl_kind kind =
+                ctl_lookup(fs->parts.ctl, dir, req->in->name[0], req->in->name_length[0]);
 
         if (kind == CTL_NONE || kind == CTL_DIR)
-                fuse_reply_err(req, ENOENT);
+                reply_error(req, -ENOENT);
         else
                 fs_reply_ctl(req, fs, kind, dir);
 }
 
-void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name) {
+void fs_lookup(struct fuse_request *req) {
+        const char *name = req->in->name[0];
         struct fs *fs = fs_of(req);
-        struct node *dir = fs_node(fs, parent), *node;
+        struct node *dir = fs_node(fs, req->node), *node;
         int r;
 
         if (!dir) {
-                fuse_reply_err(req, ESTALE);
-        } else if (fs_kind(parent) == CTL_DIR) {
-                fs_lookup_ctl(req, fs, dir, name);
+                reply_error(req, -ESTALE);
+        } else if (fs_kind(req->node) == CTL_DIR) {
+                fs_lookup_ctl(req, fs, dir);
         } else if (strcmp(name, ".ctl") == 0) {
                 fs_reply_ctl(req, fs, CTL_DIR, dir);
         } else {
-                r = tree_lookup(fs->parts.tree, dir, name, strlen(name), &node);
+                r = tree_lookup(fs->parts.tree, dir, name, req->in->name_length[0], &node);
                 if (r < 0)
-                        fuse_reply_err(req, -r);
+                        reply_error(req, r);
                 else
                         fs_reply_entry(req, fs, node);
         }
 }
 
 /* The directory in which a name is to be made or removed; NULL after an error was replied. */
-static struct node *fs_dir_for_change(fuse_req_t req, fuse_ino_t parent) {
+static struct node *fs_dir_for_change(struct fuse_request *req, uint64_t parent) {
         struct node *dir = fs_node(fs_of(req), parent);
 
         if (!dir)
-                fuse_reply_err(req, ESTALE);
+                reply_error(req, -ESTALE);
         else if (fs_kind(parent) != CTL_NONE)
-                fuse_reply_err(req, EPERM);
+                reply_error(req, -EPERM);
         else
                 return dir;
         return NULL;
 }
 
 /* Gives a fresh node of a regular file its memory, and notes who made it. */
-int fs_furnish(fuse_req_t req, const struct node *dir, struct node *node) {
+int fs_furnish(struct fuse_request *req, const struct node *dir, struct node *node) {
         struct fs *fs = fs_of(req);
         struct caller caller = fs_caller(req);
         uint32_t flags, mode;
@@ -84,7 +87,7 @@ int fs_furnish(fuse_req_t req, const struct node *dir, struct node *node) {
         return r;
 }
 
-int fs_make_region(fuse_req_t req, struct node *dir, const char *name,
+int fs_make_region(struct fuse_request *req, struct node *dir, const char *name,
                    const struct create_attrs *birth, struct node **out) {
         struct fs *fs = fs_of(req);
         struct caller caller = fs_caller(req);
@@ -101,10 +104,11 @@ int fs_make_region(fuse_req_t req, struct node *dir, const char *name,
         return r;
 }
 
-static void fs_make(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev) {
+static void fs_make(struct fuse_request *req, mode_t mode, dev_t rdev) {
+        const char *name = req->in->name[0];
         struct fs *fs = fs_of(req);
         struct create_attrs birth = fs_create_attrs(req, mode, rdev);
-        struct node *dir = fs_dir_for_change(req, parent), *node; /* may answer: last */
+        struct node *dir = fs_dir_for_change(req, req->node), *node; /* may answer: last */
         int r;
 
         if (!dir)
@@ -114,70 +118,77 @@ static void fs_make(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t 
         else
                 r = tree_create(fs->parts.tree, dir, name, strlen(name), &birth, &node);
         if (r < 0)
-                fuse_reply_err(req, -r);
+                reply_error(req, r);
         else
                 fs_reply_entry(req, fs, node);
 }
 
-void fs_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev) {
-        fs_make(req, parent, name, mode, rdev);
+void fs_mknod(struct fuse_request *req) {
+        const struct wire_mknod_in *in = req->in->args;
+
+        fs_make(req, in->mode, in->rdev);
 }
 
-void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode) {
-        fs_make(req, parent, name, S_IFDIR | (mode & 07777), 0);
+void fs_mkdir(struct fuse_request *req) {
+        const struct wire_mkdir_in *in = req->in->args;
+
+        fs_make(req, S_IFDIR | (in->mode & 07777), 0);
 }
 
-void fs_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name) {
+void fs_symlink(struct fuse_request *req) {
+        const char *name = req->in->name[0], *target = req->in->name[1];
         struct fs *fs = fs_of(req);
         struct create_attrs birth = fs_create_attrs(req, S_IFLNK | 0777, 0);
-        struct node *dir = fs_dir_for_change(req, parent), *node; /* may answer: last */
+        struct node *dir = fs_dir_for_change(req, req->node), *node; /* may answer: last */
         int r;
 
         if (!dir)
                 return;
         r = tree_symlink(fs->parts.tree, dir, name, strlen(name), &birth, target, &node);
         if (r < 0)
-                fuse_reply_err(req, -r);
+                reply_error(req, r);
         else
                 fs_reply_entry(req, fs, node);
 }
 
-void fs_readlink(fuse_req_t req, fuse_ino_t ino) {
+void fs_readlink(struct fuse_request *req) {
         struct fs *fs = fs_of(req);
-        struct node *node = fs_node(fs, ino);
+        struct node *node = fs_node(fs, req->node);
         char target[PATH_MAX];
 
         if (!node) {
-                fuse_reply_err(req, ESTALE);
-        } else if (fs_kind(ino) == CTL_SOCKET) {
-                fuse_reply_readlink(req, tree_root_record(fs->parts.tree)->settings.socket);
+                reply_error(req, -ESTALE);
+        } else if (fs_kind(req->node) == CTL_SOCKET) {
+                reply_text(req, tree_root_record(fs->parts.tree)->settings.socket);
         } else {
                 tree_readlink(fs->parts.tree, node, target);
-                fuse_reply_readlink(req, target);
+                reply_text(req, target);
         }
 }
 
-void fs_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name) {
+void fs_link(struct fuse_request *req) {
+        const struct wire_link_in *in = req->in->args;
+        const char *name = req->in->name[0];
         struct fs *fs = fs_of(req);
-        struct node *dir = fs_dir_for_change(req, parent), *node = fs_node(fs, ino);
+        struct node *dir = fs_dir_for_change(req, req->node), *node = fs_node(fs, in->node);
         int r;
 
         if (!dir)
                 return;
         if (!node)
                 r = -ESTALE;
-        else if (fs_kind(ino) != CTL_NONE)
+        else if (fs_kind(in->node) != CTL_NONE)
                 r = -EPERM;
         else
                 r = tree_link(fs->parts.tree, node, dir, name, strlen(name));
         if (r < 0)
-                fuse_reply_err(req, -r);
+                reply_error(req, r);
         else
                 fs_reply_entry(req, fs, node);
 }
 
 /* Before a name goes, if it is a region's. */
-static void fs_tell_removal(fuse_req_t req, struct node *dir, const char *name) {
+static void fs_tell_removal(struct fuse_request *req, struct node *dir, const char *name) {
         struct tree *tree = fs_of(req)->parts.tree;
         struct caller caller = fs_caller(req);
         struct node *node;
@@ -186,28 +197,30 @@ static void fs_tell_removal(fuse_req_t req, struct node *dir, const char *name) 
                 event_add(tree, EVENT_REMOVE, node, dir, name, strlen(name), &caller);
 }
 
-void fs_unlink(fuse_req_t req, fuse_ino_t parent, const char *name) {
-        struct node *dir = fs_dir_for_change(req, parent);
+void fs_unlink(struct fuse_request *req) {
+        const char *name = req->in->name[0];
+        struct node *dir = fs_dir_for_change(req, req->node);
 
         if (!dir)
                 return;
         fs_tell_removal(req, dir, name);
-        fuse_reply_err(req, -tree_unlink(fs_of(req)->parts.tree, dir, name, strlen(name)));
+        reply_error(req, tree_unlink(fs_of(req)->parts.tree, dir, name, strlen(name)));
 }
 
-void fs_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name) {
-        struct node *dir = fs_dir_for_change(req, parent);
+void fs_rmdir(struct fuse_request *req) {
+        const char *name = req->in->name[0];
+        struct node *dir = fs_dir_for_change(req, req->node);
 
         if (!dir)
                 return;
         if (strcmp(name, ".ctl") == 0)
-                fuse_reply_err(req, EBUSY);
+                reply_error(req, -EBUSY);
         else
-                fuse_reply_err(req, -tree_rmdir(fs_of(req)->parts.tree, dir, name, strlen(name)));
+                reply_error(req, tree_rmdir(fs_of(req)->parts.tree, dir, name, strlen(name)));
 }
 
-static int fs_move(fuse_req_t req, struct node *dir, const char *name, struct node *new_dir,
-                   const char *new_name, unsigned int flags) {
+static int fs_move(struct fuse_request *req, struct node *dir, const char *name,
+                   struct node *new_dir, const char *new_name, unsigned int flags) {
         struct tree *tree = fs_of(req)->parts.tree;
         struct caller caller = fs_caller(req);
         struct create_attrs birth = fs_create_attrs(req, 0, 0);
@@ -233,15 +246,27 @@ static int fs_move(fuse_req_t req, struct node *dir, const char *name, struct no
         return 0;
 }
 
-void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
-               const char *new_name, unsigned int flags) {
-        struct node *dir = fs_dir_for_change(req, parent), *new_dir;
+static void fs_rename_to(struct fuse_request *req, uint64_t new_parent, unsigned int flags) {
+        struct node *dir = fs_dir_for_change(req, req->node), *new_dir;
 
         if (!dir)
                 return;
         new_dir = fs_dir_for_change(req, new_parent);
         if (new_dir)
-                fuse_reply_err(req, -fs_move(req, dir, name, new_dir, new_name, flags));
+                reply_error(req,
+                            fs_move(req, dir, req->in->name[0], new_dir, req->in->name[1], flags));
+}
+
+void fs_rename(struct fuse_request *req) {
+        const struct wire_rename_in *in = req->in->args;
+
+        fs_rename_to(req, in->new_dir, 0);
+}
+
+void fs_rename2(struct fuse_request *req) {
+        const struct wire_rename2_in *in = req->in->args;
+
+        fs_rename_to(req, in->new_dir, in->flags);
 }
 
 void fs_forget(void *userdata, uint64_t id, uint64_t count) {

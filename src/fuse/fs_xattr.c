@@ -23,13 +23,14 @@ static bool fs_xattr_is_ours(const char *name) {
 }
 
 /* `size` as in getxattr(2): 0 asks for the length. */
-static void fs_reply_xattr(fuse_req_t req, const char *bytes, size_t length, size_t size) {
+static void fs_reply_xattr(struct fuse_request *req, const char *bytes, size_t length,
+                           size_t size) {
         if (size == 0)
-                fuse_reply_xattr(req, length);
+                reply_xattr_size(req, length);
         else if (length > size)
-                fuse_reply_err(req, ERANGE);
+                reply_error(req, -ERANGE);
         else
-                fuse_reply_buf(req, bytes, length);
+                reply_bytes(req, bytes, length);
 }
 
 static int fs_xattr_print(FILE *stream, struct fs *fs, struct node *node, const char *name) {
@@ -43,12 +44,12 @@ static int fs_xattr_print(FILE *stream, struct fs *fs, struct node *node, const 
         return report_region(stream, fs->parts.regions, node, dentry ? dentry->name : "");
 }
 
-static int fs_xattr_value(struct fs *fs, fuse_ino_t ino, const char *name, size_t *length) {
+static int fs_xattr_value(struct fs *fs, uint64_t ino, const char *name, size_t *length) {
         struct node *node = fs_node(fs, ino);
         FILE *stream;
         int r;
 
-        /* Capabilities and access lists cannot be had, and are not asked for again by who knows. */
+        /* Capabilities and access lists cannot be had: EOPNOTSUPP makes callers stop asking. */
         if (!has_prefix(name, "user."))
                 return -EOPNOTSUPP;
         if (!node)
@@ -64,44 +65,33 @@ static int fs_xattr_value(struct fs *fs, fuse_ino_t ino, const char *name, size_
         return r;
 }
 
-void fs_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size) {
+void fs_getxattr(struct fuse_request *req) {
+        const struct wire_getxattr_in *in = req->in->args;
         struct fs *fs = fs_of(req);
         size_t length = 0;
         int r = -ENOSYS; /* and the kernel never asks again */
 
         if (channel_has_xattr(fs->channel))
-                r = fs_xattr_value(fs, ino, name, &length);
+                r = fs_xattr_value(fs, req->node, req->in->name[0], &length);
         if (r < 0)
-                fuse_reply_err(req, -r);
+                reply_error(req, r);
         else
-                fs_reply_xattr(req, fs->buffer, length, size);
+                fs_reply_xattr(req, fs->buffer, length, in->size);
 }
 
-void fs_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size) {
-        (void)ino;
+void fs_listxattr(struct fuse_request *req) {
+        const struct wire_getxattr_in *in = req->in->args;
+
         if (channel_has_xattr(fs_of(req)->channel))
-                fs_reply_xattr(req, "", 0, size);
+                fs_reply_xattr(req, "", 0, in->size);
         else
-                fuse_reply_err(req, ENOSYS);
+                reply_error(req, -ENOSYS);
 }
 
-static void fs_refuse_xattr(fuse_req_t req, const char *name) {
+/* To set and to remove one. */
+void fs_refuse_xattr(struct fuse_request *req) {
         if (!channel_has_xattr(fs_of(req)->channel))
-                fuse_reply_err(req, ENOSYS);
+                reply_error(req, -ENOSYS);
         else
-                fuse_reply_err(req, fs_xattr_is_ours(name) ? EPERM : EOPNOTSUPP);
-}
-
-void fs_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
-                 int flags) {
-        (void)ino;
-        (void)value;
-        (void)size;
-        (void)flags;
-        fs_refuse_xattr(req, name);
-}
-
-void fs_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name) {
-        (void)ino;
-        fs_refuse_xattr(req, name);
+                reply_error(req, fs_xattr_is_ours(req->in->name[0]) ? -EPERM : -EOPNOTSUPP);
 }

@@ -7,7 +7,8 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include "fuse/channel.h"
+#include "fuse/notify.h"
+#include "records/layout.h"
 
 struct message {
         uint64_t node;
@@ -18,9 +19,9 @@ struct message {
 
 static void message_tell(const struct message *message, int fuse_fd) {
         if (message->is_entry)
-                channel_invalidate_entry(fuse_fd, message->node, message->name, message->length);
+                notify_entry(fuse_fd, message->node, message->name, message->length);
         else
-                channel_invalidate_inode(fuse_fd, message->node, true);
+                notify_inode(fuse_fd, message->node, true);
 }
 
 /* Leaves open nothing but two descriptors; nobody waits for the end of our standard error. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "process/mount.h"
 #include <errno.h>
-#define FUSE_USE_VERSION 314
+#define FUSE_USE_VERSION 31
 #include <fuse_lowlevel.h>
 #include <fcntl.h>
 #include <limits.h>

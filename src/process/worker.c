@@ -351,7 +351,7 @@ static int worker_build_fs(struct worker *worker) {
         int r;
 
         fs_set_parts(worker->fs, &parts);
-        r = channel_new(&worker->channel, worker->journal, fs_operations(), fs_forget, worker->fs);
+        r = channel_new(&worker->channel, worker->journal, fs_operations(), worker->fs);
         if (r == 0)
                 fs_set_channel(worker->fs, worker->channel);
         return r;

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+#include "fuse/negotiate.h"
+
+#include <errno.h>
+#include <unistd.h>
+#include "fuse/killpriv.h"
+
+/*
+ * Of what is offered.  Not the writeback cache, for write(2) must say what has no room; nor
+ * O_TRUNC by OPEN, for it would have to undo what fails.
+ */
+static const uint32_t NEGOTIATE_WANTED =
+        WIRE_INIT_ASYNC_READ | WIRE_INIT_AUTO_INVAL_DATA | WIRE_INIT_READDIRPLUS |
+        WIRE_INIT_READDIRPLUS_AUTO | WIRE_INIT_ASYNC_DIO | WIRE_INIT_PARALLEL_DIROPS |
+        WIRE_INIT_MAX_PAGES | WIRE_INIT_CACHE_SYMLINKS | WIRE_INIT_EXT;
+
+static bool wants_passthrough(const struct wire_init_in *in, const struct root *root) {
+        return (in->flags2 & WIRE_INIT2_PASSTHROUGH) &&
+               root->settings.want_passthrough != PASSTHROUGH_OFF;
+}
+
+int negotiate(struct wire_init_out *out, const struct wire_init_in *in, const struct root *root) {
+        *out = (struct wire_init_out){.major = WIRE_MAJOR, .minor = WIRE_MINOR};
+        if (in->major > WIRE_MAJOR)
+                return -EAGAIN;
+        if (in->major < WIRE_MAJOR || in->minor < WIRE_MINOR_MIN)
+                return -EPROTO;
+        out->flags = (in->flags & NEGOTIATE_WANTED) | WIRE_INIT_BIG_WRITES |
+                     killpriv_take(root, in->flags);
+        out->max_readahead = in->max_readahead;
+        out->max_write = NEGOTIATE_MAX_WRITE;
+        out->time_gran = 1;
+        if (in->flags & WIRE_INIT_MAX_PAGES)
+                out->max_pages = (uint16_t)(NEGOTIATE_MAX_WRITE / sysconf(_SC_PAGESIZE));
+        if (wants_passthrough(in, root)) {
+                out->flags2 = WIRE_INIT2_PASSTHROUGH;
+                out->max_stack_depth = 1;
+        }
+        return 0;
+}
+
+bool negotiate_can_resend(const struct wire_init_in *in) {
+        return in->flags2 & WIRE_INIT2_RESEND;
+}
