@@ -587,6 +587,24 @@ static void counter(FILE *stream, const char *name, const char *help, uint64_t v
         fprintf(stream, "iomemfs_%s %" PRIu64 "\n", name, value);
 }
 
+/* The wishes for short wake-ups.  Now, not as of when the record was brought up to date. */
+static void stats_wakeup(FILE *stream, const struct wakeup *wakeup) {
+        uint64_t held_ns = wakeup->held_ns;
+        struct timespec now;
+
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        if (wakeup->held)
+                held_ns += (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec - wakeup->at;
+        gauge(stream, "short_wakeups", "Whether short wake-ups are asked for under load (1).",
+              wakeup->fd >= 0);
+        counter(stream, "short_wakeups_total", "Times that short wake-ups were asked for.",
+                wakeup->turns);
+        metric_head(stream, "short_wakeups_seconds_total", "counter",
+                    "How long short wake-ups were asked for.");
+        fprintf(stream, "iomemfs_short_wakeups_seconds_total %" PRIu64 ".%06" PRIu64 "\n",
+                held_ns / 1000000000, held_ns / 1000 % 1000000);
+}
+
 static void stats_requests(FILE *stream, const struct counters *counters) {
         uint64_t others = 0;
 
@@ -676,6 +694,7 @@ int report_stats(FILE *stream, struct tree *tree, struct regions *regions) {
         stats_nodes(stream, tree);
         stats_unborn(stream, tree, regions);
         stats_counters(stream, &root->counters);
+        stats_wakeup(stream, &root->wakeup);
         metric_head(stream, "daemon_pid", "gauge", "Process ids.");
         fprintf(stream, "iomemfs_daemon_pid{role=\"worker\"} %d\n", (int)getpid());
         fprintf(stream, "iomemfs_daemon_pid{role=\"keeper\"} %d\n", (int)getppid());

@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "process/mount.h"
 #include "records/blame.h"
+#include "process/wakeup.h"
 #include "process/worker.h"
 
 enum {
@@ -211,6 +212,7 @@ static void keeper_upgrade(struct keeper *keeper) {
 static void keeper_on_end(struct keeper *keeper, int status) {
         int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 
+        wakeup_release_dead(&keeper->root->wakeup, wakeup_clock());
         keeper->worker = 0;
         if (code == WORKER_UNMOUNTED) {
                 log_line(LOG_INFO, "unmounted");
@@ -368,6 +370,7 @@ int keeper_run(struct journal *journal, int ready_fd) {
         };
         sigset_t signals;
 
+        wakeup_release_dead(&keeper.root->wakeup, wakeup_clock());
         keeper_signals(&signals);
         sigprocmask(SIG_BLOCK, &signals, NULL);
         signal(SIGPIPE, SIG_IGN);

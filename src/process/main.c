@@ -26,6 +26,7 @@
 #include "base/log.h"
 #include "process/mount.h"
 #include "process/options.h"
+#include "process/wakeup.h"
 
 static int main_complain(const char *what, int error) {
         fprintf(stderr, "iomemfs: %s: %s\n", what, strerror(error));
@@ -72,6 +73,8 @@ static int main_fill_root(struct root *root, const struct options *options) {
         root->fuse_fd = -1;
         root->tmpfs_fd = -1;
         root->listen_fd = -1;
+        wakeup_open(&root->wakeup, options->spin_us ? options->latency : LATENCY_NORMAL,
+                    wakeup_processors(), &wakeup_paths);
         root->log_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         root->limit_bytes =
                 main_round_to_page(options->has_size ? options->size : options_default_size());

@@ -285,6 +285,19 @@ static int options_passthrough(struct options *options, const char *value) {
         return options_complain("passthrough=%s: say auto, on or off", value);
 }
 
+static int options_latency(struct options *options, const char *value) {
+        static const char *const words[] = {
+                [LATENCY_AUTO] = "auto", [LATENCY_LOW] = "low", [LATENCY_NORMAL] = "normal"};
+
+        for (unsigned int i = 0; i < sizeof(words) / sizeof(*words); i++) {
+                if (!strcmp(value, words[i])) {
+                        options->latency = i;
+                        return 0;
+                }
+        }
+        return options_complain("latency=%s: say auto, low or normal", value);
+}
+
 static int options_socket(struct options *options, const char *value) {
         const struct sockaddr_un *address = NULL;
         bool none = !strcmp(value, "none");
@@ -374,7 +387,7 @@ static const struct options_own {
         {"grace=", options_grace},   {"huge=", options_huge},
         {"xattr=", options_xattr},   {"clients=", options_clients},
         {"waits=", options_waits},   {"unfinished=", options_unfinished},
-        {"unread=", options_unread},
+        {"unread=", options_unread}, {"latency=", options_latency},
 };
 
 static bool options_set_flag(struct options *options, const char *option) {
@@ -499,6 +512,7 @@ static void options_set_defaults(struct options *options) {
                 .uid = geteuid(),
                 .gid = getegid(),
                 .passthrough = PASSTHROUGH_AUTO,
+                .latency = LATENCY_AUTO,
                 /* Spinning on the only processor keeps the client from running. */
                 .spin_us = one_cpu ? 0 : OPTIONS_SPIN_DEFAULT_US,
                 .grace_s = OPTIONS_GRACE_DEFAULT_S,
@@ -631,6 +645,10 @@ void options_usage(void) {
               "  unread=SIZE            bytes of answers not read (default: 64m)\n"
               "  spin=MICROSECONDS      wait busily that long for the next request, 0 to 1000\n"
               "                         (default: 100; 0 if there is but one processor)\n"
+              "  latency=auto|low|normal\n"
+              "                         while requests come, ask the kernel that idle\n"
+              "                         processors wake up fast: where it pays by far, or\n"
+              "                         always, or never (default: auto)\n"
               "  grace=SECONDS          how long an ephemeral region waits for its first use;\n"
               "                         0: for ever (default: 60)\n"
               "  huge=never|always      make regions of huge pages unless said otherwise\n"

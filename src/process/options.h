@@ -25,6 +25,7 @@ struct options {
         uint64_t nr_inodes; /* 0 = no limit */
         uint32_t mode, uid, gid;
         enum passthrough passthrough;
+        enum latency latency;
         char *socket; /* absolute path, "" for none, NULL for the default */
         struct socket_limits limits;
         bool huge;        /* huge=always */

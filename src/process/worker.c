@@ -2,26 +2,24 @@
 #include "process/worker.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 #include "socket/server.h"
 #include "fuse/channel.h"
 #include "fuse/fs.h"
 #include "process/keeper.h"
+#include "process/spin.h"
+#include "process/wakeup.h"
 #include "base/log.h"
 #include "fuse/notifier.h"
 
 enum {
         REQUESTS_PER_TURN = 64, /* before other descriptors get their turn */
-        SPIN_MISSES_MAX = 4,    /* spins in vain until we stop spinning */
-        SPIN_HITS_MIN = 3,      /* requests close together until we spin again */
         KEEPER_RETRY_MS = 1000,
 };
 
@@ -48,17 +46,8 @@ struct worker {
 
         struct loop_source *fuse_source, *signal_source, *keeper_source, *retry;
 
-        uint64_t spin_ns;   /* 0: never */
-        uint64_t last_seen; /* when the last request was done */
-        unsigned int misses, hits;
+        struct spin spin;
 };
-
-static uint64_t now_ns(void) {
-        struct timespec now;
-
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
 
 /*
  * Descriptors.  All processes share one table, so what a dead worker had open for itself is still
@@ -120,13 +109,9 @@ static void close_between(const struct fd_list *list) {
 static int worker_close_strays(struct worker *worker) {
         const struct root *root = worker->root;
         const int own[] = {
-                root->fuse_fd,
-                root->tmpfs_fd,
-                root->listen_fd,
-                root->log_fd,
-                journal_fd(worker->journal),
-                worker->ready_fd,
-                worker->keeper_pidfd,
+                root->fuse_fd,    root->tmpfs_fd,       root->listen_fd,
+                root->log_fd,     root->wakeup.fd,      journal_fd(worker->journal),
+                worker->ready_fd, worker->keeper_pidfd,
         };
         struct fd_list list = {
                 .max = sizeof(own) / sizeof(own[0]) + journal_used(worker->journal, TABLE_NODE) +
@@ -188,39 +173,17 @@ static unsigned int worker_requests(struct worker *worker) {
 
 static void worker_on_fuse(void *userdata, uint32_t events) {
         struct worker *worker = userdata;
-        bool asleep = worker->spin_ns > 0 && worker->misses >= SPIN_MISSES_MAX;
-        uint64_t woken = asleep ? now_ns() : 0;
+        uint64_t woken = spin_woken(&worker->spin);
 
         (void)events;
-        if (worker_requests(worker) == 0 || !asleep)
-                return;
-        /* Would a spin have caught it? */
-        worker->hits = woken - worker->last_seen < worker->spin_ns ? worker->hits + 1 : 0;
-        worker->last_seen = now_ns();
-        if (worker->hits >= SPIN_HITS_MIN)
-                worker->misses = 0;
+        if (worker_requests(worker) > 0)
+                spin_handled(&worker->spin, woken);
 }
 
-/*
- * A wake-up from sleep costs more than most requests.  So, while they come one after the other, we
- * look for the next one for a while before we sleep.
- */
-static bool worker_spin(struct worker *worker) {
-        uint64_t end;
+static bool worker_look(void *userdata) {
+        struct worker *worker = userdata;
 
-        if (worker->spin_ns == 0 || worker->misses >= SPIN_MISSES_MAX)
-                return false;
-        end = now_ns() + worker->spin_ns;
-        do {
-                if (worker_requests(worker) > 0) {
-                        worker->misses = 0;
-                        return true;
-                }
-        } while (!loop_is_stopped(worker->loop) && now_ns() < end);
-        worker->misses++;
-        worker->hits = 0;
-        worker->last_seen = end;
-        return false;
+        return worker_requests(worker) > 0 || loop_is_stopped(worker->loop);
 }
 
 static bool worker_idle(void *userdata) {
@@ -232,7 +195,7 @@ static bool worker_idle(void *userdata) {
                 worker->root->upgrade_wanted = 0;
                 syscall(SYS_pidfd_send_signal, worker->keeper_pidfd, SIGHUP, NULL, 0);
         }
-        return worker_spin(worker);
+        return spin_run(&worker->spin, worker_look, worker);
 }
 
 /* Signals and the keeper. */
@@ -369,15 +332,6 @@ static int worker_build_server(struct worker *worker) {
         return server_new(&worker->server, &parts);
 }
 
-static uint64_t spin_limit(const struct root *root) {
-        cpu_set_t cpus;
-
-        /* With one CPU, whoever would ask cannot run while we look. */
-        if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0 && CPU_COUNT(&cpus) < 2)
-                return 0;
-        return (uint64_t)root->settings.spin_us * 1000;
-}
-
 static int worker_build(struct worker *worker) {
         int r;
 
@@ -396,7 +350,7 @@ static int worker_build(struct worker *worker) {
                 r = worker_build_fs(worker);
         if (r == 0)
                 r = worker_watch(worker);
-        worker->spin_ns = spin_limit(worker->root);
+        spin_init(&worker->spin, &worker->root->wakeup, worker->root->settings.spin_us);
         return r;
 }
 
@@ -412,7 +366,7 @@ static void worker_arm_crash(struct worker *worker) {
 
 /* From the records of whoever was before to a file system that answers. */
 static int worker_start(struct worker *worker) {
-        uint64_t start = now_ns();
+        uint64_t start = wakeup_clock();
         int r;
 
         journal_rollback(worker->journal);
@@ -431,7 +385,7 @@ static int worker_start(struct worker *worker) {
         lifetimes_start(worker->lifetimes);
         worker->root->serving = 1;
         log_line(LOG_DEBUG, "serving, %llu microseconds after the start",
-                 (unsigned long long)(now_ns() - start) / 1000);
+                 (unsigned long long)(wakeup_clock() - start) / 1000);
         return 0;
 }
 

@@ -23,7 +23,7 @@ enum {
 #ifdef IOMEMFS_TEST_LAYOUT_VERSION /* a build that must refuse the records of this one */
         LAYOUT_VERSION = IOMEMFS_TEST_LAYOUT_VERSION,
 #else
-        LAYOUT_VERSION = 4,
+        LAYOUT_VERSION = 5,
 #endif
         LAYOUT_ROOT_ID = 1, /* node id of the root directory, FUSE_ROOT_ID as well */
 
@@ -287,6 +287,8 @@ struct socket_limits {
 
 enum passthrough { PASSTHROUGH_AUTO, PASSTHROUGH_ON, PASSTHROUGH_OFF };
 
+enum latency { LATENCY_AUTO, LATENCY_LOW, LATENCY_NORMAL };
+
 /* What was asked for at mount time, as far as it is needed after a change of process. */
 struct settings {
         char mountpoint[PATH_MAX]; /* absolute */
@@ -303,6 +305,17 @@ struct settings {
         uint32_t huge;    /* 1: regions are made of huge pages unless said otherwise */
         uint32_t xattr;   /* 1: regions have extended attributes, if the kernel makes that cheap */
         struct socket_limits limits;
+};
+
+/* The request for short wake-ups, and its bounds (process/wakeup.h); unlogged.  Times in nanoseconds. */
+struct wakeup {
+        int32_t fd;        /* of the kernel's PM QoS interface, -1: never asks */
+        uint32_t held;     /* 1: the kernel was asked */
+        uint64_t at;       /* CLOCK_MONOTONIC: when the rest was brought up to date */
+        uint64_t saved_ns; /* how long it may be held */
+        uint64_t turns_ns; /* how often it may be taken up, in time that earns it */
+        uint64_t held_ns;  /* how long it was held, in all */
+        uint64_t turns;    /* how often it was taken up, in all */
 };
 
 /* A request during which workers died; unlogged. */
@@ -365,6 +378,7 @@ struct root {
         uint64_t next_event;
         uint32_t accepting; /* unlogged: 1 while a connection has no record yet */
         uint32_t broker_pad;
+        struct wakeup wakeup;
         struct counters counters;
 };
 

@@ -689,7 +689,7 @@ def test_stats_are_well_formed(shared_mount):
                 assert words[2] not in typed
                 typed.add(words[2])
         else:
-            match = re.fullmatch(r'(\w+)(\{\w+="[^"]*"(,\w+="[^"]*")*\})? \d+', line)
+            match = re.fullmatch(r'(\w+)(\{\w+="[^"]*"(,\w+="[^"]*")*\})? \d+(\.\d+)?', line)
             assert match and match[1] in typed, line
 
 

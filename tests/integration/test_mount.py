@@ -316,7 +316,7 @@ BAD_OPTIONS = [
     "size=1x", "size=", "size=-1", "size=1.5g", "size=1kk", "size=%", "size=99999999999999999999",
     "size=10%%", "size", "nr_inodes=", "nr_inodes=x", "nr_inodes=5%", "mode=9", "mode=", "mode=77777",
     "uid=", "uid=no-such-user", "gid=-1", "passthrough=", "passthrough=yes", "socket=",
-    "socket=relative/path", "socket=/" + "x" * 200, "spin=", "spin=-1", "spin=1001", "xattr=", "xattr=yes",
+    "socket=relative/path", "socket=/" + "x" * 200, "spin=", "spin=-1", "spin=1001", "xattr=", "xattr=yes", "latency=", "latency=high",
     "bogus=1", "bogus", "remountx", "user_id=0", "sizes=1g", "SIZE=1g",
 ]  # fmt: skip
 
