@@ -84,11 +84,15 @@ def play(mount, one):
     return kills
 
 
+def fail(error):
+    raise error
+
+
 def walk(mount):
     """All files below the mount: {name as bytes: lstat}."""
     top = os.fsencode(str(mount))
     found = {}
-    for folder, dirs, files in os.walk(top):
+    for folder, dirs, files in os.walk(top, onerror=fail):
         for name in dirs + files:
             path = os.path.join(folder, name)
             found[os.path.relpath(path, top)] = os.lstat(path)
@@ -100,7 +104,8 @@ def check_listing(mount):
     text = (mount.ctl / "regions.json").read_bytes()
     listed = {os.fsencode(r["name"]): r for r in json.loads(text)["regions"]}
     found = {n: st for n, st in walk(mount).items() if stat.S_ISREG(st.st_mode)}
-    assert set(listed) == set(found)
+    assert sorted(set(listed) - set(found)) == [], "listed, not found"
+    assert sorted(set(found) - set(listed)) == [], "found, not listed"
     for name, st in found.items():
         region = listed[name]
         assert (region["size"], region["inode"], region["links"], region["uid"]) == (
