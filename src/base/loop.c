@@ -153,6 +153,7 @@ static void source_tell(struct loop_source *source, uint32_t events) {
 int loop_run(struct loop *loop) {
         struct epoll_event events[LOOP_BATCH];
 
+        loop->stopped = false;
         while (!loop->stopped) {
                 bool again = loop->idle && loop->idle(loop->idle_userdata);
                 int n;

@@ -141,7 +141,7 @@ static int populate_all(struct population *p) {
                                            p->size - at < PIECE ? p->size - at : PIECE);
         }
         if (r == 0 && p->huge)
-                p->huge_bytes = huge_mapped(base);
+                p->huge_bytes = p->size < HUGE_PAGE ? 0 : huge_mapped(base);
         munmap(raw, raw_size);
         return r;
 }

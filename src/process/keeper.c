@@ -105,13 +105,17 @@ static void keeper_finish(struct keeper *keeper, int status) {
 
 /* Ends the connection and takes the mount off the tree; only when there is no worker. */
 static void keeper_take_down(struct keeper *keeper, int status) {
+        struct root *root = keeper->root;
+        const char *mountpoint = root->settings.mountpoint;
         int r;
 
-        r = mount_detach(keeper->root->settings.mountpoint, keeper->root->fuse_fd);
-        if (r < 0 && r != -EINVAL)
-                log_line(LOG_ERR, "cannot unmount %s: %s", keeper->root->settings.mountpoint,
-                         strerror(-r));
-        keeper->root->fuse_fd = -1;
+        r = mount_detach(mountpoint, root->fuse_fd, root->mount_device);
+        if (r == -ENOENT)
+                log_line(LOG_NOTICE, "our mount is not on top at %s: nothing is unmounted there",
+                         mountpoint);
+        else if (r < 0 && r != -EINVAL)
+                log_line(LOG_ERR, "cannot unmount %s: %s", mountpoint, strerror(-r));
+        root->fuse_fd = -1;
         keeper_finish(keeper, status);
 }
 

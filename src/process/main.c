@@ -141,6 +141,7 @@ static int main_serve(const struct options *options, int ready_fd) {
                 journal_free(journal);
                 return MOUNT_FAILED;
         }
+        root->mount_device = mount_device(options->mountpoint, root->fuse_fd);
         int status = keeper_run(journal, ready_fd);
         listener_remove(root->settings.socket);
         journal_free(journal);

@@ -166,10 +166,70 @@ static int mount_detach_by_fusermount(const char *mountpoint) {
         return status == 0 ? 0 : -EPERM;
 }
 
-int mount_detach(const char *mountpoint, int fuse_fd) {
+/* The number after `key` at the start of a line of /proc/self/fdinfo/FD.  False: not there. */
+static bool fdinfo_number(int fd, const char *key, unsigned long *out) {
+        char path[64], line[256];
+        bool found = false;
+        FILE *info;
+
+        snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+        info = fopen(path, "re");
+        if (!info)
+                return false;
+        while (!found && fgets(line, sizeof(line), info))
+                found = strncmp(line, key, strlen(key)) == 0 &&
+                        sscanf(line + strlen(key), " %lu", out) == 1;
+        fclose(info);
+        return found;
+}
+
+/* The device of the mount with this id, if it is one without a disk; 0: it is not, or not ours to
+ * see. */
+static uint32_t mount_id_device(unsigned long mount_id) {
+        unsigned long id, major, minor;
+        FILE *mounts = fopen("/proc/self/mountinfo", "re");
+        uint32_t device = 0;
+        char *line = NULL;
+        size_t size = 0;
+
+        while (mounts && getline(&line, &size, mounts) > 0)
+                if (sscanf(line, "%lu %*u %lu:%lu", &id, &major, &minor) == 3 && id == mount_id)
+                        device = major == 0 ? (uint32_t)minor : 0;
+        free(line);
+        if (mounts)
+                fclose(mounts);
+        return device;
+}
+
+/* The device of whatever is on top at the mount point; 0: a disk, or it cannot be told. */
+static uint32_t mount_top_device(const char *mountpoint) {
+        /* O_PATH: the file system itself is not asked. */
+        int fd = open(mountpoint, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        unsigned long id;
+        uint32_t device;
+
+        if (fd < 0)
+                return 0;
+        device = fdinfo_number(fd, "mnt_id:", &id) ? mount_id_device(id) : 0;
+        close(fd);
+        return device;
+}
+
+uint32_t mount_device(const char *mountpoint, int fuse_fd) {
+        unsigned long connection;
+
+        /* Linux 6.17 says it; before, there is nobody else who could have mounted by now. */
+        if (fdinfo_number(fuse_fd, "fuse_connection:", &connection))
+                return (uint32_t)connection;
+        return mount_top_device(mountpoint);
+}
+
+int mount_detach(const char *mountpoint, int fuse_fd, uint32_t device) {
         /* Ends the connection, so that the unmount waits for nobody's answer. */
         if (fuse_fd >= 0)
                 close(fuse_fd);
+        if (device == 0 || mount_top_device(mountpoint) != device)
+                return -ENOENT;
         if (umount2(mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
                 return 0;
         return errno == EPERM ? mount_detach_by_fusermount(mountpoint) : -errno;
