@@ -5,37 +5,53 @@
 #
 # A step is an executable file that has a line `# Time limit: N s`, says on its last line of output
 # what it found, and exits with 0 if that is good.  What it prints is shown, and kept in build/log/.
+# It is contained (tests/lib/contained): what it mounts, starts and writes to TMPDIR ends with it.
 
 steps_passed=0
 steps_failed=0
 steps_report=()
 step_pid=
+step_directory=
 
 # A step that is running must not outlive the run.
 steps_interrupted() {
-    [[ -z $step_pid ]] || kill -TERM "$step_pid" 2>/dev/null || true
+    if [[ -n $step_pid ]]; then
+        kill -TERM "$step_pid" 2>/dev/null || true
+        wait "$step_pid" || true
+        rm -rf --one-file-system "$step_directory"
+    fi
     exit 130
 }
 trap steps_interrupted INT TERM HUP
 
-# step FILE [ARGUMENT...]: those of tests/all are contained.
+# step_await LOG: shows the log until the step has ended.  Its exit status.
+step_await() {
+    local log=$1 shower status=0
+    # Not through a pipe: a process that is left behind would keep that open.
+    tail --pid="$step_pid" -s 0.2 -n +1 -f "$log" &
+    shower=$!
+    wait "$step_pid" || status=$?
+    step_pid=
+    wait "$shower" || true
+    return "$status"
+}
+
+# step FILE [ARGUMENT...]
 step() {
-    local file=$1 command name limit log began=$SECONDS status=0 verdict
-    command=("$@")
-    [[ $file != tests/all/* ]] || command=(tests/lib/contained "$@")
+    local file=$1 name limit log began=$SECONDS status=0 verdict
     name=${file#tests/}
     limit=$(sed -n 's/^# Time limit: \([0-9]*\) s$/\1/p' "$file")
     log=build/log/${name//\//-}
     mkdir -p build/log
     printf '\n==== %s (at most %s s)\n' "$name" "${limit:?$file has no time limit}"
     : >"$log"
+    step_directory=$(mktemp -d /var/tmp/iomemfs-step.XXXXXX)
     # timeout(1) sends its signals to the step's whole process group.
-    timeout --kill-after=20 "$limit" "${command[@]}" >"$log" 2>&1 &
+    STEP_DIRECTORY=$step_directory timeout --kill-after=30 "$limit" tests/lib/contained "$@" \
+        >"$log" 2>&1 &
     step_pid=$!
-    # Not through a pipe: a process that is left behind would keep that open.
-    tail --pid="$step_pid" -s 0.2 -n +1 -f "$log"
-    wait "$step_pid" || status=$?
-    step_pid=
+    step_await "$log" || status=$?
+    rm -rf --one-file-system "$step_directory"
     case $status in
     0) verdict=passed ;;
     124 | 137) verdict="FAILED: not done within $limit s" ;;
