@@ -590,7 +590,7 @@ def test_mount_with_another_between(mounts):
     assert (lower / "below").read_text() == "below"
 
 
-@pytest.mark.parametrize("name", ["with space", "tab\tand\\backslash", "newline\nin it"])
+@pytest.mark.parametrize("name", ["with space", "tab\tand\\backslash", "newline\n, twice"])
 def test_mount_twice_whatever_the_name(mounts, home, name):
     directory = home / name
     directory.mkdir()
