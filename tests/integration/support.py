@@ -32,7 +32,7 @@ DAEMON = (1, 1)
 
 def _others_reach(path):
     """Whether every user can get to this file: the tree may be below /root."""
-    return all(parent.stat().st_mode & 0o001 for parent in path.resolve().parents)
+    return all(parent.stat().st_mode & 0o001 for parent in (path / "x").resolve().parents)
 
 
 @functools.lru_cache(maxsize=None)
@@ -59,7 +59,7 @@ def _copy_build(build):
 def build_dir():
     """The folder of the build under test, or a copy of its programs that every user can run."""
     build = pathlib.Path(os.environ.get("IOMEMFS_BUILD", ROOT / "build" / "plain")).absolute()
-    return build if _others_reach(build / "src") else _copy_build(build)
+    return build if _others_reach(build) else _copy_build(build)
 
 
 def program():
@@ -67,10 +67,17 @@ def program():
     return os.environ.get("IOMEMFS") or str(build_dir() / "src" / "process" / "iomemfs")
 
 
-def leaks_file():
-    """What the leak sanitizer is not to tell; the daemons of all users read it."""
-    path = ROOT / "tests" / "leaks.txt"
-    return path if _others_reach(path) else shutil.copy(path, _copies())
+@functools.lru_cache(maxsize=None)
+def tests_dir():
+    """The folder of all tests, or a copy of what others than root run or read of it."""
+    tests = ROOT / "tests"
+    if _others_reach(tests):
+        return tests
+    copy = _copies() / "tests"
+    shutil.copytree(tests / "integration", copy / "integration")
+    shutil.copy(tests / "leaks.txt", copy)
+    return copy
+
 
 def is_sanitized():
     return os.environ.get("IOMEMFS_SANITIZED") == "1"
@@ -210,7 +217,7 @@ def scratch_directory(mode=0o755):
 
 
 # For the sanitizers, of whatever the tests run.
-os.environ.setdefault("LSAN_OPTIONS", f"suppressions={leaks_file()}:print_suppressions=0")
+os.environ.setdefault("LSAN_OPTIONS", f"suppressions={tests_dir()}/leaks.txt:print_suppressions=0")
 os.environ.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
 
 

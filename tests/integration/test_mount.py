@@ -477,6 +477,7 @@ def shmem():
     raise AssertionError("no Shmem in /proc/meminfo")
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("how", ["command", "file"])
 def test_unmount_frees_memory(mounts, how):
     mount = mounts("size=1g")

@@ -45,7 +45,7 @@ step() {
     mkdir -p build/log
     printf '\n==== %s (at most %s s)\n' "$name" "${limit:?$file has no time limit}"
     : >"$log"
-    step_directory=$(mktemp -d /var/tmp/iomemfs-step.XXXXXX)
+    step_directory=$(mktemp -d /tmp/it.XXXXXX)
     # timeout(1) sends its signals to the step's whole process group.
     STEP_DIRECTORY=$step_directory timeout --kill-after=30 "$limit" tests/lib/contained "$@" \
         >"$log" 2>&1 &
