@@ -224,6 +224,10 @@ static int main_mount(struct options *options) {
                 return mount_upgrade(options);
         if (options->remount)
                 return mount_remount(options);
+        if (mount_is_iomemfs(options->mountpoint)) {
+                fprintf(stderr, "iomemfs: %s: already mounted\n", options->mountpoint);
+                return MOUNT_FAILED;
+        }
         main_raise_limits();
         umask(0);
         signal(SIGPIPE, SIG_IGN);

@@ -5,6 +5,7 @@
 #include <fuse_lowlevel.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <mntent.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -25,6 +26,7 @@
 #endif
 
 enum {
+        MOUNT_LINE_MAX = 4 * PATH_MAX, /* of a mount, as far as its type */
         UPGRADE_LOOK_NS = 20 * 1000 * 1000,
         UPGRADE_PATIENCE = 500, /* looks */
 };
@@ -62,6 +64,22 @@ int mount_check(struct options *options) {
         free(options->mountpoint);
         options->mountpoint = path;
         return 0;
+}
+
+bool mount_is_iomemfs(const char *path) {
+        char line[MOUNT_LINE_MAX];
+        struct mntent entry;
+        bool found = false;
+        FILE *mounts = setmntent("/proc/self/mounts", "re");
+
+        /* The last one is on top. */
+        while (mounts && getmntent_r(mounts, &entry, line, sizeof(line))) {
+                if (strcmp(entry.mnt_dir, path) == 0)
+                        found = strcmp(entry.mnt_type, "fuse.iomemfs") == 0;
+        }
+        if (mounts)
+                endmntent(mounts);
+        return found;
 }
 
 /* A session of libfuse that is good for mounting only. */

@@ -21,6 +21,8 @@ enum mount_status {
 /* Makes the mount point's path absolute and checks that it is a directory.  0, or negative errno
  * after one line on stderr. */
 int mount_check(struct options *options);
+/* Whether what is mounted on this absolute path, and hides all else there, is an iomemfs. */
+bool mount_is_iomemfs(const char *path);
 /* Mounts, directly or by fusermount3.  A non-blocking descriptor of /dev/fuse, or negative errno
  * after one line on stderr. */
 int mount_attach(const struct options *options);

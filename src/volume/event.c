@@ -103,6 +103,8 @@ static struct event *event_new(struct tree *tree) {
         if (sequence < EVENT_RING)
                 journal_new(journal, TABLE_EVENT);
         event = event_get(tree, sequence);
+        if (!event)
+                __builtin_unreachable(); /* gcc 12 warns of what memset() would do to NULL */
         journal_touch(journal, event, sizeof(*event));
         memset(event, 0, offsetof(struct event, path));
         event->sequence = sequence;

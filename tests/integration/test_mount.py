@@ -11,6 +11,7 @@ import subprocess
 import uuid
 
 import pytest
+import socket_client
 from support import (
     DAEMON,
     NOBODY,
@@ -476,6 +477,7 @@ def shmem():
     raise AssertionError("no Shmem in /proc/meminfo")
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("how", ["command", "file"])
 def test_unmount_frees_memory(mounts, how):
     mount = mounts("size=1g")
@@ -545,16 +547,58 @@ def test_two_mounts(mounts):
     assert caught.value.errno == errno.EXDEV
 
 
-def test_mount_over_mount(mounts):
-    """The upper one hides the lower one, which is as it was afterwards."""
+def test_mount_twice(mounts):
+    """Refused by name; what is mounted is as it was, its socket included."""
+    mount = mounts()
+    (mount / "file").write_text("content")
+    for argv in (
+        [program(), mount.path],
+        [program(), "other", mount.path, "-f", "-o", f"socket={mount.home}/socket"],
+        [program(), f"{mount.path}/."],
+    ):
+        line = refused(argv, 32)
+        assert line == f"iomemfs: {mount.path}: already mounted\n"
+    assert (mount / "file").read_text() == "content"
+    with socket_client.Client(socket_client.socket_of(mount)) as client:
+        assert [region["name"] for region in client.list()] == ["file"]
+
+
+@pytest.mark.installed
+@pytest.mark.parametrize("form", ["fuse", "fuse.iomemfs", "iomemfs"])
+def test_mount_twice_by_mount(target, form):
+    argv, _ = FORMS[form]
+    argv = [target if word == "DIR" else word for word in argv]
+    with mounted_by(argv, target):
+        result = run(argv)
+        assert result.returncode == 32
+        assert f"iomemfs: {target}: already mounted" in result.stderr
+        use(target)
+
+
+@pytest.mark.may_leave_mount
+def test_mount_with_another_between(mounts):
+    """It is the mount on top that counts: over a tmpfs over an iomemfs, one can mount."""
     lower = mounts()
     (lower / "below").write_text("below")
-    upper = mounts(directory=lower.path)
-    assert os.listdir(upper) == []
-    upper.unmount()
-    upper.wait_end()
+    run(["mount", "-t", "tmpfs", "between", lower.path], check=True)
+    try:
+        upper = mounts(directory=lower.path)
+        assert os.listdir(upper) == []
+        upper.unmount()
+        upper.wait_end()
+    finally:
+        run(["umount", lower.path], check=True)
     assert (lower / "below").read_text() == "below"
-    upper.start()
+
+
+@pytest.mark.parametrize("name", ["with space", "tab\tand\\backslash", "newline\n, twice"])
+def test_mount_twice_whatever_the_name(mounts, home, name):
+    directory = home / name
+    directory.mkdir()
+    mount = mounts(directory=directory)
+    result = run([program(), directory])
+    assert (result.returncode, result.stderr) == (32, f"iomemfs: {directory}: already mounted\n")
+    assert os.listdir(mount) == []
 
 
 def test_foreground_logs_to_stderr(mounts):

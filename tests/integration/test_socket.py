@@ -20,7 +20,17 @@ import sys
 import pytest
 
 from socket_client import Client, Refused, socket_of
-from support import DAEMON, LIMIT, NOBODY, as_user, fails_with, run, wait_for, worker_pid
+from support import (
+    DAEMON,
+    LIMIT,
+    NOBODY,
+    as_user,
+    fails_with,
+    run,
+    tests_dir,
+    wait_for,
+    worker_pid,
+)
 
 F_ADD_SEALS = 1033
 F_GET_SEALS = 1034
@@ -497,7 +507,7 @@ def test_user_namespaces(mount, client, user, map_root):
         os.chown(mount / name, *owner)
     result = run(
         ["unshare", "--user", *(["--map-root-user"] if map_root else []), sys.executable, "-c",
-         IN_NAMESPACE, os.path.dirname(__file__), mount, socket_of(mount), *names],
+         IN_NAMESPACE, tests_dir() / "integration", mount, socket_of(mount), *names],
         user=user,
         check=True,
     )
