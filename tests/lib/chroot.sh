@@ -41,8 +41,8 @@ chroot_make() {
     mount --rbind /dev "$root/dev"
     mount -t tmpfs tmpfs "$root/run"
     mkdir -p "build/cache/packages-$suite" "$root/src"
-    mount --bind "build/cache/packages-$suite" "$root/var/cache/apt/archives"
-    mkdir -p "$root/var/cache/apt/archives/partial"
+    find "build/cache/packages-$suite" -name '*.deb' -exec cp -t "$root/var/cache/apt/archives" {} +
+    echo "$suite" >"$root/etc/suite"
     cp /etc/resolv.conf "$root/etc/resolv.conf"
     # The tests' clock may be ahead of a suite whose list of packages is meant for a week only.
     [[ $suite != sid ]] ||
@@ -59,6 +59,13 @@ chroot_run() {
         chroot "$root" sh -c 'cd /src && exec "$@"' sh "$@"
 }
 
+# chroot_keep_packages DIR: copies what was fetched to where the next one finds it.
+chroot_keep_packages() {
+    local root=$1 cache
+    cache=build/cache/packages-$(cat "$root/etc/suite")
+    find "$root/var/cache/apt/archives" -name '*.deb' -exec cp --no-clobber -t "$cache" {} +
+}
+
 # chroot_install DIR PACKAGE...
 chroot_install() {
     local root=$1 log
@@ -69,4 +76,5 @@ chroot_install() {
         tail -n 30 "$log" >&2
         fail "cannot install in the chroot: $*"
     fi
+    chroot_keep_packages "$root"
 }

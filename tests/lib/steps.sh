@@ -47,7 +47,7 @@ step() {
     : >"$log"
     step_directory=$(mktemp -d /tmp/it.XXXXXX)
     # timeout(1) sends its signals to the step's whole process group.
-    STEP_DIRECTORY=$step_directory timeout --kill-after=30 "$limit" tests/lib/contained "$@" \
+    STEP_DIRECTORY=$step_directory timeout --kill-after="${STEP_GRACE:-30}" "$limit" tests/lib/contained "$@" \
         >"$log" 2>&1 &
     step_pid=$!
     step_await "$log" || status=$?
