@@ -129,8 +129,8 @@ static const char *component(void) {
                 "\\040",
                 "\xff\xfe",
                 "\xc3\xa9",
-                "\xe2\x80\xae"
-                "rtl",
+                ("\xe2\x80\xae"
+                 "rtl"),
                 "-rf",
                 "*",
                 "\x1b[31m",

@@ -64,7 +64,7 @@ static size_t written(int32_t *last) {
 
         assert_true(n >= 0 && n % (ssize_t)sizeof(*values) == 0 && n < (ssize_t)sizeof(values));
         close(fd);
-        *last = n > 0 ? values[n / (ssize_t)sizeof(*values) - 1] : -1;
+        *last = n > 0 ? values[(size_t)n / sizeof(*values) - 1] : -1;
         return (size_t)n / sizeof(*values);
 }
 
