@@ -36,6 +36,8 @@ chroot_make() {
     need debootstrap
     chroot_base "$suite"
     cp -a "build/cache/$suite" "$root"
+    # A mount by itself, so that unshare(1) works inside of it.
+    mount --bind "$root" "$root"
     mount -t proc proc "$root/proc"
     mount --rbind /sys "$root/sys"
     mount --rbind /dev "$root/dev"
