@@ -376,7 +376,7 @@ struct root {
 
         uint64_t next_invalidation;
         uint64_t next_event;
-        uint32_t accepting; /* unlogged: 1 while a connection has no record yet */
+        uint32_t accepting;    /* unlogged: 1 while a connection has no record yet */
         uint32_t mount_device; /* of our mount, see mount.h; 0: not known */
         struct wakeup wakeup;
         struct counters counters;
