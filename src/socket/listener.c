@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include "base/peer.h"
 
 enum {
         /* Small, so that what a client does not read is kept by the client's own lines, not by
@@ -159,7 +160,9 @@ int listener_identify(int fd, struct caller *out) {
         out->uid = credentials.uid;
         out->gid = credentials.gid;
         out->pid = credentials.pid;
-        out->powerless = credentials.uid == 0 && !caller_has_power(credentials.pid);
+        /* In this order: the number may have become another process's. */
+        out->powerless = credentials.uid == 0 &&
+                         !(caller_has_power(credentials.pid) && peer_lives(fd));
         return 0;
 }
 
