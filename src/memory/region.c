@@ -453,8 +453,11 @@ static int region_cut_back(struct regions *regions, struct node *node, struct st
                 return 0;
         room = region_room(regions, node);
         region_reserve(regions, node, room);
+        /* Sealed against it: counts as it is, because a lookup and an rm must not fail for it. */
+        if (ftruncate(node->fd, (off_t)room) < 0)
+                return errno == EPERM ? 0 : -errno;
         regions->root->counters.cut_back++;
-        if (ftruncate(node->fd, (off_t)room) < 0 || fstat(node->fd, st) < 0)
+        if (fstat(node->fd, st) < 0)
                 return -errno;
         /* The writer may be at it still: what it adds is cut at the next look. */
         if (st->st_size > (off_t)room) {
@@ -515,6 +518,7 @@ int region_utimens(struct regions *regions, struct node *node, const struct time
 }
 
 int region_own(struct regions *regions, struct node *node) {
+        mode_t mode = node->mode & 07777;
         struct stat st;
 
         (void)regions;
@@ -522,14 +526,16 @@ int region_own(struct regions *regions, struct node *node) {
                 return 0;
         /* To look is cheaper than to set, and root's new files are as they should be. */
         if (fstat(node->fd, &st) == 0 && st.st_uid == node->uid && st.st_gid == node->gid &&
-            (st.st_mode & 07777) == (node->mode & 07777))
+            (st.st_mode & 07777) == mode)
                 return 0;
-        /* An ordinary user's daemon owns everything there is. */
-        if (fchown(node->fd, node->uid, node->gid) < 0 && errno != EPERM)
-                return -errno;
-        if (fchmod(node->fd, node->mode & 07777) < 0)
-                return -errno;
-        return 0;
+        if (fchown(node->fd, node->uid, node->gid) < 0) {
+                if (errno != EPERM)
+                        return -errno;
+                /* The owner is who runs the daemon: the node's permissions would be those of other
+                 * people, who could open a descriptor that they were given for reading again. */
+                mode = 0600 | (mode & (S_ISUID | S_ISGID)); /* see region_note_setid() */
+        }
+        return fchmod(node->fd, mode) < 0 ? -errno : 0;
 }
 
 int region_seal(struct regions *regions, struct node *node, unsigned int seals) {

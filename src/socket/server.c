@@ -252,6 +252,7 @@ static void peer_caller(const struct peer *peer, struct caller *out) {
                 .uid = record->uid,
                 .gid = record->gid,
                 .pid = record->pid,
+                .connection = record->fd,
                 .powerless = record->powerless,
         };
         /* Without its groups a caller has fewer rights, never more. */

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/peer.h"
 
 /* Callers */
 
@@ -89,10 +90,16 @@ bool caller_is_root(struct caller *caller) {
         return !caller->powerless;
 }
 
+/* After something was read by the caller's number: whether that is still the caller's. */
+static bool caller_has_number(const struct caller *caller) {
+        return caller->connection == 0 || peer_lives(caller->connection);
+}
+
 mode_t caller_umask(const struct caller *caller) {
         char *status = proc_read(caller->pid, "status");
         const char *value = status ? status_find(status, "\nUmask:") : NULL;
-        mode_t mask = value ? (mode_t)strtoul(value, NULL, 8) & 0777 : 0077;
+        mode_t mask = value && caller_has_number(caller) ? (mode_t)strtoul(value, NULL, 8) & 0777
+                                                         : 0077;
 
         free(status);
         return mask;
@@ -126,6 +133,8 @@ static ssize_t comm_read(pid_t pid, char *text, size_t size) {
 void caller_command(const struct caller *caller, char name[16]) {
         ssize_t n = comm_read(caller->pid, name, 16);
 
+        if (n > 0 && !caller_has_number(caller))
+                n = 0;
         memset(name + (n > 0 ? n : 0), 0, (size_t)(n > 0 ? 16 - n : 16));
         /* A newline ends it, if it is not the longest that there can be. */
         name[15] = '\0';

@@ -25,6 +25,7 @@ struct caller {
         uid_t uid;
         gid_t gid;
         pid_t pid;      /* 0: not known in our pid namespace */
+        int connection; /* that it came by, whose process may have ended since; 0: none */
         bool powerless; /* uid 0 is nothing special: it has not CAP_DAC_OVERRIDE in our namespace */
         bool ask_power; /* powerless is not known yet; /proc/PID is asked when it matters */
         bool has_groups; /* groups below are final */

@@ -52,6 +52,8 @@ enum {
         MAP_MAX = 256 * 1024,
         TOUCHES = 4,
         PROCESSES_MAX = 64,
+        LENT = 512, /* descriptors that came from the socket have numbers from here on */
+        LENT_ALLOCATE = 1 << 20,
 };
 
 static struct {
@@ -205,6 +207,22 @@ static void keep(int fd) {
         *slot = fd;
 }
 
+/*
+ * A memfd that was lent, and not the file on the mount: who allocates in it is not stopped by the
+ * mount's size=, and would take all the machine's memory, as with a memfd of its own.
+ */
+static bool is_lent(int fd) {
+        return fd >= LENT;
+}
+
+static void keep_lent(int fd) {
+        int moved = fd < 0 || is_lent(fd) ? fd : fcntl(fd, F_DUPFD_CLOEXEC, LENT);
+
+        if (moved != fd)
+                close(fd);
+        keep(moved);
+}
+
 /* Operations: each draws its arguments and makes a call or two. */
 
 static void op_open(void) {
@@ -232,8 +250,11 @@ static void op_openat_dir(void) {
 }
 
 static void op_reopen(void) {
-        snprintf(self.line, sizeof(self.line), "/proc/self/fd/%d", a_fd());
-        keep(open(self.line, (int)below(3) | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
+        int fd = a_fd(), fresh;
+
+        snprintf(self.line, sizeof(self.line), "/proc/self/fd/%d", fd);
+        fresh = open(self.line, (int)below(3) | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+        is_lent(fd) ? keep_lent(fresh) : keep(fresh);
 }
 
 static void op_close(void) {
@@ -248,7 +269,7 @@ static void op_dup(void) {
         int fd = a_fd();
 
         if (fd >= 0)
-                keep(fcntl(fd, F_DUPFD_CLOEXEC, 3));
+                keep(fcntl(fd, F_DUPFD_CLOEXEC, is_lent(fd) ? LENT : 3));
 }
 
 static void op_read(void) {
@@ -274,11 +295,15 @@ static void op_truncate(void) {
 }
 
 static void op_fallocate(void) {
-        fallocate(a_fd(),
-                  (int)PICK(0, 0, FALLOC_FL_KEEP_SIZE, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE,
-                            FALLOC_FL_ZERO_RANGE, FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE,
-                            some_of(0xff)),
-                  (off_t)a_small_size(), (off_t)a_small_size());
+        int fd = a_fd(),
+            mode = (int)PICK(0, 0, FALLOC_FL_KEEP_SIZE, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE,
+                             FALLOC_FL_ZERO_RANGE, FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE,
+                             some_of(0xff));
+        uint64_t offset = a_small_size(), length = a_small_size();
+
+        if (is_lent(fd))
+                length %= LENT_ALLOCATE;
+        fallocate(fd, mode, (off_t)offset, (off_t)length);
 }
 
 static void op_lseek(void) {
@@ -791,7 +816,7 @@ static void op_socket_receive(void) {
         if (!header)
                 return;
         memcpy(&fd, CMSG_DATA(header), sizeof(fd));
-        keep(fd);
+        keep_lent(fd);
 }
 
 static void op_socket_close(void) {

@@ -106,3 +106,28 @@ def test_a_user_s_daemon_leaves_what_is_not_its(mounts):
         terminate(mount)
         assert other.is_mounted()
         other.unmount()
+
+
+@pytest.mark.modes("passthrough")
+@pytest.mark.parametrize("arguments", [["--upgrade"], ["-o", "remount,size=1m"]])
+def test_no_link_of_a_stranger_is_followed(mode, arguments):
+    """A directory that looks like a mount, whose .ctl/admin leads to a file of root's."""
+    del mode
+    folder = support.scratch_directory()
+    try:
+        (folder / "of-root").write_text("precious")
+        (folder / "m" / ".ctl").mkdir(parents=True)
+        (folder / "m" / ".ctl" / "admin").symlink_to(folder / "of-root")
+        (folder / "m" / ".ctl" / "stats").write_text(
+            "iomemfs_upgrades_total 0\niomemfs_upgrades_refused_total 0\n"
+        )
+        if arguments[0] == "--upgrade":
+            argv = [support.program(), *arguments, folder / "m"]
+        else:
+            argv = [support.program(), folder / "m", *arguments]
+        result = support.run(argv)
+        assert (folder / "of-root").read_text() == "precious"
+        assert result.returncode == 32
+        assert "no iomemfs is mounted there" in result.stderr
+    finally:
+        support.run(["rm", "-r", folder], check=True)

@@ -5,8 +5,10 @@ IOMEMFS_FUZZ_SECONDS says how long each mode runs, IOMEMFS_FUZZ_SEED where it be
 the arguments with which fuzz_syscalls makes it again.
 """
 
+import contextlib
 import json
 import os
+import pathlib
 import signal
 import stat
 import struct
@@ -51,6 +53,9 @@ class Round:
     def done(self):
         return sum(struct.unpack("64Q", self.counter.read_bytes()))
 
+    def pids(self):
+        return [self.process.pid, *crash_load.children(self.process.pid)]
+
     def is_over(self):
         return self.process.poll() is not None
 
@@ -58,6 +63,16 @@ class Round:
         if not self.is_over():
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+
+def where_is(pid):
+    """What a process is at in the kernel, for people."""
+    text = f"{pid} {crash_load.name_of(pid)} {crash_load.state(pid)}"
+    for thread in pathlib.Path(f"/proc/{pid}/task").glob("*"):
+        for name in ("syscall", "stack"):
+            with contextlib.suppress(OSError):
+                text += f"\n  {thread.name} {' '.join((thread / name).read_text().split())}"
+    return text
 
 
 def kill_worker(mount):
@@ -74,7 +89,9 @@ def play(mount, one):
         done = one.done()
         if done != seen:
             seen, since = done, time.monotonic()
-        assert time.monotonic() - since < STUCK, f"stuck after {done}: {' '.join(one.argv)}"
+        if time.monotonic() - since > STUCK:
+            where = "\n".join(where_is(pid) for pid in one.pids() + mount.pids())
+            raise AssertionError(f"stuck after {done}: {' '.join(one.argv)}\n{where}")
         if done >= due:
             kill_worker(mount)
             kills += 1
