@@ -401,6 +401,22 @@ static int parse_crash(struct command *out, struct words *words, bool by_point,
         return r;
 }
 
+/* `fault KIND N`: the N-th call of that kind fails; `fault off`. */
+static int parse_fault(struct command *out, struct words *words, struct command_error *error) {
+        const char *word;
+        size_t length;
+
+        out->has_fault = true;
+        if (!word_next(words, &word, &length))
+                return command_fail(error, -EINVAL, "fault wants a kind of call, or off");
+        if (word_is(word, length, "off"))
+                return 0;
+        out->fault = fault_kind(word, length);
+        if (out->fault == FAULT_NONE || !word_next(words, &word, &length))
+                return command_fail(error, -EINVAL, "fault wants a kind of call, and a number");
+        return parse_size(&out->fault_after, word, length, error);
+}
+
 static int parse_admin(struct command *out, struct words *words, struct command_error *error) {
         const char *word;
         size_t length;
@@ -414,6 +430,8 @@ static int parse_admin(struct command *out, struct words *words, struct command_
         }
         if (word_is(word, length, "crash") || word_is(word, length, "crash-opcode"))
                 return parse_crash(out, words, word_is(word, length, "crash"), error);
+        if (word_is(word, length, "fault"))
+                return parse_fault(out, words, error);
         return command_fail(error, -EINVAL, "%s: unknown command", command_show(word, length).text);
 }
 

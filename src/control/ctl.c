@@ -31,32 +31,22 @@ const struct ctl_file ctl_files[_CTL_N] = {
         [CTL_ADMIN] = {"admin", S_IFREG | 0600, COMMAND_ADMIN},
 };
 
-int ctl_new(struct ctl **out, struct commander *commander) {
+int ctl_new(struct ctl **out, struct volume *volume) {
         const char *testing = getenv("IOMEMFS_TESTING");
         struct ctl *ctl;
 
         ctl = calloc(1, sizeof(*ctl));
         if (!ctl)
                 return -ENOMEM;
-        ctl->commander = commander;
-        ctl->journal = commander->journal;
-        ctl->root = journal_root(commander->journal);
+        ctl->volume = volume;
+        ctl->journal = volume->journal;
+        ctl->root = journal_root(volume->journal);
         ctl->testing = testing && strcmp(testing, "1") == 0;
-        ctl->closing_fd = -1;
         *out = ctl;
         return 0;
 }
 
-void ctl_finish_close(struct ctl *ctl) {
-        if (ctl->closing_fd >= 0)
-                close(ctl->closing_fd);
-        ctl->closing_fd = -1;
-}
-
 struct ctl *ctl_free(struct ctl *ctl) {
-        if (!ctl)
-                return NULL;
-        ctl_finish_close(ctl);
         free(ctl);
         return NULL;
 }
@@ -129,7 +119,6 @@ int ctl_open(struct ctl *ctl, enum ctl_kind kind, const struct node *dir, struct
         struct handle *handle;
         uint32_t id;
 
-        ctl_finish_close(ctl);
         if (!S_ISREG(ctl_files[kind].mode) || !ctl_has(ctl, kind, dir))
                 return -ENXIO;
         if (kind == CTL_ADMIN && !ctl_is_admin(ctl, caller))
@@ -149,7 +138,7 @@ int ctl_open(struct ctl *ctl, enum ctl_kind kind, const struct node *dir, struct
                 .uid = caller->uid,
                 .base = UINT64_MAX,
         };
-        event_seek_end(ctl->commander->tree, &handle->cursor, caller->uid);
+        event_seek_end(ctl->volume->tree, &handle->cursor, caller->uid);
         *out = id;
         return 0;
 }
@@ -157,10 +146,9 @@ int ctl_open(struct ctl *ctl, enum ctl_kind kind, const struct node *dir, struct
 void ctl_close(struct ctl *ctl, uint32_t id) {
         struct handle *handle = ctl_handle(ctl, id);
 
-        ctl_finish_close(ctl);
         if (!handle)
                 return;
-        ctl->closing_fd = handle->fd;
+        txn_close_later(ctl->volume->txn, handle->fd, 0);
         if (handle->text)
                 journal_delete(ctl->journal, TABLE_TEXT, handle->text);
         journal_delete(ctl->journal, TABLE_HANDLE, id);
@@ -183,18 +171,18 @@ static bool ctl_may_list(const struct ctl *ctl, uint32_t uid) {
 
 static int ctl_render(struct ctl *ctl, const struct handle *handle, struct caller *caller,
                       FILE *stream) {
-        struct commander *commander = ctl->commander;
-        struct node *dir = tree_node(commander->tree, handle->dir);
+        struct volume *volume = ctl->volume;
+        struct node *dir = tree_node(volume->tree, handle->dir);
 
         if (!dir)
                 return -ESTALE;
         switch (handle->kind) {
         case CTL_REGIONS:
-                return report_table(stream, commander->tree, commander->regions, caller, dir);
+                return report_table(stream, volume, caller, dir);
         case CTL_REGIONS_JSON:
-                return report_json(stream, commander->tree, commander->regions, caller, dir);
+                return report_json(stream, volume, caller, dir);
         default:
-                return report_stats(stream, commander->tree, commander->regions);
+                return report_stats(stream, volume);
         }
 }
 
@@ -212,7 +200,8 @@ static int ctl_make_fd(struct ctl *ctl, struct handle *handle) {
         if (handle->uid != 0 && backing_leave_spare(fd, BACKING_SPARE / 2) < 0)
                 return -EMFILE;
         JOURNAL_SET(ctl->journal, handle->fd, fd);
-        return 0;
+        fd = txn_own_fd(ctl->volume->txn, fd);
+        return fd < 0 ? fd : 0;
 }
 
 static int write_all(int fd, const char *bytes, size_t size) {
@@ -269,13 +258,13 @@ static ssize_t ctl_read_listing(struct ctl *ctl, struct handle *handle, struct c
 
 /* What holds in the directory, as it would be written. */
 static const char *ctl_default(struct ctl *ctl, const struct handle *handle) {
-        const struct node *dir = tree_node(ctl->commander->tree, handle->dir);
+        const struct node *dir = tree_node(ctl->volume->tree, handle->dir);
         char mode[sizeof("mode=7777")] = "";
         uint32_t flags, bits;
 
         if (!dir)
                 return "none\n";
-        command_defaults(ctl->commander->tree, dir, &flags, &bits);
+        volume_defaults(ctl->volume, dir, &flags, &bits);
         if (bits != LAYOUT_NO_MODE)
                 snprintf(mode, sizeof(mode), "mode=%04o", bits & 07777);
         snprintf(ctl->text, sizeof(ctl->text), "%s%s%s%s%s", mode, mode[0] && flags ? " " : "",
@@ -315,21 +304,21 @@ static ssize_t ctl_read_text(struct ctl *ctl, struct handle *handle, char *buffe
 /* Events */
 
 static ssize_t ctl_read_events(struct ctl *ctl, struct handle *handle, char *buffer, size_t size) {
-        const struct node *dir = tree_node(ctl->commander->tree, handle->dir);
+        const struct node *dir = tree_node(ctl->volume->tree, handle->dir);
         size_t n;
 
         if (!dir)
                 return -ESTALE;
         journal_touch(ctl->journal, &handle->cursor, sizeof(handle->cursor));
-        n = event_read(ctl->commander->tree, dir, &handle->cursor, buffer, size);
+        n = event_read(ctl->volume->tree, dir, &handle->cursor, buffer, size);
         return n > 0 || size == 0 ? (ssize_t)n : -EAGAIN;
 }
 
 static bool ctl_has_event(const struct ctl *ctl, const struct handle *handle) {
-        const struct node *dir = tree_node(ctl->commander->tree, handle->dir);
+        const struct node *dir = tree_node(ctl->volume->tree, handle->dir);
 
         /* A directory that is gone is something to be told, too. */
-        return !dir || event_waits(ctl->commander->tree, dir, &handle->cursor);
+        return !dir || event_waits(ctl->volume->tree, dir, &handle->cursor);
 }
 
 bool ctl_poll(struct ctl *ctl, uint32_t id, uint64_t key) {
@@ -360,7 +349,6 @@ ssize_t ctl_read(struct ctl *ctl, uint32_t id, struct caller *caller, char *buff
                  uint64_t offset) {
         struct handle *handle = ctl_handle(ctl, id);
 
-        ctl_finish_close(ctl);
         if (!handle)
                 return -EBADF;
         if (handle->kind == CTL_EVENTS)

@@ -33,7 +33,7 @@ enum ctl_kind {
 
 struct ctl;
 
-int ctl_new(struct ctl **out, struct commander *commander);
+int ctl_new(struct ctl **out, struct volume *volume);
 struct ctl *ctl_free(struct ctl *ctl);
 
 /* Name of a kind ("create", …), and the kind of a name in the .ctl of dir, CTL_NONE if there is
@@ -62,14 +62,15 @@ const char *ctl_socket_path(const struct ctl *ctl);
 
 /*
  * Runs the commands of one write(2), the request `unique`.  `size`, or negative errno; the text is
- * kept for reading.  Invalidations of the commands are written down, not sent.  -EINPROGRESS: a region
- * is being populated; the answer comes later through ctl_set_answer()'s function, in a transaction
- * that it commits.  A write that is resent after a crash goes on where it was.
+ * kept for reading.  Each line is a transaction of its own, and all but the last of those that
+ * succeed are committed: the last one goes with the reply.  -EINPROGRESS: a region is being
+ * populated, which is committed; the result is told later by ctl_set_reply()'s function, which
+ * commits.  A write that is resent after a crash goes on where it was.
  */
 ssize_t ctl_write(struct ctl *ctl, uint32_t handle, struct caller *caller, uint64_t unique,
                   const char *buffer, size_t size);
-typedef void (*ctl_answer_fn)(void *userdata, uint64_t unique, int result);
-void ctl_set_answer(struct ctl *ctl, ctl_answer_fn answer, void *userdata);
+typedef void (*ctl_reply_fn)(void *userdata, uint64_t unique, int result);
+void ctl_set_reply(struct ctl *ctl, ctl_reply_fn reply, void *userdata);
 /* The one who waits for a write has been interrupted: it ends soon, with -EINTR. */
 void ctl_cancel(struct ctl *ctl, uint64_t unique);
 

@@ -19,21 +19,16 @@ struct ctl_file {
 extern const struct ctl_file ctl_files[_CTL_N];
 
 struct ctl {
-        struct commander *commander;
+        struct volume *volume;
         struct journal *journal;
         struct root *root;
         bool testing; /* the test-only command `crash` works */
 
         char text[64];    /* of a default that is being read */
         struct run *runs; /* suspended writes */
-        ctl_answer_fn answer;
-        void *answer_userdata;
-
-        /* Of the handle closed last.  Its number may go only when the transaction is committed: by
-         * then, and no sooner, no record names it. */
-        int closing_fd;
+        ctl_reply_fn reply;
+        void *reply_userdata;
 };
 
 struct handle *ctl_handle(const struct ctl *ctl, uint32_t id);
 bool ctl_is_admin(const struct ctl *ctl, const struct caller *caller);
-void ctl_finish_close(struct ctl *ctl);

@@ -30,6 +30,7 @@ struct level {
 
 /* A walk over the regions below a directory; on the heap, because trees may be deep. */
 struct walk {
+        struct volume *volume;
         struct tree *tree;
         struct regions *regions;
         struct caller *caller;
@@ -87,7 +88,7 @@ static int walk_region(struct walk *walk, size_t length, struct node *node, regi
 
         /* What the look finds goes to the records; a listing of any length must not fill the log. */
         if (++walk->looked % LOOK_BATCH == 0)
-                journal_commit(tree_arena(walk->tree));
+                (void)txn_commit(walk->volume->txn);
         region_stat(walk->regions, node, &st);
         return fn(userdata, walk->path, length, node);
 }
@@ -116,10 +117,19 @@ static int walk_step(struct walk *walk, region_fn fn, void *userdata) {
         return walk_enter(walk, node, at + dentry->length + 1);
 }
 
+static struct walk walk_of(struct volume *volume, struct caller *caller) {
+        return (struct walk){
+                .volume = volume,
+                .tree = volume->tree,
+                .regions = volume->regions,
+                .caller = caller,
+        };
+}
+
 /* Calls fn for each region below dir that the caller may list, its attributes fresh. */
-static int walk_regions(struct tree *tree, struct regions *regions, struct caller *caller,
-                        const struct node *dir, region_fn fn, void *userdata) {
-        struct walk walk = {.tree = tree, .regions = regions, .caller = caller};
+static int walk_regions(struct volume *volume, struct caller *caller, const struct node *dir,
+                        region_fn fn, void *userdata) {
+        struct walk walk = walk_of(volume, caller);
         int r;
 
         r = walk_enter(&walk, dir, 0);
@@ -176,13 +186,13 @@ static int walk_unborn_one(struct walk *walk, const struct node *top, const stru
 }
 
 /* Calls fn for each region that is being populated, as walk_regions() would if it had its name. */
-static int walk_unborn(struct tree *tree, struct regions *regions, struct caller *caller,
-                       const struct node *top, region_fn fn, void *userdata) {
-        struct walk walk = {.tree = tree, .regions = regions, .caller = caller};
+static int walk_unborn(struct volume *volume, struct caller *caller, const struct node *top,
+                       region_fn fn, void *userdata) {
+        struct walk walk = walk_of(volume, caller);
         const struct pending *record;
         int r = 0;
 
-        for (uint32_t at = 0; r == 0 && (record = pending_next(tree, &at));)
+        for (uint32_t at = 0; r == 0 && (record = pending_next(volume->tree, &at));)
                 r = walk_unborn_one(&walk, top, record, fn, userdata);
         free(walk.path);
         return r;
@@ -348,8 +358,7 @@ static void table_print(FILE *stream, const struct table *table, const char *cel
         }
 }
 
-int report_table(FILE *stream, struct tree *tree, struct regions *regions, struct caller *caller,
-                 struct node *dir) {
+int report_table(FILE *stream, struct volume *volume, struct caller *caller, struct node *dir) {
         struct table table = {0};
         char *cells = NULL;
         size_t size = 0;
@@ -360,9 +369,9 @@ int report_table(FILE *stream, struct tree *tree, struct regions *regions, struc
                 return -ENOMEM;
         for (int i = 0; i < COLUMNS; i++)
                 table_cell(&table, columns[i]);
-        r = walk_regions(tree, regions, caller, dir, table_region, &table);
+        r = walk_regions(volume, caller, dir, table_region, &table);
         if (r == 0)
-                r = walk_unborn(tree, regions, caller, dir, table_region, &table);
+                r = walk_unborn(volume, caller, dir, table_region, &table);
         if (fclose(table.cells) != 0)
                 r = -ENOMEM;
         if (r == 0)
@@ -456,18 +465,17 @@ static int json_item(void *userdata, const char *name, size_t length, const stru
         return 0;
 }
 
-int report_json(FILE *stream, struct tree *tree, struct regions *regions, struct caller *caller,
-                struct node *dir) {
+int report_json(FILE *stream, struct volume *volume, struct caller *caller, struct node *dir) {
         struct json json = {stream, "\n"};
         int r;
 
         fputs("{\"regions\": [", stream);
-        r = walk_regions(tree, regions, caller, dir, json_item, &json);
+        r = walk_regions(volume, caller, dir, json_item, &json);
         /* Not among the regions: nobody can open them, and who reads those expects to. */
         fputs("\n],\n\"populating\": [", stream);
         json.separator = "\n";
         if (r == 0)
-                r = walk_unborn(tree, regions, caller, dir, json_item, &json);
+                r = walk_unborn(volume, caller, dir, json_item, &json);
         fputs("\n]}\n", stream);
         return r;
 }
@@ -661,38 +669,38 @@ static void stats_nodes(FILE *stream, const struct tree *tree) {
               tree_root_record(tree)->limit_nodes);
 }
 
-static void stats_unborn(FILE *stream, struct tree *tree, struct regions *regions) {
+static void stats_unborn(FILE *stream, struct volume *volume) {
         uint64_t populating = 0, lack = 0;
         const struct pending *record;
 
-        for (uint32_t at = 0; (record = pending_next(tree, &at));) {
-                struct node *node = tree_node(tree, record->node);
+        for (uint32_t at = 0; (record = pending_next(volume->tree, &at));) {
+                struct node *node = tree_node(volume->tree, record->node);
                 struct stat st;
 
                 if (!node)
                         continue;
                 if (++populating % LOOK_BATCH == 0)
-                        journal_commit(tree_arena(tree));
-                if (region_stat(regions, node, &st) == 0 && node->blocks < node->size)
+                        (void)txn_commit(volume->txn);
+                if (region_stat(volume->regions, node, &st) == 0 && node->blocks < node->size)
                         lack += node->size - node->blocks;
         }
         gauge(stream, "populating", "Regions that are being populated.", populating);
         gauge(stream, "populating_bytes", "Bytes that these still lack.", lack);
 }
 
-int report_stats(FILE *stream, struct tree *tree, struct regions *regions) {
-        const struct root *root = tree_root_record(tree);
+int report_stats(FILE *stream, struct volume *volume) {
+        const struct root *root = volume->root;
         struct space space;
 
-        regions_space(regions, &space);
+        volume_space(volume, &space);
         metric_head(stream, "build_info", "gauge", "Version of the program and its records.");
         fprintf(stream, "iomemfs_build_info{version=\"%s\",layout=\"%d\"} 1\n", IOMEMFS_VERSION,
                 LAYOUT_VERSION);
         gauge(stream, "passthrough", "Whether data passes the daemon by (1).", root->passthrough);
         gauge(stream, "size_bytes", "Limit of size=, 0 for none.", space.limit);
         gauge(stream, "used_bytes", "Bytes reserved by regions.", space.used);
-        stats_nodes(stream, tree);
-        stats_unborn(stream, tree, regions);
+        stats_nodes(stream, volume->tree);
+        stats_unborn(stream, volume);
         stats_counters(stream, &root->counters);
         stats_wakeup(stream, &root->wakeup);
         metric_head(stream, "daemon_pid", "gauge", "Process ids.");

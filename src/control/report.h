@@ -13,22 +13,18 @@
  */
 
 #include <stdio.h>
-#include "volume/access.h"
-#include "memory/region.h"
-#include "tree/tree.h"
+#include "volume/volume.h"
 
 /*
  * Columns of the table: NAME SIZE ALLOCATED HUGE MODE UID GID REFS FLAGS SEALS CREATED PID COMMAND.
  * Users are numbers: looking their names up could block the daemon, or lead back into its own mount.
  * 0 or -ENOMEM, here and below.
  */
-int report_table(FILE *stream, struct tree *tree, struct regions *regions, struct caller *caller,
-                 struct node *dir);
-int report_json(FILE *stream, struct tree *tree, struct regions *regions, struct caller *caller,
-                struct node *dir);
+int report_table(FILE *stream, struct volume *volume, struct caller *caller, struct node *dir);
+int report_json(FILE *stream, struct volume *volume, struct caller *caller, struct node *dir);
 /* One region as a JSON object, as in report_json(), without newline. */
 int report_region(FILE *stream, struct regions *regions, struct node *node, const char *name);
 /* One value of that object as text, lists as `a,b`; what stat(2) tells is left out.  -ENODATA. */
 int report_attribute(FILE *stream, struct regions *regions, struct node *node, const char *name);
 /* Prometheus text format. */
-int report_stats(FILE *stream, struct tree *tree, struct regions *regions);
+int report_stats(FILE *stream, struct volume *volume);

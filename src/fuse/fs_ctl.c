@@ -5,19 +5,32 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
+#include "base/fault.h"
 #include "fuse/notify.h"
 
 /* Waiting */
 
-static struct fs_waiting *fs_wait(struct fs *fs, struct fs_waiting **list) {
-        struct fs_waiting *waiting = calloc(1, sizeof(*waiting));
+struct fs_waiting *fs_waiting_new(struct fs *fs) {
+        struct fs_waiting *waiting = fs->spare;
 
+        if (fault_strikes(FAULT_MEMORY))
+                return NULL;
         if (!waiting)
-                abort(); /* the next worker gets the request again, and all else is written down */
-        waiting->fs = fs;
+                waiting = malloc(sizeof(*waiting));
+        if (waiting)
+                *waiting = (struct fs_waiting){.fs = fs};
+        fs->spare = NULL;
+        return waiting;
+}
+
+void fs_waiting_return(struct fs *fs, struct fs_waiting *waiting) {
+        free(fs->spare);
+        fs->spare = waiting;
+}
+
+static void fs_wait(struct fs_waiting **list, struct fs_waiting *waiting) {
         waiting->next = *list;
         *list = waiting;
-        return waiting;
 }
 
 static void fs_forget_waiting(struct fs_waiting **list, const struct fs_waiting *waiting) {
@@ -45,7 +58,7 @@ void fs_open_ctl(struct fuse_request *req, struct fs *fs, struct node *dir) {
         uint32_t handle;
         int r;
 
-        r = ctl_open(fs->parts.ctl, kind, dir, &caller, &handle);
+        r = ctl_open(fs->ctl, kind, dir, &caller, &handle);
         caller_clear(&caller);
         if (r < 0) {
                 reply_error(req, r);
@@ -69,10 +82,17 @@ static void fs_reader_interrupted(struct deferred_request *deferred) {
 }
 
 static void fs_await_events(struct fuse_request *req, struct fs *fs, uint32_t handle, size_t size) {
-        struct fs_waiting *waiting = fs_wait(fs, &fs->readers);
+        struct fs_waiting *waiting = fs_waiting_new(fs);
+        int r = waiting ? txn_commit(fs->volume->txn) : -ENOMEM;
 
+        if (r < 0) {
+                free(waiting);
+                reply_error(req, r);
+                return;
+        }
         waiting->handle = handle;
         waiting->size = size;
+        fs_wait(&fs->readers, waiting);
         channel_defer(&waiting->deferred, req, fs_reader_interrupted);
 }
 
@@ -85,7 +105,7 @@ void fs_read_ctl(struct fuse_request *req, struct fs *fs) {
         /* A reply that moves a cursor must fit into an outcome. */
         if (size > FS_READDIRPLUS_MAX)
                 size = FS_READDIRPLUS_MAX;
-        n = ctl_read(fs->parts.ctl, (uint32_t)in->fh, &caller, fs->buffer, size, in->offset);
+        n = ctl_read(fs->ctl, (uint32_t)in->fh, &caller, fs->buffer, size, in->offset);
         caller_clear(&caller);
         if (n == -EAGAIN && fs_kind(req->node) == CTL_EVENTS && !(in->flags & O_NONBLOCK))
                 fs_await_events(req, fs, (uint32_t)in->fh, size);
@@ -97,12 +117,12 @@ void fs_read_ctl(struct fuse_request *req, struct fs *fs) {
 
 static void fs_tell_reader(struct fs *fs, struct fs_waiting **at) {
         struct fs_waiting *waiting = *at;
-        ssize_t n = ctl_read(fs->parts.ctl, waiting->handle, NULL, fs->buffer, waiting->size, 0);
+        ssize_t n = ctl_read(fs->ctl, waiting->handle, NULL, fs->buffer, waiting->size, 0);
         struct fuse_request req;
 
         if (n == -EAGAIN) {
                 /* Events of elsewhere moved the cursor. */
-                journal_commit(fs->parts.journal);
+                (void)txn_commit(fs->volume->txn);
                 return;
         }
         *at = waiting->next;
@@ -117,11 +137,12 @@ static void fs_tell_reader(struct fs *fs, struct fs_waiting **at) {
 static void fs_wake(void *userdata, uint64_t key) {
         struct fs *fs = userdata;
 
-        notify_poll(tree_root_record(fs->parts.tree)->fuse_fd, key);
+        notify_poll(fs->volume->root->fuse_fd, key);
 }
 
-void fs_tell_readers(struct fs *fs) {
-        uint64_t next = event_next(fs->parts.tree);
+void fs_tell_readers(void *userdata) {
+        struct fs *fs = userdata;
+        uint64_t next = event_next(fs->volume->tree);
 
         if (fs->told == next)
                 return;
@@ -133,8 +154,8 @@ void fs_tell_readers(struct fs *fs) {
                 if (*at == waiting)
                         at = &waiting->next;
         }
-        ctl_wake(fs->parts.ctl, fs_wake, fs);
-        journal_commit(fs->parts.journal);
+        ctl_wake(fs->ctl, fs_wake, fs);
+        (void)txn_commit(fs->volume->txn);
 }
 
 void fs_poll(struct fuse_request *req) {
@@ -142,7 +163,7 @@ void fs_poll(struct fuse_request *req) {
         struct fs *fs = fs_of(req);
         unsigned int events = POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM;
 
-        if (fs_kind(req->node) == CTL_EVENTS && !ctl_poll(fs->parts.ctl, (uint32_t)in->fh, in->kh))
+        if (fs_kind(req->node) == CTL_EVENTS && !ctl_poll(fs->ctl, (uint32_t)in->fh, in->kh))
                 events = 0;
         reply_poll(req, events);
 }
@@ -152,53 +173,82 @@ void fs_poll(struct fuse_request *req) {
 static void fs_writer_interrupted(struct deferred_request *deferred) {
         const struct fs_waiting *waiting = (struct fs_waiting *)deferred;
 
-        ctl_cancel(waiting->fs->parts.ctl, waiting->unique);
+        ctl_cancel(waiting->fs->ctl, waiting->unique);
 }
 
-static void fs_await_answer(struct fuse_request *req, struct fs *fs, uint64_t unique) {
-        struct fs_waiting *waiting = fs_wait(fs, &fs->waiting);
-
-        waiting->unique = unique;
+static void fs_await_answer(struct fuse_request *req, struct fs *fs, struct fs_waiting *waiting) {
+        waiting->unique = fuse_request_key(req);
+        fs_wait(&fs->waiting, waiting);
         channel_defer(&waiting->deferred, req, fs_writer_interrupted);
 }
 
-void fs_write_ctl(struct fuse_request *req, struct fs *fs) {
+static void fs_reply_result(struct fuse_request *req, int result) {
+        /* What goes with an error is its record, which was waited for. */
+        if (result < 0)
+                reply_error_kept(req, result);
+        else
+                reply_written(req, (size_t)result);
+}
+
+/* A write that has not been seen.  True: it is answered later. */
+static bool fs_begin_write(struct fuse_request *req, struct fs *fs, int *result) {
         const struct wire_write_in *in = req->in->args;
         uint64_t unique = fuse_request_key(req);
         struct caller caller = fs_caller(req);
-        int result = 0;
+        int r;
 
-        switch (invalidations_resume(fs->parts.invalidations, unique, &result)) {
-        case INVALIDATIONS_WAITING:
-                fs_await_answer(req, fs, unique);
+        *result = (int)ctl_write(fs->ctl, (uint32_t)in->fh, &caller, unique, req->in->payload,
+                                 in->size);
+        caller_clear(&caller);
+        if (*result == -EINPROGRESS)
+                return true;
+        if (!invalidations_reply_later(fs->volume->invalidations, unique, *result))
+                return false;
+        r = txn_commit(fs->volume->txn);
+        if (r < 0)
+                *result = r;
+        return r == 0;
+}
+
+void fs_write_ctl(struct fuse_request *req, struct fs *fs) {
+        struct fs_waiting *waiting = fs_waiting_new(fs);
+        bool later = false;
+        int result = -ENOMEM;
+
+        if (!waiting) {
+                reply_error(req, result);
                 return;
+        }
+        switch (invalidations_resume(fs->volume->invalidations, fuse_request_key(req), &result)) {
+        case INVALIDATIONS_WAITING:
+                later = true;
+                break;
         case INVALIDATIONS_DONE:
                 break;
         case INVALIDATIONS_NONE:
-                result = (int)ctl_write(fs->parts.ctl, (uint32_t)in->fh, &caller, unique,
-                                        req->in->payload, in->size);
-                caller_clear(&caller);
-                if (result != -EINPROGRESS &&
-                    !invalidations_answer_later(fs->parts.invalidations, unique, result))
-                        break;
-                fs_await_answer(req, fs, unique);
+                later = fs_begin_write(req, fs, &result);
+                break;
+        }
+        if (later) {
+                fs_await_answer(req, fs, waiting);
                 return;
         }
-        if (result < 0)
-                reply_error(req, result);
-        else
-                reply_written(req, (size_t)result);
+        fs_waiting_return(fs, waiting);
+        fs_reply_result(req, result);
 }
 
 /* A write that had to wait for a region is through. */
 void fs_written(void *userdata, uint64_t unique, int result) {
         struct fs *fs = userdata;
 
-        if (!invalidations_answer_later(fs->parts.invalidations, unique, result))
-                fs_answer(fs, unique, result);
-        if (journal_dirty(fs->parts.journal))
-                journal_commit(fs->parts.journal);
-        fs_settle(fs);
+        if (invalidations_reply_later(fs->volume->invalidations, unique, result)) {
+                int r = txn_commit(fs->volume->txn);
+
+                if (r == 0)
+                        return;
+                result = r;
+        }
+        fs_answer(fs, unique, result);
 }
 
 bool fs_answer(void *userdata, uint64_t unique, int result) {
@@ -213,9 +263,6 @@ bool fs_answer(void *userdata, uint64_t unique, int result) {
         req = channel_undefer(&waiting->deferred);
         fs_forget_waiting(&fs->waiting, waiting);
         free(waiting);
-        if (result < 0)
-                reply_error(&req, result);
-        else
-                reply_written(&req, (size_t)result);
+        fs_reply_result(&req, result);
         return true;
 }

@@ -50,7 +50,7 @@ static bool listing_put_dots(struct listing *listing, uint64_t after, ino_t self
 }
 
 static void listing_put_node(struct listing *listing, const struct dentry *dentry) {
-        struct node *node = tree_node(listing->fs->parts.tree, dentry->node);
+        struct node *node = tree_node(listing->fs->volume->tree, dentry->node);
         struct wire_entry entry;
 
         if (!listing->plus) {
@@ -63,7 +63,7 @@ static void listing_put_node(struct listing *listing, const struct dentry *dentr
 }
 
 static void listing_fill(struct listing *listing, uint64_t after) {
-        struct tree *tree = listing->fs->parts.tree;
+        struct tree *tree = listing->fs->volume->tree;
         const struct node *parent = tree_node(tree, listing->dir->parent);
         uint64_t before = after <= COOKIE_DOT_DOT ? UINT64_MAX : after;
         const struct dentry *dentry;
@@ -93,7 +93,7 @@ static void listing_fill_ctl(struct listing *listing, uint64_t after) {
                 uint64_t cookie = COOKIE_DOT_DOT + kind;
 
                 if (cookie <= after ||
-                    ctl_lookup(fs->parts.ctl, listing->dir, name, strlen(name)) != kind)
+                    ctl_lookup(fs->ctl, listing->dir, name, strlen(name)) != kind)
                         continue;
                 if (!listing_fits(listing, name))
                         return;

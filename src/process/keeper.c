@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "process/keeper.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -20,6 +19,7 @@
 #include "records/layout.h"
 #include "base/log.h"
 #include "process/mount.h"
+#include "process/reexec.h"
 #include "records/blame.h"
 #include "process/wakeup.h"
 #include "process/worker.h"
@@ -205,7 +205,7 @@ static void keeper_upgrade(struct keeper *keeper) {
 
         log_line(LOG_NOTICE, "upgrading to %s", root->settings.program);
         root->counters.upgrades++;
-        r = keeper_exec(keeper->journal, root->settings.program);
+        r = reexec(keeper->journal, root->settings.program);
         root->counters.upgrades--;
         root->counters.upgrades_refused++;
         log_line(LOG_WARNING, "not upgraded: cannot run %s: %s; going on as before",
@@ -396,37 +396,4 @@ int keeper_run(struct journal *journal, int ready_fd) {
                 keeper_on_signal(&keeper,
                                  sigtimedwait(&signals, NULL, keeper.stopping ? &patience : NULL));
         return keeper.status;
-}
-
-/* Either all descriptors survive an execve(2), or, if it fails, none would again. */
-static int keep_descriptors(void) {
-        struct dirent *entry;
-        DIR *dir;
-
-        dir = opendir("/proc/self/fd");
-        if (!dir)
-                return -errno;
-        while ((entry = readdir(dir))) {
-                int fd = atoi(entry->d_name);
-
-                if (fd > STDERR_FILENO && fd != dirfd(dir))
-                        fcntl(fd, F_SETFD, 0);
-        }
-        closedir(dir);
-        return 0;
-}
-
-int keeper_exec(struct journal *journal, const char *path) {
-        char fd[16];
-        char *argv[] = {"iomemfs", "--resume", fd, NULL};
-        int r;
-
-        snprintf(fd, sizeof(fd), "%d", journal_fd(journal));
-        r = keep_descriptors();
-        if (r == 0) {
-                execve(path, argv, environ);
-                r = -errno;
-        }
-        close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
-        return r;
 }

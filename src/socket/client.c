@@ -8,7 +8,20 @@
 
 enum { SEND_CHUNK = 16 * 1024 };
 
-struct client *client_new(struct journal *journal, int fd, const struct caller *caller) {
+void client_say(int fd, int error, const char *text) {
+        char line[128];
+        size_t length = protocol_answer(line, sizeof(line), "", error, text);
+
+        send(fd, line, length, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+void client_refuse(int fd, int error, const char *text) {
+        client_say(fd, error, text);
+        close(fd);
+}
+
+struct client *client_new(struct txn *txn, int fd, const struct caller *caller) {
+        struct journal *journal = txn_journal(txn);
         uint32_t id = journal_new(journal, TABLE_CLIENT);
         struct client *client = journal_get(journal, TABLE_CLIENT, id);
 
@@ -21,8 +34,7 @@ struct client *client_new(struct journal *journal, int fd, const struct caller *
         client->pid = caller->pid;
         client->powerless = caller->powerless;
         client->reply_fd = client->text_fd = -1;
-        journal_commit(journal);
-        return client;
+        return txn_commit(txn) == 0 ? client : NULL;
 }
 
 static void close_if(int fd) {
@@ -30,12 +42,13 @@ static void close_if(int fd) {
                 close(fd);
 }
 
-void client_delete(struct journal *journal, struct client *client) {
+void client_delete(struct txn *txn, struct client *client) {
+        uint32_t id = client->id;
         int fd = client->fd, reply_fd = client->reply_fd, text_fd = client->text_fd;
 
         /* The record first: a worker that takes over in between closes what nobody names. */
-        journal_delete(journal, TABLE_CLIENT, client->id);
-        journal_commit(journal);
+        journal_delete(txn_journal(txn), TABLE_CLIENT, id);
+        txn_commit_anyway(txn);
         close_if(reply_fd);
         close_if(text_fd);
         close(fd);
@@ -49,7 +62,8 @@ void client_recount(struct client *client) {
         client->in_length = n;
 }
 
-void client_take_line(struct journal *journal, struct client *client, size_t length) {
+void client_take_line(struct txn *txn, struct client *client, size_t length) {
+        struct journal *journal = txn_journal(txn);
         uint32_t rest = client->in_length - (uint32_t)length;
 
         journal_touch(journal, client->in, client->in_length);
@@ -60,9 +74,8 @@ void client_take_line(struct journal *journal, struct client *client, size_t len
         JOURNAL_SET(journal, client->deadline, 0);
 }
 
-void client_set_answer(struct journal *journal, struct client *client, struct answer *answer,
-                       bool last) {
-        journal_touch(journal, &client->reply_fd,
+void client_set_answer(struct txn *txn, struct client *client, struct answer *answer, bool last) {
+        journal_touch(txn_journal(txn), &client->reply_fd,
                       offsetof(struct client, in) - offsetof(struct client, reply_fd));
         client->reply_fd = answer->fd;
         client->text_fd = answer->text_fd;
@@ -104,24 +117,24 @@ static ssize_t client_send_piece(const struct client *client) {
         return n < 0 ? -errno : n;
 }
 
-ssize_t client_send(struct journal *journal, struct client *client) {
+ssize_t client_send(struct txn *txn, struct client *client) {
         ssize_t n = client_send_piece(client);
 
         if (n > 0) {
-                JOURNAL_SET(journal, client->out_sent, client->out_sent + (uint64_t)n);
-                journal_commit(journal);
+                JOURNAL_SET(txn_journal(txn), client->out_sent, client->out_sent + (uint64_t)n);
+                txn_commit_anyway(txn);
         }
         return n;
 }
 
-void client_answered(struct journal *journal, struct client *client) {
+void client_answered(struct txn *txn, struct client *client) {
         int reply_fd = client->reply_fd, text_fd = client->text_fd;
 
-        journal_touch(journal, &client->reply_fd,
+        journal_touch(txn_journal(txn), &client->reply_fd,
                       offsetof(struct client, out) - offsetof(struct client, reply_fd));
         client->reply_fd = client->text_fd = -1;
         client->out_length = client->out_sent = 0;
-        journal_commit(journal);
+        txn_commit_anyway(txn);
         close_if(reply_fd);
         close_if(text_fd);
 }

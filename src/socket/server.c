@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "socket/server.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,17 +30,18 @@ struct peer {
         struct account *user;
         struct loop_source *source; /* NULL when only the invalidations' end is waited for */
         uint32_t events;
-        bool telling;                  /* the answer waits for the kernel */
-        struct population *population; /* that the request waits for, NULL for none */
-        uint32_t populated;            /* its node */
-        bool ended;                    /* nothing more will come */
-        bool mute;                     /* nobody reads any more */
+        bool telling;       /* the answer waits for the kernel */
+        struct work *work;  /* that the request waits for, NULL for none */
+        uint32_t populated; /* its node, 0 for none */
+        bool ended;         /* nothing more will come */
+        bool mute;          /* nobody reads any more */
         uint64_t unfinished, unread;
         struct peer *previous, *next;
 };
 
 struct server {
-        struct server_parts parts;
+        struct volume *volume;
+        struct txn *txn;
         struct journal *journal;
         struct root *root;
         struct loop_source *listening, *accept_pause, *poke, *deadline;
@@ -89,7 +89,7 @@ static void peer_watch(struct peer *peer, uint32_t events) {
 
 static int peer_attach(struct peer *peer) {
         peer->events = EPOLLIN;
-        return loop_add(peer->server->parts.loop, &peer->source, peer->record->fd, peer->events,
+        return loop_add(peer->server->volume->loop, &peer->source, peer->record->fd, peer->events,
                         peer_ready, peer);
 }
 
@@ -149,7 +149,7 @@ static void peer_end(struct peer *peer) {
         if (record->waiting)
                 wait_end(peer);
         peer_free(peer);
-        client_delete(server->journal, record);
+        client_delete(server->txn, record);
 }
 
 /* Answers */
@@ -160,7 +160,7 @@ static bool peer_flush(struct peer *peer) {
         ssize_t n = 0;
 
         while (!peer->mute && record->out_sent < record->out_length) {
-                n = client_send(peer->server->journal, record);
+                n = client_send(peer->server->txn, record);
                 if (n == -EAGAIN)
                         return false;
                 if (n < 0) {
@@ -168,31 +168,53 @@ static bool peer_flush(struct peer *peer) {
                         break;
                 }
         }
-        client_answered(peer->server->journal, record);
+        client_answered(peer->server->txn, record);
         peer_charge_unread(peer, 0);
         return true;
 }
 
 static void peer_told(void *userdata);
 
-/* Writes the answer down, takes the line away, and commits both with what was changed. */
+/* Takes the line away and writes the answer down, in one transaction with what was changed. */
+static int peer_write_down(struct peer *peer, struct answer *answer, size_t line, bool last) {
+        struct server *server = peer->server;
+
+        client_take_line(server->txn, peer->record, line);
+        client_set_answer(server->txn, peer->record, answer, last);
+        return txn_commit(server->txn);
+}
+
+/* What was done cannot be: all of it has been aborted, and that is the answer. */
+static void peer_fail(struct peer *peer, struct answer *answer, size_t line, int error, bool last) {
+        struct server *server = peer->server;
+        struct node *node = tree_node(server->volume->tree, peer->populated);
+
+        if (node)
+                volume_drop(server->volume, node);
+        answer_fail(answer, server->request.tag, error, strerrordesc_np(-error));
+        /* What is left is small: it is refused for want of memory, if at all. */
+        while (peer_write_down(peer, answer, line, last) < 0)
+                answer_fail(answer, server->request.tag, error, strerrordesc_np(-error));
+}
+
 static void peer_answer(struct peer *peer, struct answer *answer, size_t line, bool last) {
         struct server *server = peer->server;
-        struct client *record = peer->record;
+        bool waited = peer->record->waiting;
+        bool is_long = answer->text_fd >= 0;
+        int r;
 
-        if (record->waiting)
+        r = peer_write_down(peer, answer, line, last);
+        if (r < 0)
+                peer_fail(peer, answer, line, r, last);
+        peer->populated = 0;
+        if (waited)
                 wait_end(peer);
-        if (answer->text_fd >= 0)
+        if (is_long && r == 0)
                 peer_charge_unread(peer, answer->length);
-        client_take_line(server->journal, record, line);
-        client_set_answer(server->journal, record, answer, last);
         server->root->counters.commands++;
         server->root->counters.command_errors += answer->failed;
-        journal_commit(server->journal);
-
-        server->parts.settle(server->parts.settle_userdata);
         if (answer->invalidations &&
-            invalidations_after(server->parts.commander->invalidations, peer_told, peer) == 0)
+            invalidations_after(server->volume->invalidations, peer_told, peer) == 0)
                 peer->telling = true;
 }
 
@@ -220,6 +242,7 @@ static bool peer_wait(struct peer *peer) {
         struct server *server = peer->server;
         struct client *record = peer->record;
         const struct request *request = &server->request;
+        int r;
 
         if (record->waiting) {
                 if (record->deadline == 0 || now_ms() < record->deadline)
@@ -236,7 +259,11 @@ static bool peer_wait(struct peer *peer) {
         if (request->command.timeout_ms > 0)
                 JOURNAL_SET(server->journal, record->deadline,
                             now_ms() + request->command.timeout_ms);
-        journal_commit(server->journal);
+        r = txn_commit(server->txn);
+        if (r < 0) {
+                answer_fail(&server->answer, request->tag, r, strerrordesc_np(-r));
+                return false;
+        }
         peer->user->waits++;
         server->n_waiting++;
         server_set_deadline(server, record->deadline);
@@ -264,22 +291,24 @@ static void peer_populated(void *userdata, int result, uint64_t huge);
 /* The line stays where it is until its region is populated.  False: it has to be answered now. */
 static bool peer_populate(struct peer *peer) {
         struct server *server = peer->server;
-        struct commander *commander = server->parts.commander;
+        struct volume *volume = server->volume;
         struct answer *answer = &server->answer;
+        uint32_t id = answer->populates;
         int r = -EAGAIN;
 
         if (peer->user->waits < server->root->settings.limits.waits)
-                r = answer_populate(commander, &server->request, answer, &peer->population,
-                                    peer_populated, peer);
+                r = volume_populate(volume, tree_node(volume->tree, id), peer_populated, peer,
+                                    &peer->work);
+        if (r == 0)
+                r = txn_commit(server->txn);
         if (r < 0) {
-                answer_abort(commander, answer->populates);
+                txn_abort(server->txn);
+                peer->work = NULL;
                 answer_fail_name(answer, &server->request, r, strerrordesc_np(-r));
                 return false;
         }
-        peer->populated = answer->populates;
+        peer->populated = id;
         peer->user->waits++;
-        journal_commit(server->journal);
-        server->parts.settle(server->parts.settle_userdata);
         return true;
 }
 
@@ -291,13 +320,15 @@ static void peer_try(struct peer *peer, size_t line) {
 
         protocol_parse(&server->request, peer->record->in, line - 1);
         peer_caller(peer, &caller);
-        answer_request(server->parts.commander, &caller, &server->request, answer);
+        answer_request(server->volume, &caller, &server->request, answer);
         caller_clear(&caller);
         if ((answer->waits && peer_wait(peer)) || (answer->populates && peer_populate(peer)))
                 return;
-        if (answer->text_fd >= 0 && peer->user->unread + answer->length > limits->unread)
+        if (answer->text_fd >= 0 && peer->user->unread + answer->length > limits->unread) {
+                txn_abort(server->txn);
                 answer_fail(answer, server->request.tag, -ENOBUFS,
                             "read the answers of this user's other connections first (unread=)");
+        }
         peer_answer(peer, answer, line, false);
 }
 
@@ -372,7 +403,7 @@ static bool peer_is_pending(const struct peer *peer) {
 static void peer_rest(struct peer *peer) {
         struct client *record = peer->record;
 
-        if (peer->telling || record->waiting || peer->population)
+        if (peer->telling || record->waiting || peer->work)
                 peer_watch(peer, 0);
         else if (peer_is_pending(peer) || protocol_line(record->in, record->in_length) > 0)
                 peer_watch(peer, EPOLLOUT);
@@ -384,13 +415,13 @@ static void peer_rest(struct peer *peer) {
 static void peer_step(struct peer *peer) {
         struct client *record = peer->record;
 
-        if (!peer_is_pending(peer) && !record->waiting && !peer->population)
+        if (!peer_is_pending(peer) && !record->waiting && !peer->work)
                 peer_advance(peer);
         if (peer_is_pending(peer) && !peer->telling && peer_flush(peer) && record->closing) {
                 peer_end(peer);
                 return;
         }
-        if (peer->ended && !peer_is_pending(peer) && !record->waiting && !peer->population &&
+        if (peer->ended && !peer_is_pending(peer) && !record->waiting && !peer->work &&
             protocol_line(record->in, record->in_length) == 0) {
                 peer_end(peer);
                 return;
@@ -407,9 +438,9 @@ static void peer_ready(void *userdata, uint32_t events) {
                 peer_end(peer);
                 return;
         }
-        if (gone && peer->population)
-                population_cancel(peer->population);
-        if (gone && (peer->telling || peer->population)) {
+        if (gone && peer->work)
+                work_cancel(peer->work);
+        if (gone && (peer->telling || peer->work)) {
                 peer->source = loop_remove(peer->source);
                 return;
         }
@@ -439,12 +470,12 @@ static void peer_populated(void *userdata, int result, uint64_t huge) {
         size_t line = protocol_line(record->in, record->in_length);
         struct caller caller;
 
-        peer->population = NULL;
+        peer->work = NULL;
         peer->user->waits--;
         protocol_parse(&server->request, record->in, line - 1);
         peer_caller(peer, &caller);
-        answer_populated(server->parts.commander, &caller, &server->request, peer->populated,
-                         result, huge, &server->answer);
+        answer_populated(server->volume, &caller, &server->request, peer->populated, result, huge,
+                         &server->answer);
         caller_clear(&caller);
         peer_answer(peer, &server->answer, line, false);
         peer_go_on(peer);
@@ -499,34 +530,26 @@ static void server_on_name(void *userdata) {
 
 /* Accepting */
 
-static void connection_refuse(int fd, int error, const char *text) {
-        char line[128];
-        size_t length = protocol_answer(line, sizeof(line), "", error, text);
-
-        send(fd, line, length, MSG_NOSIGNAL | MSG_DONTWAIT);
-        close(fd);
-}
-
 static void server_welcome(struct server *server, int fd, const struct caller *caller) {
         struct account *user = account_get(&server->users, caller->uid);
         struct client *record;
         struct peer *peer;
 
         if (user && user->clients >= server->root->settings.limits.clients) {
-                connection_refuse(fd, -EUSERS, "too many connections of this user (clients=)");
+                client_refuse(fd, -EUSERS, "too many connections of this user (clients=)");
                 return;
         }
         if (!user || journal_used(server->journal, TABLE_CLIENT) >= server->max_clients ||
-            !(record = client_new(server->journal, fd, caller))) {
+            !(record = client_new(server->txn, fd, caller))) {
                 if (user)
                         account_drop_if_idle(&server->users, user);
-                connection_refuse(fd, -EUSERS, "too many connections");
+                client_refuse(fd, -EUSERS, "too many connections");
                 return;
         }
         if (peer_new(server, record, &peer) < 0) {
-                journal_delete(server->journal, TABLE_CLIENT, record->id);
-                journal_commit(server->journal);
-                connection_refuse(fd, -ENOMEM, "out of memory");
+                /* The record goes, and the connection with it, in which this is the last word. */
+                client_say(fd, -ENOMEM, "out of memory");
+                client_delete(server->txn, record);
         }
 }
 
@@ -571,34 +594,6 @@ static void server_on_accept_again(void *userdata, uint32_t events) {
         loop_modify(server->listening, EPOLLIN);
 }
 
-static bool connection_is_known(struct journal *journal, int fd) {
-        for (uint32_t id = 1; id <= journal_high(journal, TABLE_CLIENT); id++) {
-                const struct client *record = journal_get(journal, TABLE_CLIENT, id);
-
-                if (record->id == id && record->fd == fd)
-                        return true;
-        }
-        return false;
-}
-
-void server_adopt(struct journal *journal) {
-        struct root *root = journal_root(journal);
-        DIR *fds = root->accepting ? opendir("/proc/self/fd") : NULL;
-        struct dirent *entry;
-        struct caller caller;
-
-        while (fds && (entry = readdir(fds))) {
-                int fd = atoi(entry->d_name);
-
-                if (entry->d_name[0] != '.' && listener_is_own(fd, root->listen_fd) &&
-                    !connection_is_known(journal, fd) && listener_identify(fd, &caller) == 0)
-                        client_new(journal, fd, &caller);
-        }
-        if (fds)
-                closedir(fds);
-        root->accepting = 0;
-}
-
 /* Putting together */
 
 /* Goes on with the connections of the last worker. */
@@ -623,9 +618,9 @@ static int server_resume(struct server *server) {
                         peer->user->waits++;
                 }
                 /* Its answer may have to wait for invalidations that the last worker did not tell. */
-                peer->telling = peer_is_pending(peer) &&
-                                invalidations_after(server->parts.commander->invalidations,
-                                                    peer_told, peer) == 0;
+                peer->telling =
+                        peer_is_pending(peer) &&
+                        invalidations_after(server->volume->invalidations, peer_told, peer) == 0;
                 peer_rest(peer);
         }
         if (server->n_waiting > 0)
@@ -641,7 +636,7 @@ static uint32_t clients_limit(void) {
 }
 
 static int server_build(struct server *server) {
-        struct loop *loop = server->parts.loop;
+        struct loop *loop = server->volume->loop;
         int r;
 
         r = loop_add_timer(loop, &server->accept_pause, server_on_accept_again, server);
@@ -654,20 +649,20 @@ static int server_build(struct server *server) {
                              server_on_accept, server);
         if (r < 0)
                 return r;
-        server->parts.settle(server->parts.settle_userdata);
-        tree_on_name(server->parts.commander->tree, server_on_name, server);
+        txn_set_after(server->txn, TXN_AFTER_NAMES, server_on_name, server);
         return server_resume(server);
 }
 
-int server_new(struct server **out, const struct server_parts *parts) {
+int server_new(struct server **out, struct volume *volume) {
         struct server *server;
         int r;
 
         server = calloc(1, sizeof(*server));
         if (!server)
                 return -ENOMEM;
-        server->parts = *parts;
-        server->journal = parts->commander->journal;
+        server->volume = volume;
+        server->txn = volume->txn;
+        server->journal = volume->journal;
         server->root = journal_root(server->journal);
         server->max_clients = clients_limit();
         server->answer.fd = server->answer.text_fd = -1;
@@ -683,7 +678,7 @@ int server_new(struct server **out, const struct server_parts *parts) {
 struct server *server_free(struct server *server) {
         if (!server)
                 return NULL;
-        tree_on_name(server->parts.commander->tree, NULL, NULL);
+        txn_set_after(server->txn, TXN_AFTER_NAMES, NULL, NULL);
         while (server->peers)
                 peer_free(server->peers);
         loop_remove(server->listening);

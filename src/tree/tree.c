@@ -251,14 +251,17 @@ static void tree_place(struct tree *tree, struct dentry *dentry, struct node *di
         tree_tell_name(tree);
 }
 
-static void tree_add_name(struct tree *tree, struct node *dir, const char *name, size_t length,
-                          struct node *node) {
+static int tree_add_name(struct tree *tree, struct node *dir, const char *name, size_t length,
+                         struct node *node) {
         uint32_t id = journal_new(tree->journal, TABLE_DENTRY);
         struct dentry *dentry = journal_get(tree->journal, TABLE_DENTRY, id);
 
+        if (!dentry)
+                return -ENOSPC;
         dentry->id = id;
         dentry_index_attach(tree->journal, dentry, node);
         tree_place(tree, dentry, dir, name, length);
+        return 0;
 }
 
 static void tree_remove_name(struct tree *tree, struct node *dir, struct dentry *dentry) {
@@ -320,9 +323,8 @@ int tree_create(struct tree *tree, struct node *dir, const char *name, size_t le
                 node->parent = dir->id;
                 tree_add_links(tree, dir, 1);
         }
-        tree_add_name(tree, dir, name, length, node);
         *out = node;
-        return 0;
+        return tree_add_name(tree, dir, name, length, node);
 }
 
 int tree_symlink(struct tree *tree, struct node *dir, const char *name, size_t length,
@@ -366,7 +368,9 @@ int tree_link(struct tree *tree, struct node *node, struct node *dir, const char
                 return -ENOENT;
         if (node->nlink > 0 && !tree_is_below_limit(tree))
                 return -ENOSPC;
-        tree_add_name(tree, dir, name, length, node);
+        r = tree_add_name(tree, dir, name, length, node);
+        if (r < 0)
+                return r;
         tree_add_links(tree, node, 1);
         tree_touch_ctime(tree, node);
         return 0;
@@ -468,9 +472,9 @@ static int tree_exchange(struct tree *tree, struct node *dir, struct dentry *a,
 }
 
 /* Moves the entry, whose new place is free, and leaves a whiteout if wanted. */
-static void tree_move(struct tree *tree, struct node *dir, struct dentry *dentry,
-                      struct node *new_dir, const char *new_name, size_t new_length,
-                      struct node *whiteout) {
+static int tree_move(struct tree *tree, struct node *dir, struct dentry *dentry,
+                     struct node *new_dir, const char *new_name, size_t new_length,
+                     struct node *whiteout) {
         struct node *node = tree_node(tree, dentry->node);
         char name[LAYOUT_NAME_MAX + 1];
         uint32_t length = dentry->length;
@@ -483,10 +487,10 @@ static void tree_move(struct tree *tree, struct node *dir, struct dentry *dentry
         tree_place(tree, dentry, new_dir, new_name, new_length);
         rename_set_parent(tree, node, dir, new_dir);
         tree_touch_ctime(tree, node);
-        if (whiteout) {
-                whiteout->nlink = 1;
-                tree_add_name(tree, dir, name, length, whiteout);
-        }
+        if (!whiteout)
+                return 0;
+        whiteout->nlink = 1;
+        return tree_add_name(tree, dir, name, length, whiteout);
 }
 
 /*
@@ -562,11 +566,9 @@ int tree_rename(struct tree *tree, struct node *dir, const char *name, size_t le
         if (r < 0)
                 return r;
 
-        if (target) {
-                tree_supplant(tree, dir, dentry, new_dir, target, whiteout);
-        } else {
-                tree_move(tree, dir, dentry, new_dir, new_name, new_length, whiteout);
-        }
+        if (!target)
+                return tree_move(tree, dir, dentry, new_dir, new_name, new_length, whiteout);
+        tree_supplant(tree, dir, dentry, new_dir, target, whiteout);
         return 0;
 }
 
@@ -644,7 +646,6 @@ static int tree_make_root(struct tree *tree) {
         node->nlink = 2;
         node->parent = LAYOUT_ROOT_ID;
         node->lookups = 1; /* the kernel holds it for as long as it is mounted */
-        journal_commit(tree->journal);
         return 0;
 }
 

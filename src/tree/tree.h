@@ -6,8 +6,8 @@
  *
  * Owns the node, dentry and text records.  The indexes over names are records as well, see
  * dentry_index.h.  All changes are made inside the journal's
- * current transaction; the caller commits.  Functions check everything before they change
- * anything, so that an error means that nothing has changed.
+ * current transaction; the caller commits.  Functions check what is asked for before they change
+ * anything; but -ENOSPC may come in the middle, and whoever gets it aborts the transaction.
  *
  * A node lives as long as it has a name, an open handle, or a lookup of the kernel.  When names
  * and handles are gone the tree tells its owner through `abandon`, so that the memory of a region
@@ -34,7 +34,8 @@ struct create_attrs {
         uint64_t rdev;
 };
 
-/* Builds the tree over the journal, making the root directory if there is none.  0, -ENOMEM. */
+/* Builds the tree over the journal, making the root directory if there is none, which the caller
+ * commits.  0, -ENOMEM. */
 int tree_new(struct tree **out, struct journal *journal, tree_abandon_fn abandon, void *userdata);
 struct tree *tree_free(struct tree *tree);
 

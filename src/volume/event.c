@@ -8,7 +8,6 @@
 #include <sys/stat.h>
 #include "base/words.h"
 #include "volume/access.h"
-#include "control/command.h"
 
 enum { DEPTH_MAX = PATH_MAX / 2 };
 
@@ -101,7 +100,7 @@ static struct event *event_new(struct tree *tree) {
 
         /* Records are taken in order and never given back, so that ids follow the numbers. */
         if (sequence < EVENT_RING)
-                journal_new(journal, TABLE_EVENT);
+                journal_new_reserved(journal, TABLE_EVENT);
         event = event_get(tree, sequence);
         if (!event)
                 __builtin_unreachable(); /* gcc 12 warns of what memset() would do to NULL */

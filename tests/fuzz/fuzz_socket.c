@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * The reader of the socket, over a real tree and real regions: an input is sent by a client in two
+ * The reader of the socket, over the volume as it is shipped: an input is sent by a client in two
  * parts, between which the server is replaced as after a death of the worker.  At the end there is
  * no client, no region and no descriptor left over.
  *
@@ -19,7 +19,6 @@
 #include <unistd.h>
 #include "socket/server.h"
 #include "fuzz.h"
-#include "volume/lifetime.h"
 #include "socket/listener.h"
 
 enum {
@@ -33,12 +32,10 @@ enum {
 static struct {
         struct journal *journal;
         struct root *root;
-        struct tree *tree;
-        struct regions *regions;
         char path[64];
         struct loop *loop;
         struct job_queue *helper;
-        struct commander commander;
+        struct volume *volume;
         int fds;     /* open at rest */
         int own_fds; /* of these, of the daemon's kinds */
 } world;
@@ -54,23 +51,6 @@ struct life {
         uint64_t told;   /* invalidations before this one have been told */
 };
 
-static bool abandon(void *userdata, struct node *node) {
-        (void)userdata;
-        if (!node_is_region(node))
-                return true;
-        if (!lifetime_abandon(world.commander.lifetimes, node))
-                return false;
-        region_release(world.regions, node);
-        return true;
-}
-
-static bool answer(void *userdata, uint64_t unique, int result) {
-        (void)userdata;
-        (void)unique;
-        (void)result;
-        return false;
-}
-
 static void world_end(void) {
         listener_remove(world.path);
 }
@@ -85,19 +65,10 @@ static void world_make(void) {
         root->limit_bytes = LIMIT_BYTES;
         root->limit_nodes = 64;
         root->settings.limits = (struct socket_limits){16, 4, 65536, 65536};
-        FUZZ_CHECK(tree_new(&world.tree, world.journal, abandon, NULL) == 0);
-        FUZZ_CHECK(regions_new(&world.regions, world.journal) == 0);
         snprintf(world.path, sizeof(world.path), "/tmp/iomem-fuzz.%d", (int)getpid());
         root->listen_fd = listener_open(world.path, false);
         FUZZ_CHECK(root->listen_fd >= 0);
         atexit(world_end);
-        journal_commit(world.journal);
-}
-
-static void settle(void *userdata) {
-        (void)userdata;
-        invalidations_send(world.commander.invalidations);
-        regions_bury(world.regions, NULL, NULL);
 }
 
 /* Takes what has been answered; true: there was something. */
@@ -172,46 +143,29 @@ static bool idle(void *userdata) {
 }
 
 static void rooms_make(void) {
-        struct lifetime_parts parts = {
-                .tree = world.tree, .regions = world.regions, .settle = settle};
-
         FUZZ_CHECK(loop_new(&world.loop) == 0);
         FUZZ_CHECK(job_queue_new(&world.helper, world.loop, "fuzz") == 0);
-        world.commander = (struct commander){
-                .journal = world.journal,
-                .tree = world.tree,
-                .regions = world.regions,
-                .memory_jobs = world.helper,
-        };
-        FUZZ_CHECK(invalidations_new(&world.commander.invalidations, world.journal, world.helper,
-                                     -1, answer, NULL) == 0);
-        parts.loop = world.loop;
-        parts.invalidations = world.commander.invalidations;
-        FUZZ_CHECK(lifetimes_new(&world.commander.lifetimes, &parts) == 0);
-        lifetimes_start(world.commander.lifetimes);
+        FUZZ_CHECK(volume_new(&world.volume, world.journal, world.loop, world.helper,
+                              world.helper) == 0);
+        FUZZ_CHECK(volume_drop_pending(world.volume) == 0);
+        FUZZ_CHECK(invalidations_take_up(world.volume->invalidations) == 0);
+        lifetimes_take_up(world.volume->lifetimes);
 }
 
 static void rooms_free(void) {
-        lifetimes_free(world.commander.lifetimes);
-        invalidations_free(world.commander.invalidations);
         job_queue_free(world.helper);
+        volume_free(world.volume);
         loop_free(world.loop);
 }
 
 /* The server serves until the client is quiet, or, at the end, until it has gone. */
 static void live(struct life *life, bool hang_up) {
-        struct server_parts parts = {
-                .loop = world.loop,
-                .commander = &world.commander,
-                .settle = settle,
-        };
-
         life->hang_up = hang_up;
         life->asked = false;
         life->told = world.root->next_invalidation;
         life->quiet = 0;
         life->last = (struct job){.run = last_run, .done = last_done};
-        FUZZ_CHECK(server_new(&life->server, &parts) == 0);
+        FUZZ_CHECK(server_new(&life->server, world.volume) == 0);
         loop_set_idle(world.loop, idle, life);
         FUZZ_CHECK(loop_run(world.loop) == 0);
         server_free(life->server);
@@ -248,20 +202,15 @@ static void client_send_all(int fd, const uint8_t *data, size_t size) {
 }
 
 static void remove_regions(void) {
-        struct node *root = tree_node(world.tree, LAYOUT_ROOT_ID);
+        const struct change by = {0};
+        struct volume *volume = world.volume;
+        struct node *root = tree_node(volume->tree, LAYOUT_ROOT_ID);
         const struct dentry *entry;
 
-        while ((entry = tree_next(world.tree, root, 0)))
-                FUZZ_CHECK(tree_unlink(world.tree, root, entry->name, entry->length) == 0);
-        for (uint32_t id = 1; id <= journal_high(world.journal, TABLE_INVALIDATION); id++) {
-                const struct invalidation *invalidation =
-                        journal_get(world.journal, TABLE_INVALIDATION, id);
-
-                if (invalidation->id == id)
-                        journal_delete(world.journal, TABLE_INVALIDATION, id);
+        while ((entry = tree_next(volume->tree, root, 0))) {
+                FUZZ_CHECK(volume_unlink(volume, &by, root, entry->name, entry->length) == 0);
+                FUZZ_CHECK(txn_commit(volume->txn) == 0);
         }
-        journal_commit(world.journal);
-        regions_bury(world.regions, NULL, NULL);
 }
 
 /* Sockets, memfds and timers; a fuzzer has descriptors of its own, but none of these. */
@@ -328,7 +277,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 
         remove_regions();
         await_orphans();
-        regions_space(world.regions, &space);
+        volume_space(world.volume, &space);
         FUZZ_CHECK(space.used == 0);
         FUZZ_CHECK(journal_used(world.journal, TABLE_NODE) == 1);
         FUZZ_CHECK(fds_are_at_rest());

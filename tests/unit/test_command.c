@@ -30,42 +30,12 @@ struct house {
         struct root *root;
         struct loop *loop;
         struct job_queue *helper;
-        struct commander commander;
+        struct volume *volume;
         struct ctl *ctl;
         struct node *dir; /* the root directory */
         struct caller boss;
         struct caller user;
 };
-
-static bool abandon(void *userdata, struct node *node) {
-        struct house *house = userdata;
-
-        region_release(house->commander.regions, node);
-        return true;
-}
-
-static bool answer(void *userdata, uint64_t unique, int result) {
-        (void)userdata;
-        (void)unique;
-        (void)result;
-        return true;
-}
-
-static void settle(void *userdata) {
-        (void)userdata;
-}
-
-static void house_add_lifetimes(struct house *house) {
-        const struct lifetime_parts parts = {
-                .loop = house->loop,
-                .tree = house->commander.tree,
-                .regions = house->commander.regions,
-                .invalidations = house->commander.invalidations,
-                .settle = settle,
-        };
-
-        assert_int_equal(lifetimes_new(&house->commander.lifetimes, &parts), 0);
-}
 
 static int house_open(void **state) {
         struct house *house = calloc(1, sizeof(*house));
@@ -79,15 +49,11 @@ static int house_open(void **state) {
         house->root->fuse_fd = house->root->tmpfs_fd = -1;
         assert_int_equal(loop_new(&house->loop), 0);
         assert_int_equal(job_queue_new(&house->helper, house->loop, "test"), 0);
-        house->commander.journal = house->journal;
-        assert_int_equal(tree_new(&house->commander.tree, house->journal, abandon, house), 0);
-        assert_int_equal(regions_new(&house->commander.regions, house->journal), 0);
-        assert_int_equal(invalidations_new(&house->commander.invalidations, house->journal,
-                                           house->helper, -1, answer, NULL),
+        assert_int_equal(volume_new(&house->volume, house->journal, house->loop, house->helper,
+                                    house->helper),
                          0);
-        house_add_lifetimes(house);
-        assert_int_equal(ctl_new(&house->ctl, &house->commander), 0);
-        house->dir = tree_node(house->commander.tree, LAYOUT_ROOT_ID);
+        assert_int_equal(ctl_new(&house->ctl, house->volume), 0);
+        house->dir = tree_node(house->volume->tree, LAYOUT_ROOT_ID);
         house->boss = (struct caller){.pid = getpid()};
         house->user = (struct caller){.uid = 1000, .gid = 1000, .has_groups = true};
         *state = house;
@@ -98,17 +64,18 @@ static int house_close(void **state) {
         struct house *house = *state;
 
         ctl_free(house->ctl);
-        lifetimes_free(house->commander.lifetimes);
-        invalidations_free(house->commander.invalidations);
         job_queue_free(house->helper);
-        regions_free(house->commander.regions);
-        tree_free(house->commander.tree);
+        volume_free(house->volume);
         loop_free(house->loop);
         journal_free(house->journal);
         caller_clear(&house->boss);
         caller_clear(&house->user);
         free(house);
         return 0;
+}
+
+static void commit(struct house *house) {
+        assert_int_equal(txn_commit(house->volume->txn), 0);
 }
 
 /* One command in a transaction of its own. */
@@ -120,8 +87,8 @@ static int run_at(struct house *house, struct node *dir, struct caller *caller,
 
         r = command_parse(&command, verb, line, strlen(line), &error);
         if (r == 0)
-                r = command_run(&house->commander, dir, caller, &command, NULL, &error);
-        journal_commit(house->journal);
+                r = command_run(house->volume, dir, caller, &command, NULL, &error);
+        commit(house);
         if (r < 0) {
                 assert_true(error.text[0] != '\0');
                 assert_null(strchr(error.text, '\n'));
@@ -137,7 +104,7 @@ static int run_as(struct house *house, struct caller *caller, enum command_verb 
 static struct node *find(struct house *house, const char *name) {
         struct node *node = NULL;
 
-        return tree_lookup(house->commander.tree, house->dir, name, strlen(name), &node) == 0
+        return tree_lookup(house->volume->tree, house->dir, name, strlen(name), &node) == 0
                        ? node
                        : NULL;
 }
@@ -147,9 +114,9 @@ static struct node *make(struct house *house, struct node *dir, const char *name
         struct create_attrs birth = {.mode = mode, .uid = uid, .gid = gid};
         struct node *node;
 
-        assert_int_equal(tree_create(house->commander.tree, dir, name, strlen(name), &birth, &node),
+        assert_int_equal(tree_create(house->volume->tree, dir, name, strlen(name), &birth, &node),
                          0);
-        journal_commit(house->journal);
+        commit(house);
         return node;
 }
 
@@ -413,7 +380,6 @@ struct snapshot {
 static struct snapshot snapshot_take(struct house *house) {
         int fd;
 
-        regions_bury(house->commander.regions, NULL, NULL);
         fd = dup(0);
         close(fd);
         return (struct snapshot){
@@ -598,15 +564,16 @@ static uint32_t ctl_open_as(struct house *house, enum ctl_kind kind, struct call
         uint32_t handle = 0;
 
         assert_int_equal(ctl_open(house->ctl, kind, house->dir, caller, &handle), 0);
-        journal_commit(house->journal);
+        commit(house);
         return handle;
 }
 
 static ssize_t write_text(struct house *house, uint32_t handle, struct caller *caller,
                           const char *text, size_t size) {
-        ssize_t r = ctl_write(house->ctl, handle, caller, 1, text, size);
+        static uint64_t unique;
+        ssize_t r = ctl_write(house->ctl, handle, caller, ++unique, text, size);
 
-        journal_commit(house->journal);
+        commit(house);
         return r;
 }
 
@@ -620,7 +587,7 @@ static char *read_text(struct house *house, uint32_t handle, struct caller *call
         do {
                 n = ctl_read(house->ctl, handle, caller, text + used,
                              size - used > 100 ? 100 : size - used - 1, offset + used);
-                journal_commit(house->journal);
+                commit(house);
                 assert_true(n >= 0);
                 used += (size_t)n;
         } while (n > 0);
@@ -673,7 +640,7 @@ static void test_ctl_write(void **state) {
         assert_int_equal(write_text(house, handle, &house->boss, "f 1x\n", 5), -EINVAL);
         expect_text(house, handle, 12, "1x: not a size");
         ctl_close(house->ctl, handle);
-        journal_commit(house->journal);
+        commit(house);
         assert_int_equal(journal_used(house->journal, TABLE_HANDLE), 0);
         assert_int_equal(journal_used(house->journal, TABLE_TEXT), 0);
 }
@@ -724,8 +691,7 @@ static void test_ctl_longest_write(void **state) {
                 assert_int_equal(journal_used(house->journal, TABLE_DENTRY), 1024);
                 assert_int_equal(write_text(house, drop, &house->boss, names, named), named);
                 assert_int_equal(journal_used(house->journal, TABLE_DENTRY), 0);
-                regions_bury(house->commander.regions, NULL, NULL);
-        }
+                }
         assert_int_equal(house->root->charged_memfd, 0);
         free(text);
         free(names);
@@ -755,7 +721,7 @@ static void test_ctl_listings(void **state) {
         free(text);
         ctl_close(house->ctl, table);
         ctl_close(house->ctl, json);
-        journal_commit(house->journal);
+        commit(house);
 }
 
 static void test_ctl_stats(void **state) {
@@ -779,7 +745,7 @@ static void test_ctl_listings_are_capped(void **state) {
                 uint32_t handle = ctl_open_as(house, CTL_STATS, &house->user);
                 ssize_t n = ctl_read(house->ctl, handle, &house->user, &c, 1, 0);
 
-                journal_commit(house->journal);
+                commit(house);
                 assert_int_equal(n, i < 256 ? 1 : -EMFILE);
         }
         expect_text(house, ctl_open_as(house, CTL_STATS, &house->boss), 0, "iomemfs_regions");

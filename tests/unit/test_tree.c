@@ -39,6 +39,7 @@ static bool on_abandon(void *userdata, struct node *node) {
 
 static void world_open(struct world *world) {
         assert_int_equal(tree_new(&world->tree, world->journal, on_abandon, world), 0);
+        journal_commit(world->journal);
         world->root = tree_node(world->tree, LAYOUT_ROOT_ID);
         assert_non_null(world->root);
 }
