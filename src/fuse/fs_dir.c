@@ -127,9 +127,15 @@ static void fs_list(struct fuse_request *req, bool plus) {
                 reply_bytes(req, fs->buffer, listing.used);
 }
 
-/* There is nothing to be remembered of an open directory. */
+/*
+ * There is nothing to be remembered of an open directory.  The kernel keeps what it has read of it,
+ * for everybody, until mtime moves or it is told: all changes do the one, and those that it did not
+ * ask for do the other as well.  What a control directory shows depends on who asks.
+ */
 void fs_opendir(struct fuse_request *req) {
-        reply_open(req, 0, 0, 0);
+        bool is_ctl = fs_kind(req->node) != CTL_NONE;
+
+        reply_open(req, 0, is_ctl ? 0 : WIRE_OPEN_CACHE_DIR | WIRE_OPEN_KEEP_CACHE, 0);
 }
 
 void fs_releasedir(struct fuse_request *req) {

@@ -114,6 +114,7 @@ enum {
         WIRE_OPEN_DIRECT_IO = 1 << 0,
         WIRE_OPEN_KEEP_CACHE = 1 << 1,
         WIRE_OPEN_NONSEEKABLE = 1 << 2,
+        WIRE_OPEN_CACHE_DIR = 1 << 3,
         WIRE_OPEN_PASSTHROUGH = 1 << 7,
 };
 
