@@ -79,12 +79,30 @@ def test_a_second_listing_asks_for_nothing(mount, count):
     assert listings(mount) == before
 
 
-def test_control_directories_are_not_kept(mount):
-    """What they show depends on who asks."""
-    prime(mount.ctl)
-    before = listings(mount)
-    os.listdir(mount.ctl)
-    assert listings(mount) > before
+def test_directories_are_opened_without_a_request(mount, directory):
+    """The kernel was told once that it need not ask."""
+    prime(directory)
+
+    def opened():
+        stats = mount.stats()
+        return [stats.get(f'iomemfs_requests_total{{opcode="{opcode}"}}', 0)
+                for opcode in ("OPENDIR", "RELEASEDIR")]
+
+    before = opened()
+    for path in (directory, mount.path, mount.ctl, directory / ".ctl"):
+        os.listdir(path)
+    assert opened() == before
+
+
+def test_listings_of_control_directories_end_with_the_program(mount):
+    """The next one may have other control files there."""
+    names = prime(mount.ctl)
+    before = os.stat(mount.ctl).st_mtime_ns
+    assert run([support.program(), "--upgrade", mount]).returncode == 0
+    assert os.stat(mount.ctl).st_mtime_ns != before
+    reads = listings(mount)
+    assert set(os.listdir(mount.ctl)) == names
+    assert listings(mount) > reads
 
 
 def exchange(one, other):
