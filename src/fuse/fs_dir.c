@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include "fuse/negotiate.h"
 
 enum { COOKIE_DOT = 1, COOKIE_DOT_DOT = 2 };
 
@@ -127,9 +128,17 @@ static void fs_list(struct fuse_request *req, bool plus) {
                 reply_bytes(req, fs->buffer, listing.used);
 }
 
-/* There is nothing to be remembered of an open directory. */
+/*
+ * There is nothing to be remembered of an open directory, so the kernel need not ask: ENOSYS once,
+ * and it opens all directories by itself.  It keeps what it has read of one, for everybody, until
+ * mtime moves or it is told: all changes do the one, and those that it did not ask for do the other
+ * as well.
+ */
 void fs_opendir(struct fuse_request *req) {
-        reply_open(req, 0, 0, 0);
+        if (negotiate_can_skip_opendir(tree_root_record(fs_of(req)->volume->tree)))
+                reply_error(req, -ENOSYS);
+        else
+                reply_open(req, 0, WIRE_OPEN_CACHE_DIR | WIRE_OPEN_KEEP_CACHE, 0);
 }
 
 void fs_releasedir(struct fuse_request *req) {

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include "tree/dentry_index.h"
 
 enum { FIRST_COOKIE = 3 }; /* 1 and 2 are "." and ".." to a reader */
@@ -19,20 +18,6 @@ struct tree {
         void (*on_name)(void *userdata);
         void *on_name_userdata;
 };
-
-struct stamp stamp_now(void) {
-        struct timespec now;
-
-        /* The clock of the kernel's own time stamps, so that ours and a memfd's can be compared. */
-        clock_gettime(CLOCK_REALTIME_COARSE, &now);
-        return (struct stamp){now.tv_sec, now.tv_nsec};
-}
-
-struct stamp stamp_max(struct stamp a, struct stamp b) {
-        if (a.sec != b.sec)
-                return a.sec > b.sec ? a : b;
-        return a.nsec > b.nsec ? a : b;
-}
 
 struct journal *tree_arena(const struct tree *tree) {
         return tree->journal;
@@ -55,9 +40,12 @@ void tree_touch_ctime(struct tree *tree, struct node *node) {
         JOURNAL_SET(tree->journal, node->ctime, stamp_now());
 }
 
-/* An entry came or went. */
+/*
+ * An entry came or went.  The kernel keeps a listing for as long as mtime does not move, so it moves
+ * each time.
+ */
 static void tree_touch_dir(struct tree *tree, struct node *dir) {
-        struct stamp now = stamp_now();
+        struct stamp now = stamp_moved(dir->mtime);
 
         JOURNAL_SET(tree->journal, dir->mtime, now);
         JOURNAL_SET(tree->journal, dir->ctime, now);

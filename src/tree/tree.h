@@ -20,7 +20,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
-#include "records/layout.h"
+#include "tree/stamp.h"
 
 struct tree;
 
@@ -111,8 +111,4 @@ void tree_reap(struct tree *tree, struct node *node);
 /* Any one name of the node, or NULL if it has none. */
 const struct dentry *tree_name_of(const struct tree *tree, const struct node *node);
 
-/* The real time clock, for the time stamps of a transaction. */
-struct stamp stamp_now(void);
-/* The later one. */
-struct stamp stamp_max(struct stamp a, struct stamp b);
 void tree_touch_ctime(struct tree *tree, struct node *node);
