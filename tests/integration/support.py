@@ -7,6 +7,7 @@ import functools
 import os
 import pathlib
 import pickle
+import platform
 import re
 import shutil
 import signal
@@ -28,6 +29,26 @@ LOG_FAILURES = re.compile(
 # Two ordinary users that every Debian system has.
 NOBODY = (65534, 65534)
 DAEMON = (1, 1)
+
+
+def kernel_is_from(*version):
+    """Whether the kernel is of this version or a later one: kernel_is_from(6, 9)."""
+    return tuple(int(number) for number in re.findall(r"\d+", platform.release())[:2]) >= version
+
+
+def without_kernel_warnings(stderr, passthrough=True):
+    """
+    What a program said while it mounted, but for what it must say on a kernel before 6.9: that
+    requests are not resent, and, unless passthrough is false, that there is no passthrough.
+    """
+    if kernel_is_from(6, 9):
+        return stderr
+    lines = stderr.splitlines(keepends=True)
+    known = [line for line in lines if "cannot resend requests" in line]
+    assert len(known) == 1, stderr
+    if passthrough:
+        known += [line for line in lines if "no passthrough here" in line]
+    return "".join(line for line in lines if line not in known)
 
 
 def _others_reach(path):
