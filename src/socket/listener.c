@@ -161,8 +161,8 @@ int listener_identify(int fd, struct caller *out) {
         out->gid = credentials.gid;
         out->pid = credentials.pid;
         /* In this order: the number may have become another process's. */
-        out->powerless = credentials.uid == 0 &&
-                         !(caller_has_power(credentials.pid) && peer_lives(fd));
+        out->powerless =
+                credentials.uid == 0 && !(caller_has_power(credentials.pid) && peer_lives(fd));
         return 0;
 }
 

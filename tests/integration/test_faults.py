@@ -6,7 +6,6 @@ what df says, descriptors, handles, events.
 
 import ctypes
 import errno
-import fcntl
 import json
 import os
 import stat

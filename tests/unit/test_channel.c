@@ -145,8 +145,8 @@ static void kernel_send_init(struct kernel *kernel, uint64_t unique) {
 
 static void channel_open(struct kernel *kernel) {
         assert_int_equal(txn_new(&kernel->txn, kernel->journal), 0);
-        assert_int_equal(
-                channel_new(&kernel->channel, kernel->txn, &operations, kernel->journal), 0);
+        assert_int_equal(channel_new(&kernel->channel, kernel->txn, &operations, kernel->journal),
+                         0);
 }
 
 static void channel_close(struct kernel *kernel) {

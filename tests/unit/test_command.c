@@ -105,9 +105,8 @@ static int run_as(struct house *house, struct caller *caller, enum command_verb 
 static struct node *find(struct house *house, const char *name) {
         struct node *node = NULL;
 
-        return tree_lookup(house->volume->tree, house->dir, name, strlen(name), &node) == 0
-                       ? node
-                       : NULL;
+        return tree_lookup(house->volume->tree, house->dir, name, strlen(name), &node) == 0 ? node
+                                                                                            : NULL;
 }
 
 static struct node *make(struct house *house, struct node *dir, const char *name, uint32_t mode,
@@ -694,7 +693,7 @@ static void test_ctl_longest_write(void **state) {
                 assert_int_equal(journal_used(house->journal, TABLE_DENTRY), 1024);
                 assert_int_equal(write_text(house, drop, &house->boss, names, named), named);
                 assert_int_equal(journal_used(house->journal, TABLE_DENTRY), 0);
-                }
+        }
         assert_int_equal(house->root->charged_memfd, 0);
         free(text);
         free(names);
