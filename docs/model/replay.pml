@@ -311,7 +311,7 @@ active proctype Auditor() {
 bool at_hand[CALLS];
 bool at_hand_mark[CALLS];
 
-/* channel_writev(): the reply is the commit. */
+/* channel_reply(): the reply is the commit. */
 inline channel_reply(id, mark, answer) {
 #ifdef BREAK_REPLY_ORDER
         kernel_reply(id, mark, answer);
@@ -342,7 +342,7 @@ inline handle_control(id) {
                 d_step { changes++; changed[id] = changes };
                 invalidation[id] = untold;
                 d_step { at_hand[id] = true; at_hand_mark[id] = scratch_mark };
-                journal_commit() /* channel_handle(): "answered later: the change stands" */
+                journal_commit() /* fs_begin_write(), before the request is put aside */
         :: invalidation[id] == untold -> /* INVALIDATIONS_WAITING */
                 d_step { at_hand[id] = true; at_hand_mark[id] = scratch_mark }
         :: invalidation[id] == told -> /* INVALIDATIONS_DONE */
@@ -447,7 +447,7 @@ inline channel_dispatch() {
         request_prepare()
 }
 
-/* worker_start() and channel_resume(). */
+/* worker_start(), which is recovery_run(). */
 inline worker_start() {
         journal_rollback();
 #ifdef BREAK_RESUME_ORDER

@@ -31,8 +31,6 @@ struct level {
 /* A walk over the regions below a directory; on the heap, because trees may be deep. */
 struct walk {
         struct volume *volume;
-        struct tree *tree;
-        struct regions *regions;
         struct caller *caller;
         struct level *levels;
         size_t depth;
@@ -89,13 +87,13 @@ static int walk_region(struct walk *walk, size_t length, struct node *node, regi
         /* What the look finds goes to the records; a listing of any length must not fill the log. */
         if (++walk->looked % LOOK_BATCH == 0)
                 (void)txn_commit(walk->volume->txn);
-        region_stat(walk->regions, node, &st);
+        region_stat(walk->volume->regions, node, &st);
         return fn(userdata, walk->path, length, node);
 }
 
 static int walk_step(struct walk *walk, region_fn fn, void *userdata) {
         struct level *level = &walk->levels[walk->depth - 1];
-        const struct dentry *dentry = tree_next(walk->tree, level->dir, level->after);
+        const struct dentry *dentry = tree_next(walk->volume->tree, level->dir, level->after);
         size_t at = level->path_length;
         struct node *node;
         int r;
@@ -105,7 +103,7 @@ static int walk_step(struct walk *walk, region_fn fn, void *userdata) {
                 return 0;
         }
         level->after = dentry->cookie;
-        node = tree_node(walk->tree, dentry->node);
+        node = tree_node(walk->volume->tree, dentry->node);
         if (!node_is_dir(node) && !node_is_region(node))
                 return 0;
         r = walk_name(walk, at, dentry);
@@ -117,19 +115,10 @@ static int walk_step(struct walk *walk, region_fn fn, void *userdata) {
         return walk_enter(walk, node, at + dentry->length + 1);
 }
 
-static struct walk walk_of(struct volume *volume, struct caller *caller) {
-        return (struct walk){
-                .volume = volume,
-                .tree = volume->tree,
-                .regions = volume->regions,
-                .caller = caller,
-        };
-}
-
 /* Calls fn for each region below dir that the caller may list, its attributes fresh. */
 static int walk_regions(struct volume *volume, struct caller *caller, const struct node *dir,
                         region_fn fn, void *userdata) {
-        struct walk walk = walk_of(volume, caller);
+        struct walk walk = {.volume = volume, .caller = caller};
         int r;
 
         r = walk_enter(&walk, dir, 0);
@@ -156,7 +145,7 @@ static ssize_t path_between(const struct walk *walk, const struct node *top, con
                         return -1;
                 if (dir == top)
                         return length;
-                dentry = dir->id != LAYOUT_ROOT_ID ? tree_name_of(walk->tree, dir) : NULL;
+                dentry = dir->id != LAYOUT_ROOT_ID ? tree_name_of(walk->volume->tree, dir) : NULL;
                 if (!dentry)
                         return -1;
                 length += dentry->length + 1;
@@ -164,7 +153,7 @@ static ssize_t path_between(const struct walk *walk, const struct node *top, con
                         end[-length + dentry->length] = '/';
                         memcpy(end - length, dentry->name, dentry->length);
                 }
-                dir = tree_node(walk->tree, dir->parent);
+                dir = tree_node(walk->volume->tree, dir->parent);
         }
         return -1;
 }
@@ -172,8 +161,8 @@ static ssize_t path_between(const struct walk *walk, const struct node *top, con
 /* The same for one region that is being populated. */
 static int walk_unborn_one(struct walk *walk, const struct node *top, const struct pending *record,
                            region_fn fn, void *userdata) {
-        struct node *node = tree_node(walk->tree, record->node);
-        const struct node *dir = pending_dir(walk->tree, record);
+        struct node *node = tree_node(walk->volume->tree, record->node);
+        const struct node *dir = pending_dir(walk->volume->tree, record);
         ssize_t length = node && dir ? path_between(walk, top, dir, NULL) : -1;
 
         if (length < 0)
@@ -188,7 +177,7 @@ static int walk_unborn_one(struct walk *walk, const struct node *top, const stru
 /* Calls fn for each region that is being populated, as walk_regions() would if it had its name. */
 static int walk_unborn(struct volume *volume, struct caller *caller, const struct node *top,
                        region_fn fn, void *userdata) {
-        struct walk walk = walk_of(volume, caller);
+        struct walk walk = {.volume = volume, .caller = caller};
         const struct pending *record;
         int r = 0;
 
