@@ -6,7 +6,8 @@
  *
  * One line, one command.  Words are separated by spaces or tabs.  In names a space, tab, newline
  * or backslash is written as a backslash and three octal digits, as in /proc/self/mounts, and any
- * other byte but NUL and slash may be; the listings write these four and control characters so.  Sizes are bytes with an optional k, m, g or t (1024 and so on,
+ * other byte but NUL and slash may be; the listings write these four so, and what words.h says.
+ * Sizes are bytes with an optional k, m, g or t (1024 and so on,
  * either case).  A name is a path below the directory that the command is relative to.
  *
  * Parsing yields a struct command, which is run as a given caller: rights are what open, truncate
@@ -50,6 +51,7 @@ struct command {
         uint64_t timeout_ms; /* wait: 0 for none */
         /* admin */
         bool has_limit_bytes, has_limit_nodes, upgrade;
+        bool has_read_only, read_only;
         uint64_t limit_bytes, limit_nodes;
         /* admin, for tests: see root.crash_…; crash_opcode 0 unless has_crash_opcode */
         bool has_crash, has_crash_opcode;

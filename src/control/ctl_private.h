@@ -7,6 +7,10 @@
  */
 
 #include "control/ctl.h"
+#include "control/handles.h"
+#include "control/last_error.h"
+#include "control/listing.h"
+#include "control/waiters.h"
 
 struct run; /* a write(2) that is being carried out */
 
@@ -24,11 +28,21 @@ struct ctl {
         struct root *root;
         bool testing; /* the test-only command `crash` works */
 
+        struct turns *turns;
+        struct handles *handles;
+        struct listings *listings;
+        struct last_errors *errors;
+        struct metrics_work work;
+
+        struct waiters *waiters;
+        uint64_t told; /* the next event whose readers are to be looked for */
+        ctl_wake_fn wake;
+        void *wake_userdata;
+
         char text[64];    /* of a default that is being read */
         struct run *runs; /* suspended writes */
         ctl_reply_fn reply;
         void *reply_userdata;
 };
 
-struct handle *ctl_handle(const struct ctl *ctl, uint32_t id);
-bool ctl_is_admin(const struct ctl *ctl, const struct caller *caller);
+bool ctl_is_admin(const struct ctl *ctl, struct caller *caller);

@@ -17,22 +17,18 @@ _Static_assert(COMMAND_ERROR_MAX + sizeof("line 1024: \n") <= LAYOUT_TEXT_BYTES,
 /* Keeps the text for reading; line is 0 if there was just one. */
 static void ctl_keep_error(struct ctl *ctl, struct handle *handle, unsigned int line,
                            const struct command_error *error) {
-        struct text *record;
+        char text[LAYOUT_TEXT_BYTES];
+        int length;
 
+        if (line)
+                length = snprintf(text, sizeof(text), "line %u: %s\n", line, error->text);
+        else
+                length = snprintf(text, sizeof(text), "%s\n", error->text);
         journal_touch(ctl->journal, handle, sizeof(*handle));
         handle->base = UINT64_MAX;
-        if (!handle->text)
-                handle->text = journal_new(ctl->journal, TABLE_TEXT);
-        record = journal_get(ctl->journal, TABLE_TEXT, handle->text);
-        if (!record)
-                return;
-        journal_touch(ctl->journal, record, sizeof(*record));
-        record->id = handle->text;
-        if (line)
-                snprintf(record->bytes, sizeof(record->bytes), "line %u: %s\n", line, error->text);
-        else
-                snprintf(record->bytes, sizeof(record->bytes), "%s\n", error->text);
-        handle->text_length = (uint32_t)strlen(record->bytes);
+        if (handles_store(ctl->handles, handle, &handle->text, text, (size_t)length) == 0)
+                handle->text_length = (uint32_t)length;
+        last_error_keep(ctl->errors, handle, text, (size_t)length);
 }
 
 /* Commands */
@@ -58,7 +54,12 @@ static int ctl_remount(struct ctl *ctl, const struct command *command,
                 return ctl_error(error, r, "nr_inodes= is less than what is in use");
         if (r == -EINVAL)
                 return ctl_error(error, r, "size= is less than what is in use");
-        return r < 0 ? ctl_error(error, r, strerrordesc_np(-r)) : 0;
+        if (r < 0)
+                return ctl_error(error, r, strerrordesc_np(-r));
+        /* The kernel keeps others from writing to a mount that is ro; the socket is our own. */
+        if (command->has_read_only)
+                JOURNAL_SET(ctl->journal, ctl->root->settings.read_only, command->read_only);
+        return 0;
 }
 
 /* `fault off` says whether what was armed has struck. */
@@ -134,7 +135,7 @@ static void run_free(struct run *run) {
 
 static int ctl_run_line(struct run *run, struct node *dir, struct command_error *error) {
         struct ctl *ctl = run->ctl;
-        const struct handle *handle = ctl_handle(ctl, run->handle);
+        const struct handle *handle = handles_get(ctl->handles, run->handle);
         struct command *command = run->command;
         struct node *node = NULL;
         int r;
@@ -176,8 +177,8 @@ static int check_lines(const char *buffer, size_t size, unsigned int *lines,
 }
 
 static void run_fail(struct run *run, const struct command_error *error) {
-        ctl_keep_error(run->ctl, ctl_handle(run->ctl, run->handle), run->lines > 1 ? run->line : 0,
-                       error);
+        ctl_keep_error(run->ctl, handles_get(run->ctl->handles, run->handle),
+                       run->lines > 1 ? run->line : 0, error);
 }
 
 static void run_next(struct run *run) {
@@ -188,7 +189,7 @@ static void run_next(struct run *run) {
 /* So many lines are done for good when this is committed; a resent write goes on behind them. */
 static void run_mark_done(struct run *run, unsigned int lines) {
         struct ctl *ctl = run->ctl;
-        struct handle *handle = ctl_handle(ctl, run->handle);
+        struct handle *handle = handles_get(ctl->handles, run->handle);
 
         journal_touch(ctl->journal, handle, sizeof(*handle));
         handle->unique = run->unique;
@@ -286,7 +287,7 @@ static int run_end_line(struct run *run, struct node *dir, int result, uint64_t 
 static void run_on_populated(void *userdata, int result, uint64_t huge) {
         struct run *run = userdata;
         struct ctl *ctl = run->ctl;
-        const struct handle *handle = ctl_handle(ctl, run->handle);
+        const struct handle *handle = handles_get(ctl->handles, run->handle);
         struct node *dir = tree_node(ctl->volume->tree, handle->dir);
         int r;
 
@@ -322,13 +323,8 @@ static int run_suspend(const struct run *run) {
         own->own_text[run->size] = '\0';
         own->at = own->own_text + (run->at - run->text);
         own->text = own->own_text;
-        own->own_caller = (struct caller){
-                .uid = run->caller->uid,
-                .gid = run->caller->gid,
-                .pid = run->caller->pid,
-                .powerless = run->caller->powerless,
-                .ask_power = run->caller->ask_power,
-        };
+        own->own_caller = handles_opener(
+                run->ctl->handles, handles_get(run->ctl->handles, run->handle), run->caller->pid);
         own->caller = &own->own_caller;
         own->next = run->ctl->runs;
         run->ctl->runs = own;
@@ -373,26 +369,23 @@ static int ctl_start(struct run *run, struct handle *handle, struct node *dir) {
         return txn_commit(run->ctl->volume->txn) < 0 ? -ENOMEM : r;
 }
 
-ssize_t ctl_write(struct ctl *ctl, uint32_t id, struct caller *caller, uint64_t unique,
-                  const char *buffer, size_t size) {
-        struct handle *handle = ctl_handle(ctl, id);
+/* The command of a writer who is the opener, in whose name it is done. */
+static int ctl_write_as(struct ctl *ctl, struct handle *handle, struct caller *opener,
+                        uint64_t unique, const char *buffer, size_t size) {
         struct command_error error = {""};
         struct run run = {
                 .ctl = ctl,
-                .handle = id,
+                .handle = handle->id,
                 .unique = unique,
-                .caller = caller,
+                .caller = opener,
                 .text = buffer,
                 .size = size,
                 .at = buffer,
                 .line = 1,
         };
-        struct node *dir;
+        struct node *dir = tree_node(ctl->volume->tree, handle->dir);
         int r;
 
-        if (!handle || ctl_files[handle->kind].verb < 0)
-                return -EBADF;
-        dir = tree_node(ctl->volume->tree, handle->dir);
         if (!dir)
                 return -ESTALE;
         invalidations_begin(ctl->volume->invalidations, (struct invalidation_mark){0});
@@ -404,5 +397,21 @@ ssize_t ctl_write(struct ctl *ctl, uint32_t id, struct caller *caller, uint64_t 
         run.command = malloc(sizeof(*run.command)); /* with a name of PATH_MAX */
         r = run.command ? ctl_start(&run, handle, dir) : -ENOMEM;
         free(run.command);
+        return r;
+}
+
+ssize_t ctl_write(struct ctl *ctl, uint32_t id, struct caller *caller, uint64_t unique,
+                  const char *buffer, size_t size) {
+        struct handle *handle = handles_get(ctl->handles, id);
+        struct caller opener;
+        int r;
+
+        if (!handle || ctl_files[handle->kind].verb < 0)
+                return -EBADF;
+        if (!handle_is_of(handle, caller))
+                return -EPERM;
+        opener = handles_opener(ctl->handles, handle, caller->pid);
+        r = ctl_write_as(ctl, handle, &opener, unique, buffer, size);
+        caller_clear(&opener);
         return r < 0 ? r : (ssize_t)size;
 }

@@ -76,6 +76,7 @@ int fs_new(struct fs **out, struct volume *volume, struct ctl *ctl) {
         fs->volume = volume;
         fs->ctl = ctl;
         ctl_set_reply(ctl, fs_written, fs);
+        ctl_set_wake(ctl, fs_wake, fs);
         invalidations_set_reply(volume->invalidations, fs_answer, fs);
         txn_set_after(volume->txn, TXN_AFTER_EVENTS, fs_tell_readers, fs);
         *out = fs;
@@ -90,7 +91,6 @@ struct fs *fs_free(struct fs *fs) {
         if (!fs)
                 return NULL;
         fs_drop_waiting(&fs->waiting);
-        fs_drop_waiting(&fs->readers);
         fs_drop_waiting(&fs->spare);
         free(fs->buffer);
         free(fs);

@@ -52,13 +52,14 @@ void fs_drop_waiting(struct fs_waiting **list) {
 /* Opening */
 
 void fs_open_ctl(struct fuse_request *req, struct fs *fs, struct node *dir) {
+        const struct wire_open_in *in = req->in->args;
         enum ctl_kind kind = fs_kind(req->node);
         uint32_t flags = WIRE_OPEN_DIRECT_IO;
         struct caller caller = fs_caller(req);
         uint32_t handle;
         int r;
 
-        r = ctl_open(fs->ctl, kind, dir, &caller, &handle);
+        r = ctl_open(fs->ctl, kind, dir, &caller, (in->flags & O_ACCMODE) != O_RDONLY, &handle);
         caller_clear(&caller);
         if (r < 0) {
                 reply_error(req, r);
@@ -71,91 +72,129 @@ void fs_open_ctl(struct fuse_request *req, struct fs *fs, struct node *dir) {
 
 /* Reading */
 
-/* The reader was interrupted while it waited. */
-static void fs_reader_interrupted(struct deferred_request *deferred) {
-        struct fs_waiting *waiting = (struct fs_waiting *)deferred;
-        struct fuse_request req = channel_undefer(deferred);
-
-        fs_forget_waiting(&waiting->fs->readers, waiting);
-        free(waiting);
-        reply_error(&req, -EINTR);
-}
-
-static void fs_await_events(struct fuse_request *req, struct fs *fs, uint32_t handle, size_t size) {
-        struct fs_waiting *waiting = fs_waiting_new(fs);
-        int r = waiting ? txn_commit(fs->volume->txn) : -ENOMEM;
-
-        if (r < 0) {
-                free(waiting);
-                reply_error(req, r);
-                return;
-        }
-        waiting->handle = handle;
-        waiting->size = size;
-        fs_wait(&fs->readers, waiting);
-        channel_defer(&waiting->deferred, req, fs_reader_interrupted);
-}
-
-void fs_read_ctl(struct fuse_request *req, struct fs *fs) {
-        const struct wire_read_in *in = req->in->args;
-        size_t size = in->size;
-        struct caller caller = fs_caller(req);
-        ssize_t n;
-
-        /* A reply that moves a cursor must fit into an outcome. */
-        if (size > FS_READDIRPLUS_MAX)
-                size = FS_READDIRPLUS_MAX;
-        n = ctl_read(fs->ctl, (uint32_t)in->fh, &caller, fs->buffer, size, in->offset);
-        caller_clear(&caller);
-        if (n == -EAGAIN && fs_kind(req->node) == CTL_EVENTS && !(in->flags & O_NONBLOCK))
-                fs_await_events(req, fs, (uint32_t)in->fh, size);
+static void fs_reply_read(struct fuse_request *req, struct fs *fs, ssize_t n) {
+        if (n == -EAGAIN)
+                reply_error_kept(req, (int)n); /* how far it looked is kept */
         else if (n < 0)
                 reply_error(req, (int)n);
         else
                 reply_bytes(req, fs->buffer, (size_t)n);
 }
 
-static void fs_tell_reader(struct fs *fs, struct fs_waiting **at) {
-        struct fs_waiting *waiting = *at;
-        ssize_t n = ctl_read(fs->ctl, waiting->handle, NULL, fs->buffer, waiting->size, 0);
-        struct fuse_request req;
+/* The reader was interrupted while it waited. */
+static void fs_reader_interrupted(struct deferred_request *deferred) {
+        struct fs_waiting *waiting = (struct fs_waiting *)deferred;
+        struct fuse_request req = channel_undefer(deferred);
+        struct ctl *ctl = waiting->fs->ctl;
+        struct fs_waiting **readers = (struct fs_waiting **)ctl_readers(ctl, waiting->handle);
 
-        if (n == -EAGAIN) {
-                /* Events of elsewhere moved the cursor. */
-                (void)txn_commit(fs->volume->txn);
-                return;
-        }
-        *at = waiting->next;
-        req = channel_undefer(&waiting->deferred);
+        ctl_cancel_turn(ctl, &waiting->job);
+        if (readers)
+                fs_forget_waiting(readers, waiting);
         free(waiting);
-        if (n < 0)
-                reply_error(&req, (int)n);
-        else
-                reply_bytes(&req, fs->buffer, (size_t)n);
+        reply_error(&req, -EINTR);
 }
 
-static void fs_wake(void *userdata, uint64_t key) {
-        struct fs *fs = userdata;
+static void fs_read_on(struct fs_waiting *waiting, bool again);
 
-        notify_poll(fs->volume->root->fuse_fd, key);
+static void fs_read_in_turn(struct turns_job *job) {
+        fs_read_on((struct fs_waiting *)((char *)job - offsetof(struct fs_waiting, job)), true);
+}
+
+/* There is nothing to read yet: waits for an event, or for a later turn of the loop.  What was done
+ * so far is kept. */
+static int fs_reader_wait(struct fs_waiting *waiting, ssize_t why) {
+        struct ctl *ctl = waiting->fs->ctl;
+        struct fs_waiting **readers;
+        int r;
+
+        r = txn_commit(waiting->fs->volume->txn);
+        if (r < 0)
+                return r;
+        if (why == -EINPROGRESS)
+                return ctl_wait_turn(ctl, &waiting->job);
+        readers = (struct fs_waiting **)ctl_await(ctl, waiting->handle);
+        if (!readers)
+                return -ENOMEM;
+        fs_wait(readers, waiting);
+        return 0;
+}
+
+static bool fs_reader_must_wait(const struct fs_waiting *waiting, ssize_t n) {
+        return n == -EINPROGRESS || (n == -EAGAIN && waiting->blocks);
+}
+
+/* Reads for one who has waited; answers if there is something to be answered. */
+static void fs_read_on(struct fs_waiting *waiting, bool again) {
+        struct fs *fs = waiting->fs;
+        ssize_t n = ctl_read(fs->ctl, waiting->handle, fs->buffer, waiting->size, waiting->offset,
+                             again);
+        struct fuse_request req;
+
+        if (fs_reader_must_wait(waiting, n)) {
+                n = fs_reader_wait(waiting, n);
+                if (n == 0)
+                        return;
+        }
+        req = channel_undefer(&waiting->deferred);
+        free(waiting);
+        fs_reply_read(&req, fs, n);
+}
+
+/* One that cannot be answered yet. */
+static void fs_defer_read(struct fuse_request *req, struct fs *fs, const struct fs_waiting *reader,
+                          ssize_t why) {
+        struct fs_waiting *waiting = fs_waiting_new(fs);
+        int r = -ENOMEM;
+
+        if (waiting) {
+                *waiting = *reader;
+                r = fs_reader_wait(waiting, why);
+        }
+        if (r == 0) {
+                channel_defer(&waiting->deferred, req, fs_reader_interrupted);
+                return;
+        }
+        free(waiting);
+        reply_error(req, r);
+}
+
+void fs_read_ctl(struct fuse_request *req, struct fs *fs) {
+        const struct wire_read_in *in = req->in->args;
+        const struct fs_waiting reader = {
+                .fs = fs,
+                .handle = (uint32_t)in->fh,
+                /* A reply that moves a cursor must fit into an outcome. */
+                .size = in->size < FS_READDIRPLUS_MAX ? in->size : FS_READDIRPLUS_MAX,
+                .offset = in->offset,
+                .blocks = !(in->flags & O_NONBLOCK),
+                .job = {.uid = req->uid, .run = fs_read_in_turn},
+        };
+        ssize_t n;
+
+        n = ctl_read(fs->ctl, reader.handle, fs->buffer, reader.size, reader.offset, false);
+        if (fs_reader_must_wait(&reader, n))
+                fs_defer_read(req, fs, &reader, n);
+        else
+                fs_reply_read(req, fs, n);
+}
+
+void fs_wake(void *userdata, uint64_t key, void *readers) {
+        struct fs *fs = userdata;
+        struct fs_waiting *waiting = readers, *next;
+
+        if (key != 0)
+                notify_poll(fs->volume->root->fuse_fd, key);
+        for (; waiting; waiting = next) {
+                next = waiting->next;
+                fs_read_on(waiting, false);
+        }
 }
 
 void fs_tell_readers(void *userdata) {
-        struct fs *fs = userdata;
-        uint64_t next = event_next(fs->volume->tree);
+        const struct fs *fs = userdata;
 
-        if (fs->told == next)
-                return;
-        fs->told = next;
-        for (struct fs_waiting **at = &fs->readers; *at;) {
-                struct fs_waiting *waiting = *at;
-
-                fs_tell_reader(fs, at);
-                if (*at == waiting)
-                        at = &waiting->next;
-        }
-        ctl_wake(fs->ctl, fs_wake, fs);
-        (void)txn_commit(fs->volume->txn);
+        ctl_tell(fs->ctl);
 }
 
 void fs_poll(struct fuse_request *req) {

@@ -43,7 +43,7 @@ static int fs_make_region(struct fuse_request *req, struct fs *fs, bool named, s
         if (!dir)
                 return -ESTALE;
         if (fs_kind(req->node) != CTL_NONE)
-                return -EPERM;
+                return -ENOENT; /* there is no such control file */
         if (named)
                 r = volume_make(fs->volume, &by, dir, name, strlen(name), &attrs, out);
         else

@@ -36,7 +36,7 @@ void fs_lookup(struct fuse_request *req) {
                 reply_error(req, -ESTALE);
         } else if (fs_kind(req->node) == CTL_DIR) {
                 fs_lookup_ctl(req, fs, dir);
-        } else if (strcmp(name, ".ctl") == 0) {
+        } else if (ctl_is_name(fs_of(req)->ctl, name)) {
                 fs_reply_ctl(req, fs, CTL_DIR, dir);
         } else {
                 r = tree_lookup(fs->volume->tree, dir, name, req->in->name_length[0], &node);
@@ -163,7 +163,7 @@ void fs_rmdir(struct fuse_request *req) {
 
         if (!dir)
                 return;
-        if (strcmp(name, ".ctl") == 0)
+        if (ctl_is_name(fs_of(req)->ctl, name))
                 reply_error(req, -EBUSY);
         else
                 reply_error(req, volume_rmdir(fs_of(req)->volume, dir, name, strlen(name)));
@@ -175,7 +175,7 @@ static int fs_move(struct fuse_request *req, struct node *dir, const char *name,
         struct change by = fs_change(req, &caller);
         int r;
 
-        if (strcmp(name, ".ctl") == 0 || strcmp(new_name, ".ctl") == 0)
+        if (ctl_is_name(fs_of(req)->ctl, name) || ctl_is_name(fs_of(req)->ctl, new_name))
                 return -EBUSY;
         r = volume_rename(fs_of(req)->volume, &by, dir, name, strlen(name), new_dir, new_name,
                           strlen(new_name), flags);

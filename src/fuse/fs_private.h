@@ -5,7 +5,7 @@
  * fs_private: what the files of fs share.
  */
 
-#include "control/report.h"
+#include "control/report_json.h"
 #include "fuse/fs.h"
 #include "fuse/reply.h"
 
@@ -22,9 +22,12 @@ enum {
 struct fs_waiting {
         struct deferred_request deferred; /* first */
         struct fs *fs;
-        uint64_t unique;   /* invalidations */
-        uint32_t handle;   /* events */
-        size_t size;       /* events */
+        uint64_t unique; /* invalidations */
+        uint32_t handle; /* readers of a file of .ctl, and what they want */
+        bool blocks;
+        size_t size;
+        uint64_t offset;
+        struct turns_job job;
         struct work *work; /* that it waits for, NULL for none */
         struct fs_waiting *next;
 };
@@ -34,9 +37,7 @@ struct fs {
         struct ctl *ctl;
         struct channel *channel;
         struct fs_waiting *waiting; /* for invalidations */
-        struct fs_waiting *readers; /* for events */
         struct fs_waiting *spare;   /* for the next one that has to wait */
-        uint64_t told;              /* sequence number of the next event that readers wait for */
         char *buffer;               /* FS_BUFFER_SIZE bytes, for the reply that is being made */
 };
 
@@ -101,6 +102,8 @@ void fs_poll(struct fuse_request *req);
 void fs_written(void *userdata, uint64_t unique, int result);
 bool fs_answer(void *userdata, uint64_t unique, int result);
 void fs_tell_readers(void *userdata);
+/* For ctl_set_wake(). */
+void fs_wake(void *userdata, uint64_t key, void *readers);
 /* Something to wait with, which whoever takes it makes the fs's no more; NULL: out of memory. */
 struct fs_waiting *fs_waiting_new(struct fs *fs);
 /* It was not needed, and is the next one's. */

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -61,6 +62,8 @@ static int main_fill_settings(struct settings *settings, const struct options *o
         settings->grace_s = options->grace_s;
         settings->huge = options->huge;
         settings->xattr = options->xattr;
+        settings->read_only = (options->mount_flags & MS_RDONLY) != 0;
+        main_copy(settings->ctl_name, sizeof(settings->ctl_name), options->ctl);
         settings->limits = options->limits;
         settings->want_passthrough = options->passthrough;
         settings->root_mode = options->mode;

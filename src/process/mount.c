@@ -298,26 +298,32 @@ static int mount_open(const struct options *options) {
 }
 
 /* Opens a control file of it; never by a symbolic link, never in another mount. */
-static int mount_open_file(int mount_fd, const char *name, int flags) {
+static int mount_open_file(const struct options *options, int mount_fd, const char *name,
+                           int flags) {
         struct open_how how = {
                 .flags = (unsigned int)(flags | O_CLOEXEC | O_NOCTTY),
                 .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV,
         };
-        char path[64];
+        char path[LAYOUT_NAME_MAX + sizeof("/admin")];
 
-        snprintf(path, sizeof(path), ".ctl/%s", name);
+        snprintf(path, sizeof(path), "%s/%s", options->ctl, name);
         return (int)syscall(SYS_openat2, mount_fd, path, &how, sizeof(how));
 }
 
 /* Writes a line to .ctl/admin and tells why it was refused, in the daemon's own words. */
 static int mount_administer(const struct options *options, int mount_fd, const char *line) {
+        int status = MOUNT_OK, fd;
         char reason[256];
-        int fd = mount_open_file(mount_fd, "admin", O_RDWR);
-        int status = MOUNT_OK;
 
+        if (!options->ctl[0]) {
+                fprintf(stderr, "iomemfs: %s: nothing can be changed with ctl=off\n",
+                        options->mountpoint);
+                return MOUNT_FAILED;
+        }
+        fd = mount_open_file(options, mount_fd, "admin", O_RDWR);
         if (fd < 0) {
-                fprintf(stderr, "iomemfs: %s/.ctl/admin: %s\n", options->mountpoint,
-                        strerror(errno));
+                fprintf(stderr, "iomemfs: %s/%s/admin: %s%s\n", options->mountpoint, options->ctl,
+                        strerror(errno), errno == ENOENT ? " (mounted with another ctl=?)" : "");
                 return MOUNT_FAILED;
         }
         if (write(fd, line, strlen(line)) < 0) {
@@ -334,54 +340,83 @@ static int mount_administer(const struct options *options, int mount_fd, const c
         return status;
 }
 
-/* Flags of the mount itself (ro, noexec, …): of those that were named, the ones that differ. */
-static int mount_remount_flags(const struct options *options, int mount_fd) {
+/* The flags of the mount itself (ro, noexec, …) as they are, and as they are wanted. */
+static int mount_wanted_flags(const struct options *options, int mount_fd, unsigned long *now,
+                              unsigned long *then) {
         struct statvfs vfs;
-        char path[64];
 
         if (fstatvfs(mount_fd, &vfs) < 0) {
                 fprintf(stderr, "iomemfs: %s: %s\n", options->mountpoint, strerror(errno));
                 return MOUNT_FAILED;
         }
-        unsigned long now = mount_current_flags(&vfs);
-        unsigned long then = (now & ~options->mount_flags_cleared) | options->mount_flags;
-        if (then == now)
-                return MOUNT_OK;
-        snprintf(path, sizeof(path), "/proc/self/fd/%d", mount_fd);
-        if (mount(NULL, path, NULL, MS_REMOUNT | then, NULL) < 0) {
-                fprintf(stderr, "iomemfs: remount of %s: %s\n", options->mountpoint,
-                        strerror(errno));
-                return MOUNT_FAILED;
-        }
+        *now = mount_current_flags(&vfs);
+        *then = (*now & ~options->mount_flags_cleared) | options->mount_flags;
         return MOUNT_OK;
 }
 
+static int mount_change_flags(const struct options *options, int mount_fd, unsigned long flags) {
+        char path[64];
+
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", mount_fd);
+        if (mount(NULL, path, NULL, MS_REMOUNT | flags, NULL) == 0)
+                return MOUNT_OK;
+        fprintf(stderr, "iomemfs: remount of %s: %s\n", options->mountpoint, strerror(errno));
+        return MOUNT_FAILED;
+}
+
+/* What the daemon has to know; "" for nothing. */
+static void mount_remount_line(const struct options *options, const char *access, char line[128]) {
+        int n = snprintf(line, 128, "remount%s", access);
+        int start = n;
+
+        if (options->has_size)
+                n += snprintf(line + n, 128 - (size_t)n, " size=%llu",
+                              (unsigned long long)options->size);
+        if (options->has_nr_inodes)
+                n += snprintf(line + n, 128 - (size_t)n, " nr_inodes=%llu",
+                              (unsigned long long)options->nr_inodes);
+        snprintf(line + n, 128 - (size_t)n, "\n");
+        if (n == start && !access[0])
+                line[0] = '\0';
+}
+
+/* The daemon is told while its control file can be written to: before ro, and after rw. */
+static int mount_remount_open(const struct options *options, int mount_fd) {
+        unsigned long now = 0, then = 0;
+        const char *access = "";
+        char line[128];
+        int status;
+
+        status = mount_wanted_flags(options, mount_fd, &now, &then);
+        if (status == MOUNT_OK && (now & ~then & MS_RDONLY)) {
+                status = mount_change_flags(options, mount_fd, then);
+                now = then;
+                access = " rw";
+        } else if (then & ~now & MS_RDONLY) {
+                access = " ro";
+        }
+        mount_remount_line(options, access, line);
+        if (status == MOUNT_OK && line[0])
+                status = mount_administer(options, mount_fd, line);
+        if (status == MOUNT_OK && then != now)
+                status = mount_change_flags(options, mount_fd, then);
+        return status;
+}
+
 int mount_remount(const struct options *options) {
-        char line[128] = "remount";
-        size_t length = strlen(line);
-        int status = MOUNT_OK, fd = mount_open(options);
+        int fd = mount_open(options), status;
 
         if (fd < 0)
                 return MOUNT_FAILED;
-        if (options->has_size)
-                length += (size_t)snprintf(line + length, sizeof(line) - length, " size=%llu",
-                                           (unsigned long long)options->size);
-        if (options->has_nr_inodes)
-                length += (size_t)snprintf(line + length, sizeof(line) - length, " nr_inodes=%llu",
-                                           (unsigned long long)options->nr_inodes);
-        if (options->has_size || options->has_nr_inodes) {
-                snprintf(line + length, sizeof(line) - length, "\n");
-                status = mount_administer(options, fd, line);
-        }
-        if (status == MOUNT_OK)
-                status = mount_remount_flags(options, fd);
+        status = mount_remount_open(options, fd);
         close(fd);
         return status;
 }
 
 /* How often upgrades were made, or refused, by .ctl/stats; false if that cannot be read. */
-static bool mount_count_upgrades(int mount_fd, unsigned long *made, unsigned long *refused) {
-        int found = 0, fd = mount_open_file(mount_fd, "stats", O_RDONLY);
+static bool mount_count_upgrades(const struct options *options, int mount_fd, unsigned long *made,
+                                 unsigned long *refused) {
+        int found = 0, fd = mount_open_file(options, mount_fd, "stats", O_RDONLY);
         FILE *stats = fd < 0 ? NULL : fdopen(fd, "r");
         char line[256];
 
@@ -403,11 +438,11 @@ static int mount_upgrade_at(const struct options *options, int mount_fd) {
         unsigned long made, refused, made_now, refused_now;
         int status;
 
-        if (!mount_count_upgrades(mount_fd, &made, &refused))
+        if (!mount_count_upgrades(options, mount_fd, &made, &refused))
                 made = refused = 0;
         status = mount_administer(options, mount_fd, "upgrade\n");
         for (int waited = 0; status == MOUNT_OK; waited++) {
-                if (!mount_count_upgrades(mount_fd, &made_now, &refused_now))
+                if (!mount_count_upgrades(options, mount_fd, &made_now, &refused_now))
                         break;
                 if (made_now > made)
                         return MOUNT_OK;

@@ -150,7 +150,7 @@ int recovery_run(const struct recovery *recovery, struct server **server) {
 
         /* 11. The socket's connections go on.  When everything that their lines want can be done. */
         if (r == 0)
-                r = server_new(server, rooms.volume);
+                r = server_new(server, rooms.volume, rooms.listings);
 
         /* 12. All is as it was: from here on this worker serves. */
         if (r == 0)

@@ -22,6 +22,7 @@
 struct recovered {
         struct volume *volume;
         struct channel *channel;
+        struct listings *listings;
 };
 
 struct recovery {

@@ -27,12 +27,6 @@ static void fd_keep_records(struct fd_list *list, struct journal *journal) {
                 if (node->id == i && node_is_region(node))
                         fd_keep(list, node->fd);
         }
-        for (uint32_t i = 1; i <= journal_high(journal, TABLE_HANDLE); i++) {
-                const struct handle *handle = journal_get(journal, TABLE_HANDLE, i);
-
-                if (handle->id == i)
-                        fd_keep(list, handle->fd);
-        }
         for (uint32_t i = 1; i <= journal_high(journal, TABLE_CLIENT); i++) {
                 const struct client *client = journal_get(journal, TABLE_CLIENT, i);
 
@@ -64,7 +58,7 @@ int stray_fds_close(struct journal *journal, const int *own, size_t n_own) {
                                root->wakeup.fd};
         struct fd_list list = {
                 .max = sizeof(of_root) / sizeof(of_root[0]) + 1 + n_own +
-                       journal_used(journal, TABLE_NODE) + journal_used(journal, TABLE_HANDLE) +
+                       journal_used(journal, TABLE_NODE) +
                        3 * (size_t)journal_used(journal, TABLE_CLIENT),
         };
 

@@ -223,7 +223,7 @@ static int worker_build(void *userdata, struct recovered *out) {
         if (r == 0)
                 r = worker_watch(worker);
         spin_init(&worker->spin, &worker->root->wakeup, worker->root->settings.spin_us);
-        *out = (struct recovered){worker->volume, worker->channel};
+        *out = (struct recovered){worker->volume, worker->channel, ctl_listings(worker->ctl)};
         return r;
 }
 

@@ -2,11 +2,14 @@
 #include "socket/client.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { SEND_CHUNK = 16 * 1024 };
+enum { TEXT_PAGE = 4096 };
 
 void client_say(int fd, int error, const char *text) {
         char line[128];
@@ -82,49 +85,79 @@ void client_set_answer(struct txn *txn, struct client *client, struct answer *an
         client->out_length = answer->length;
         client->out_sent = 0;
         client->closing = last;
+        client->listing = answer->listing;
         if (answer->text_fd < 0)
                 memcpy(client->out, answer->text, answer->length);
         answer->fd = answer->text_fd = -1;
 }
 
-static ssize_t client_send_piece(const struct client *client) {
+int client_append(struct txn *txn, struct client *client, const char *bytes, size_t n) {
+        if (pwrite(client->text_fd, bytes, n, (off_t)client->out_length) != (ssize_t)n)
+                return -ENOSPC;
+        JOURNAL_SET(txn_journal(txn), client->out_length, client->out_length + n);
+        return 0;
+}
+
+/*
+ * The file's position is how much was sent: it moves in the call that sends, and outlives the
+ * worker, who may die before it writes anything down.  Whole pages are given back as they are
+ * sent; the rest of one may still be in the socket's queue, which has the page itself.
+ */
+static int client_send_text(const struct client *client, uint64_t *sent) {
+        off_t at = lseek(client->text_fd, 0, SEEK_CUR);
+        ssize_t n;
+
+        if (at < 0)
+                return -EIO;
+        if ((uint64_t)at < client->out_length) {
+                n = sendfile(client->fd, client->text_fd, NULL, client->out_length - (uint64_t)at);
+                if (n <= 0)
+                        return n < 0 ? -errno : -EIO;
+                at += n;
+                if (at >= TEXT_PAGE)
+                        fallocate(client->text_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+                                  at - at % TEXT_PAGE);
+        }
+        *sent = (uint64_t)at;
+        return 0;
+}
+
+static int client_send_bytes(const struct client *client, uint64_t *sent) {
         union {
                 struct cmsghdr header;
                 char space[CMSG_SPACE(sizeof(int))];
         } control = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)),
                                 .cmsg_level = SOL_SOCKET,
                                 .cmsg_type = SCM_RIGHTS}};
-        char chunk[SEND_CHUNK];
-        struct iovec iov = {.iov_base = chunk};
+        struct iovec iov = {
+                .iov_base = (char *)client->out + client->out_sent,
+                .iov_len = client->out_length - client->out_sent,
+        };
         struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
         ssize_t n;
 
-        if (client->text_fd >= 0) {
-                n = pread(client->text_fd, chunk, sizeof(chunk), (off_t)client->out_sent);
-                if (n <= 0)
-                        return -EIO;
-                iov.iov_len = (size_t)n;
-        } else {
-                iov.iov_base = (char *)client->out + client->out_sent;
-                iov.iov_len = client->out_length - client->out_sent;
-        }
         if (client->reply_fd >= 0 && client->out_sent == 0) {
                 memcpy(CMSG_DATA(&control.header), &client->reply_fd, sizeof(int));
                 message.msg_control = &control;
                 message.msg_controllen = sizeof(control.space);
         }
         n = sendmsg(client->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-        return n < 0 ? -errno : n;
+        if (n < 0)
+                return -errno;
+        *sent += (uint64_t)n;
+        return 0;
 }
 
-ssize_t client_send(struct txn *txn, struct client *client) {
-        ssize_t n = client_send_piece(client);
+int client_send(struct txn *txn, struct client *client) {
+        uint64_t sent = client->out_sent;
+        int r = client->text_fd >= 0 ? client_send_text(client, &sent)
+                                     : client_send_bytes(client, &sent);
 
-        if (n > 0) {
-                JOURNAL_SET(txn_journal(txn), client->out_sent, client->out_sent + (uint64_t)n);
+        if (sent != client->out_sent) {
+                JOURNAL_SET(txn_journal(txn), client->out_sent, sent);
                 txn_commit_anyway(txn);
         }
-        return n;
+        return r;
 }
 
 void client_answered(struct txn *txn, struct client *client) {

@@ -30,7 +30,9 @@ void client_recount(struct client *client);
 void client_take_line(struct txn *txn, struct client *client, size_t length);
 /* Writes the answer down, with its descriptors.  last: the connection ends with it. */
 void client_set_answer(struct txn *txn, struct client *client, struct answer *answer, bool last);
-/* Sends a piece of the answer; its start takes the descriptor along.  Bytes, or negative errno. */
-ssize_t client_send(struct txn *txn, struct client *client);
+/* Adds to an answer that has a file.  0, -ENOSPC. */
+int client_append(struct txn *txn, struct client *client, const char *bytes, size_t n);
+/* Sends a piece of the answer; its start takes the descriptor along.  0, or negative errno. */
+int client_send(struct txn *txn, struct client *client);
 /* The answer is out, or nobody wants it. */
 void client_answered(struct txn *txn, struct client *client);

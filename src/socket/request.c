@@ -12,11 +12,12 @@
 #include <unistd.h>
 #include "base/fault.h"
 #include "base/words.h"
-#include "control/report.h"
+#include "control/report_json.h"
 
 /* A request at work. */
 struct inquiry {
         struct volume *volume;
+        struct listings *listings;
         struct caller *caller;
         const struct request *request;
         struct answer *answer;
@@ -26,7 +27,7 @@ struct inquiry {
 void answer_clear(struct answer *answer) {
         answer->length = 0;
         answer->fd = answer->text_fd = -1;
-        answer->populates = 0;
+        answer->listing = answer->populates = 0;
         answer->failed = answer->waits = answer->invalidations = false;
 }
 
@@ -48,6 +49,8 @@ static const char *inquiry_reason(int error) {
                 return "is a directory";
         case ELOOP:
                 return "is or leads through a symbolic link";
+        case ENFILE:
+                return "too many listings and control files of this user are open";
         case ENOENT:
                 return "no such region";
         case ENOSPC:
@@ -106,6 +109,24 @@ static int inquiry_find_region(struct inquiry *inquiry) {
         if (S_ISLNK(inquiry->node->mode))
                 return -ELOOP;
         return node_is_region(inquiry->node) ? 0 : -ENXIO;
+}
+
+/* Whether the request would change something on a mount that is read-only. */
+static bool inquiry_is_refused(const struct inquiry *inquiry) {
+        const struct command *command = &inquiry->request->command;
+
+        if (!inquiry->volume->root->settings.read_only)
+                return false;
+        switch (command->verb) {
+        case COMMAND_LIST:
+        case COMMAND_STAT:
+        case COMMAND_WAIT:
+                return false;
+        case COMMAND_OPEN:
+                return command->writable;
+        default:
+                return true;
+        }
 }
 
 /* Descriptors */
@@ -198,25 +219,27 @@ static void inquiry_change(struct inquiry *inquiry) {
 
 /* Looking */
 
-static int text_keep(struct inquiry *inquiry, const char *text, size_t length) {
-        struct answer *answer = inquiry->answer;
-        int fd;
+/* Puts the text into a file, whose position stays at its start. */
+static int text_store(struct inquiry *inquiry, const char *text, size_t length) {
+        int fd = fault_strikes(FAULT_MEMFD) ? -1 : memfd_create("iomemfs-answer", MFD_CLOEXEC);
 
-        if (length <= sizeof(answer->text)) {
-                memcpy(answer->text, text, length);
-                return 0;
-        }
-        fd = fault_strikes(FAULT_MEMFD) ? -1 : memfd_create("iomemfs-answer", MFD_CLOEXEC);
-        if (fd < 0 || txn_own_fd(inquiry->volume->txn, fd) < 0)
+        if (fd < 0)
                 return -ENOSPC;
-        for (size_t at = 0; at < length;) {
-                ssize_t n = write(fd, text + at, length - at);
+        fd = txn_own_fd(inquiry->volume->txn, fd);
+        if (fd < 0)
+                return fd;
+        if (pwrite(fd, text, length, 0) != (ssize_t)length)
+                return -ENOSPC;
+        inquiry->answer->text_fd = fd;
+        inquiry->answer->length = length;
+        return 0;
+}
 
-                if (n < 0)
-                        return -ENOSPC;
-                at += (size_t)n;
-        }
-        answer->text_fd = fd;
+static int text_keep(struct inquiry *inquiry, const char *text, size_t length) {
+        if (length > sizeof(inquiry->answer->text))
+                return text_store(inquiry, text, length);
+        memcpy(inquiry->answer->text, text, length);
+        inquiry->answer->length = length;
         return 0;
 }
 
@@ -227,18 +250,13 @@ static int text_finish(struct inquiry *inquiry, char *text, size_t length) {
         for (char *p = text; (p = memchr(p, '\n', (size_t)(text + length - p))); p++)
                 *p = ' ';
         text[length++] = '\n';
-        inquiry->answer->length = length;
         return text_keep(inquiry, text, length);
 }
 
 static int inquiry_render(struct inquiry *inquiry, FILE *stream) {
-        struct volume *volume = inquiry->volume;
-        const struct command *command = &inquiry->request->command;
-
         fprintf(stream, "%sok ", inquiry->request->tag);
-        if (command->verb == COMMAND_LIST)
-                return report_json(stream, volume, inquiry->caller, inquiry->node);
-        return report_region(stream, volume->regions, inquiry->node, command->name);
+        return report_region(stream, inquiry->volume->regions, inquiry->node,
+                             inquiry->request->command.name);
 }
 
 static void inquiry_report(struct inquiry *inquiry) {
@@ -261,6 +279,19 @@ static void inquiry_report(struct inquiry *inquiry) {
                 inquiry_fail(inquiry, r);
 }
 
+/* Opens the listing; what it says is rendered as it is sent. */
+static int inquiry_open_listing(struct inquiry *inquiry) {
+        char start[sizeof(inquiry->request->tag) + sizeof("ok ")];
+        int r;
+
+        r = listing_open(inquiry->listings, inquiry->caller, inquiry->node,
+                         &inquiry->answer->listing);
+        if (r < 0)
+                return r;
+        snprintf(start, sizeof(start), "%sok ", inquiry->request->tag);
+        return text_store(inquiry, start, strlen(start));
+}
+
 static void inquiry_list(struct inquiry *inquiry) {
         int r = 0;
 
@@ -272,10 +303,10 @@ static void inquiry_list(struct inquiry *inquiry) {
                 r = -ENOTDIR;
         if (r == 0 && !access_allows(inquiry->caller, inquiry->node, ACCESS_READ | ACCESS_SEARCH))
                 r = -EACCES;
+        if (r == 0)
+                r = inquiry_open_listing(inquiry);
         if (r < 0)
                 inquiry_fail(inquiry, r);
-        else
-                inquiry_report(inquiry);
 }
 
 static void inquiry_stat(struct inquiry *inquiry) {
@@ -316,10 +347,11 @@ static void inquiry_end(struct inquiry *inquiry, uint64_t invalidations) {
         answer->invalidations = inquiry->volume->root->next_invalidation != invalidations;
 }
 
-void answer_request(struct volume *volume, struct caller *caller, const struct request *request,
-                    struct answer *out) {
+void answer_request(struct volume *volume, struct listings *listings, struct caller *caller,
+                    const struct request *request, struct answer *out) {
         struct inquiry inquiry = {
                 .volume = volume,
+                .listings = listings,
                 .caller = caller,
                 .request = request,
                 .answer = out,
@@ -329,6 +361,8 @@ void answer_request(struct volume *volume, struct caller *caller, const struct r
         answer_clear(out);
         if (request->error < 0)
                 answer_fail(out, request->tag, request->error, request->error_text.text);
+        else if (inquiry_is_refused(&inquiry))
+                answer_fail_name(out, request, -EROFS, "the file system is mounted read-only");
         else
                 inquiries[request->command.verb](&inquiry);
         if (out->failed)

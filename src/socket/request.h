@@ -11,13 +11,15 @@
  * commits, sends, knows of connections.
  */
 
+#include "control/listing.h"
 #include "socket/protocol.h"
 
 struct answer {
         char text[LAYOUT_REPLY_MAX];
         uint64_t length;
-        int fd;      /* to ride on the first byte, -1 for none */
-        int text_fd; /* the whole answer, if it is longer than text; -1 */
+        int fd;           /* to ride on the first byte, -1 for none */
+        int text_fd;      /* the answer, if it is longer than text, or a listing; -1 */
+        uint32_t listing; /* handle of a listing whose pieces follow, 0 for none */
         bool failed;
         bool waits;         /* what is waited for does not exist yet; there is no answer */
         uint32_t populates; /* node that has to be populated first, 0 for none; no answer yet */
@@ -26,8 +28,8 @@ struct answer {
 
 /* Nothing but the changes that the request makes is in the transaction afterwards; none if it
  * failed. */
-void answer_request(struct volume *volume, struct caller *caller, const struct request *request,
-                    struct answer *out);
+void answer_request(struct volume *volume, struct listings *listings, struct caller *caller,
+                    const struct request *request, struct answer *out);
 /* The second half of a request that waits for a population; node: the region without a name. */
 void answer_populated(struct volume *volume, struct caller *caller, const struct request *request,
                       uint32_t node, int result, uint64_t huge, struct answer *out);

@@ -13,6 +13,7 @@
 #include "socket/request.h"
 #include "socket/client.h"
 #include "socket/listener.h"
+#include "socket/outbox.h"
 #include "base/log.h"
 #include "records/blame.h"
 #include "socket/account.h"
@@ -34,13 +35,14 @@ struct peer {
         struct work *work;  /* that the request waits for, NULL for none */
         uint32_t populated; /* its node, 0 for none */
         bool ended;         /* nothing more will come */
-        bool mute;          /* nobody reads any more */
+        struct outbox outbox;
         uint64_t unfinished, unread;
         struct peer *previous, *next;
 };
 
 struct server {
         struct volume *volume;
+        struct listings *listings;
         struct txn *txn;
         struct journal *journal;
         struct root *root;
@@ -79,6 +81,7 @@ static void peer_charge_unread(struct peer *peer, uint64_t bytes) {
 /* Birth and death of connections */
 
 static void peer_ready(void *userdata, uint32_t events);
+static void peer_sent(struct outbox *outbox);
 
 static void peer_watch(struct peer *peer, uint32_t events) {
         if (!peer->source || peer->events == events)
@@ -102,6 +105,7 @@ static int peer_new(struct server *server, struct client *record, struct peer **
                 peer->server = server;
                 peer->record = record;
                 peer->user = user;
+                outbox_init(&peer->outbox, server->listings, server->txn, record, peer_sent);
                 r = peer_attach(peer);
         }
         if (r < 0) {
@@ -129,6 +133,7 @@ static struct peer *peer_free(struct peer *peer) {
 
         peer_charge_unfinished(peer, 0);
         peer_charge_unread(peer, 0);
+        outbox_clear(&peer->outbox);
         loop_remove(peer->source);
         if (peer->previous)
                 peer->previous->next = peer->next;
@@ -148,32 +153,28 @@ static void peer_end(struct peer *peer) {
 
         if (record->waiting)
                 wait_end(peer);
+        outbox_drop_listing(&peer->outbox);
         peer_free(peer);
         client_delete(server->txn, record);
 }
 
 /* Answers */
 
-/* Sends what can be sent.  True: all of it is out. */
+/* Sends what can be sent.  True: all of it is out, or nobody wants it. */
 static bool peer_flush(struct peer *peer) {
-        struct client *record = peer->record;
-        ssize_t n = 0;
-
-        while (!peer->mute && record->out_sent < record->out_length) {
-                n = client_send(peer->server->txn, record);
-                if (n == -EAGAIN)
-                        return false;
-                if (n < 0) {
-                        peer->mute = true;
-                        break;
-                }
-        }
-        client_answered(peer->server->txn, record);
+        if (!outbox_flush(&peer->outbox))
+                return false;
         peer_charge_unread(peer, 0);
         return true;
 }
 
 static void peer_told(void *userdata);
+
+static uint64_t answer_charge(const struct answer *answer) {
+        if (answer->text_fd < 0)
+                return 0;
+        return answer->listing ? OUTBOX_LISTING_MAX : answer->length;
+}
 
 /* Takes the line away and writes the answer down, in one transaction with what was changed. */
 static int peer_write_down(struct peer *peer, struct answer *answer, size_t line, bool last) {
@@ -200,7 +201,7 @@ static void peer_fail(struct peer *peer, struct answer *answer, size_t line, int
 static void peer_answer(struct peer *peer, struct answer *answer, size_t line, bool last) {
         struct server *server = peer->server;
         bool waited = peer->record->waiting;
-        bool is_long = answer->text_fd >= 0;
+        uint64_t charge = answer_charge(answer);
         int r;
 
         r = peer_write_down(peer, answer, line, last);
@@ -209,8 +210,8 @@ static void peer_answer(struct peer *peer, struct answer *answer, size_t line, b
         peer->populated = 0;
         if (waited)
                 wait_end(peer);
-        if (is_long && r == 0)
-                peer_charge_unread(peer, answer->length);
+        if (charge > 0 && r == 0)
+                peer_charge_unread(peer, charge);
         server->root->counters.commands++;
         server->root->counters.command_errors += answer->failed;
         if (answer->invalidations &&
@@ -320,11 +321,11 @@ static void peer_try(struct peer *peer, size_t line) {
 
         protocol_parse(&server->request, peer->record->in, line - 1);
         peer_caller(peer, &caller);
-        answer_request(server->volume, &caller, &server->request, answer);
+        answer_request(server->volume, server->listings, &caller, &server->request, answer);
         caller_clear(&caller);
         if ((answer->waits && peer_wait(peer)) || (answer->populates && peer_populate(peer)))
                 return;
-        if (answer->text_fd >= 0 && peer->user->unread + answer->length > limits->unread) {
+        if (answer->text_fd >= 0 && peer->user->unread + answer_charge(answer) > limits->unread) {
                 txn_abort(server->txn);
                 answer_fail(answer, server->request.tag, -ENOBUFS,
                             "read the answers of this user's other connections first (unread=)");
@@ -403,7 +404,7 @@ static bool peer_is_pending(const struct peer *peer) {
 static void peer_rest(struct peer *peer) {
         struct client *record = peer->record;
 
-        if (peer->telling || record->waiting || peer->work)
+        if (peer->telling || record->waiting || peer->work || outbox_waits(&peer->outbox))
                 peer_watch(peer, 0);
         else if (peer_is_pending(peer) || protocol_line(record->in, record->in_length) > 0)
                 peer_watch(peer, EPOLLOUT);
@@ -434,7 +435,7 @@ static void peer_ready(void *userdata, uint32_t events) {
         bool gone = events & (EPOLLHUP | EPOLLERR);
 
         /* Whole lines of one who has gone are still carried out, but nobody waits any more. */
-        if (gone && peer->record->waiting) {
+        if (gone && (peer->record->waiting || outbox_waits(&peer->outbox))) {
                 peer_end(peer);
                 return;
         }
@@ -445,6 +446,11 @@ static void peer_ready(void *userdata, uint32_t events) {
                 return;
         }
         peer_step(peer);
+}
+
+/* A piece of a listing is out, or has to wait. */
+static void peer_sent(struct outbox *outbox) {
+        peer_step((struct peer *)((char *)outbox - offsetof(struct peer, outbox)));
 }
 
 /* Goes on after something was waited for. */
@@ -612,7 +618,8 @@ static int server_resume(struct server *server) {
                 if (r < 0)
                         return r;
                 if (record->text_fd >= 0)
-                        peer_charge_unread(peer, record->out_length);
+                        peer_charge_unread(peer, record->listing ? OUTBOX_LISTING_MAX
+                                                                 : record->out_length);
                 if (record->waiting) {
                         server->n_waiting++;
                         peer->user->waits++;
@@ -653,7 +660,7 @@ static int server_build(struct server *server) {
         return server_resume(server);
 }
 
-int server_new(struct server **out, struct volume *volume) {
+int server_new(struct server **out, struct volume *volume, struct listings *listings) {
         struct server *server;
         int r;
 
@@ -661,6 +668,7 @@ int server_new(struct server **out, struct volume *volume) {
         if (!server)
                 return -ENOMEM;
         server->volume = volume;
+        server->listings = listings;
         server->txn = volume->txn;
         server->journal = volume->journal;
         server->root = journal_root(server->journal);

@@ -18,6 +18,7 @@
  */
 
 #include "control/command.h"
+#include "control/listing.h"
 
 struct server;
 
@@ -25,5 +26,5 @@ struct server;
  * Serves the records' clients and, if there is one, the listening socket of the root record.  The
  * volume outlives it.
  */
-int server_new(struct server **out, struct volume *volume);
+int server_new(struct server **out, struct volume *volume, struct listings *listings);
 struct server *server_free(struct server *server);

@@ -166,13 +166,13 @@ static bool name_is(const char *name, size_t length, const char *what) {
         return length == strlen(what) && memcmp(name, what, length) == 0;
 }
 
-static int name_check(const char *name, size_t length) {
+static int name_check(const struct tree *tree, const char *name, size_t length) {
         if (length > LAYOUT_NAME_MAX)
                 return -ENAMETOOLONG;
         if (length == 0 || name_is(name, length, ".") || name_is(name, length, "..") ||
             memchr(name, '/', length) || memchr(name, '\0', length))
                 return -EINVAL;
-        if (name_is(name, length, ".ctl"))
+        if (name_is(name, length, tree->root->settings.ctl_name))
                 return -EEXIST;
         return 0;
 }
@@ -206,7 +206,7 @@ static int tree_may_add(const struct tree *tree, const struct node *dir, const c
                 return -ENOTDIR;
         if (dir->nlink == 0)
                 return -ENOENT;
-        r = name_check(name, length);
+        r = name_check(tree, name, length);
         if (r < 0)
                 return r;
         if (tree_find(tree, dir, name, length))

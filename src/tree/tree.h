@@ -55,7 +55,7 @@ int tree_lookup(const struct tree *tree, const struct node *dir, const char *nam
 /*
  * Makes a node and its first name.  A directory with S_ISGID hands its group down, and S_ISGID to
  * directories.  0, -EEXIST, -ENOENT (dir was removed), -ENOTDIR, -ENAMETOOLONG, -EINVAL (an empty
- * name, ".", ".." or one with a slash), -EEXIST also for ".ctl", -ENOSPC (nr_inodes), -EMLINK,
+ * name, ".", ".." or one with a slash), -EEXIST also for the name of .ctl, -ENOSPC (nr_inodes), -EMLINK,
  * -ENOMEM.
  */
 int tree_create(struct tree *tree, struct node *dir, const char *name, size_t length,

@@ -156,8 +156,7 @@ static void caller_add_group(struct caller *caller, gid_t gid) {
         caller->groups[caller->n_groups++] = gid;
 }
 
-static void caller_load_groups(struct caller *caller) {
-        char *status = proc_read(caller->pid, "status");
+static void caller_take_groups(struct caller *caller, const char *status) {
         const char *value = status ? status_find(status, "\nGroups:") : NULL;
 
         caller->has_groups = true;
@@ -172,7 +171,20 @@ static void caller_load_groups(struct caller *caller) {
                 caller_add_group(caller, (gid_t)gid);
                 value = end;
         }
+}
+
+static void caller_load_groups(struct caller *caller) {
+        char *status = proc_read(caller->pid, "status");
+
+        caller_take_groups(caller, status);
         free(status);
+}
+
+void caller_resolve(struct caller *caller) {
+        if (!caller->has_groups)
+                caller_load_groups(caller);
+        (void)caller_is_root(caller);
+        caller->ask_power = false;
 }
 
 static bool caller_in_group(struct caller *caller, gid_t gid) {
@@ -238,7 +250,7 @@ int access_check_path(const char *path) {
                 size_t length = strcspn(path, "/");
 
                 if (length == 0 || component_is(path, length, ".") ||
-                    component_is(path, length, "..") || component_is(path, length, ".ctl"))
+                    component_is(path, length, ".."))
                         return -EINVAL;
                 if (length > LAYOUT_NAME_MAX)
                         return -ENAMETOOLONG;
@@ -250,6 +262,7 @@ int access_check_path(const char *path) {
 
 int access_walk(const struct tree *tree, struct caller *caller, struct node *dir, const char *path,
                 struct node **out_dir, const char **name, size_t *length) {
+        const char *ctl = tree_root_record(tree)->settings.ctl_name;
         int r;
 
         r = access_check_path(path);
@@ -259,6 +272,8 @@ int access_walk(const struct tree *tree, struct caller *caller, struct node *dir
                 struct node *next;
                 size_t n = strcspn(path, "/");
 
+                if (component_is(path, n, ctl))
+                        return -EINVAL;
                 if (!node_is_dir(dir))
                         return S_ISLNK(dir->mode) ? -ELOOP : -ENOTDIR;
                 if (!access_allows(caller, dir, ACCESS_SEARCH))

@@ -96,6 +96,15 @@ void txn_add_member(struct txn *txn, txn_fn commit, txn_fn abort, void *userdata
                 txn->members[txn->n_members++] = (struct member){commit, abort, userdata};
 }
 
+void txn_remove_member(struct txn *txn, const void *userdata) {
+        unsigned int n = 0;
+
+        for (unsigned int i = 0; i < txn->n_members; i++)
+                if (txn->members[i].userdata != userdata)
+                        txn->members[n++] = txn->members[i];
+        txn->n_members = n;
+}
+
 /* Room for one more element; false: there is no memory. */
 static bool grow(void **array, size_t n, size_t *capacity, size_t size) {
         size_t wanted = *capacity * 2;

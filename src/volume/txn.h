@@ -56,6 +56,7 @@ void txn_set_after(struct txn *txn, enum txn_after kind, txn_fn fn, void *userda
 void txn_set_close(struct txn *txn, txn_close_fn fn, void *userdata);
 /* A member: told after each commit, and after each rollback of the records.  They are few. */
 void txn_add_member(struct txn *txn, txn_fn commit, txn_fn abort, void *userdata);
+void txn_remove_member(struct txn *txn, const void *userdata);
 
 /* A descriptor that was opened in this transaction: an abort closes it.  Takes it at once: returns
  * it, or -ENOMEM and has closed it. */

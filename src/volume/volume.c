@@ -120,8 +120,14 @@ int volume_rename(struct volume *volume, const struct change *by, struct node *d
 
 void volume_defaults(const struct volume *volume, const struct node *dir, uint32_t *flags,
                      uint32_t *mode) {
-        while (!(dir->flags & NODE_DEFAULT) && dir->id != LAYOUT_ROOT_ID)
-                dir = tree_node(volume->tree, dir->parent);
+        /* What a directory says holds for its owner's directories below, and for nobody else's. */
+        while (!(dir->flags & NODE_DEFAULT) && dir->id != LAYOUT_ROOT_ID) {
+                const struct node *parent = tree_node(volume->tree, dir->parent);
+
+                if (!parent || parent->uid != dir->uid)
+                        break;
+                dir = parent;
+        }
         *flags = volume->root->settings.huge ? NODE_HUGE : 0;
         *mode = LAYOUT_NO_MODE;
         if (dir->flags & NODE_DEFAULT) {

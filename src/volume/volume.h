@@ -83,7 +83,8 @@ int volume_rmdir(struct volume *volume, struct node *dir, const char *name, size
 int volume_rename(struct volume *volume, const struct change *by, struct node *dir,
                   const char *name, size_t length, struct node *new_dir, const char *new_name,
                   size_t new_length, unsigned int flags);
-/* What holds for a file that open(2) makes in dir: flags, and LAYOUT_NO_MODE or permissions. */
+/* What holds for a file that open(2) makes in dir: flags, and LAYOUT_NO_MODE or the permissions that
+ * it may have at most. */
 void volume_defaults(const struct volume *volume, const struct node *dir, uint32_t *flags,
                      uint32_t *mode);
 void volume_set_defaults(struct volume *volume, struct node *dir, bool none, uint32_t flags,

@@ -38,7 +38,7 @@ int volume_init_storage(struct volume *volume, const struct change *by, struct n
         volume_defaults(volume, dir, &flags, &mode);
         node->flags |= flags;
         if (mode != LAYOUT_NO_MODE)
-                node->mode = S_IFREG | mode;
+                node->mode &= S_IFREG | mode; /* it takes permissions away, and adds none */
         /* Huge pages of the private tmpfs are not ours to ask for. */
         return storage_init(volume, by, node, !(flags & NODE_HUGE), 0);
 }

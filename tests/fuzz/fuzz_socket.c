@@ -12,12 +12,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 #include "socket/server.h"
+#include "control/ctl.h"
 #include "fuzz.h"
 #include "socket/listener.h"
 
@@ -36,6 +38,7 @@ static struct {
         struct loop *loop;
         struct job_queue *helper;
         struct volume *volume;
+        struct ctl *ctl;
         int fds;     /* open at rest */
         int own_fds; /* of these, of the daemon's kinds */
 } world;
@@ -58,6 +61,7 @@ static void world_end(void) {
 static void world_make(void) {
         struct root *root;
 
+        signal(SIGPIPE, SIG_IGN); /* as the daemon does */
         FUZZ_CHECK(journal_create(&world.journal, layout_spec()) == 0);
         root = world.root = journal_root(world.journal);
         root->fuse_fd = root->tmpfs_fd = -1;
@@ -150,9 +154,11 @@ static void rooms_make(void) {
         FUZZ_CHECK(volume_drop_pending(world.volume) == 0);
         FUZZ_CHECK(invalidations_take_up(world.volume->invalidations) == 0);
         lifetimes_take_up(world.volume->lifetimes);
+        FUZZ_CHECK(ctl_new(&world.ctl, world.volume) == 0);
 }
 
 static void rooms_free(void) {
+        ctl_free(world.ctl);
         job_queue_free(world.helper);
         volume_free(world.volume);
         loop_free(world.loop);
@@ -165,7 +171,7 @@ static void live(struct life *life, bool hang_up) {
         life->told = world.root->next_invalidation;
         life->quiet = 0;
         life->last = (struct job){.run = last_run, .done = last_done};
-        FUZZ_CHECK(server_new(&life->server, world.volume) == 0);
+        FUZZ_CHECK(server_new(&life->server, world.volume, ctl_listings(world.ctl)) == 0);
         loop_set_idle(world.loop, idle, life);
         FUZZ_CHECK(loop_run(world.loop) == 0);
         server_free(life->server);
@@ -280,6 +286,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         volume_space(world.volume, &space);
         FUZZ_CHECK(space.used == 0);
         FUZZ_CHECK(journal_used(world.journal, TABLE_NODE) == 1);
+        FUZZ_CHECK(journal_used(world.journal, TABLE_HANDLE) == 0);
+        FUZZ_CHECK(journal_used(world.journal, TABLE_TEXT) == 0);
         FUZZ_CHECK(fds_are_at_rest());
         return 0;
 }

@@ -35,7 +35,7 @@ STUCK = 60.0  # seconds without a step of the victim: it hangs
 KINDS = ("files", "commands", "socket")
 PAGE = 4096
 # The most that one turn of the loop may visit, where the daemon counts it (IOMEMFS_TESTING).
-TURN_LIMITS = {"iomemfs_test_turn_records_max": 256}
+TURN_LIMITS = {"iomemfs_test_turn_records_max": 512}  # 256, and the way along one path
 KEPT = b"the victim's own " * 700
 TICK = os.sysconf("SC_CLK_TCK")
 

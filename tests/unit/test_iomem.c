@@ -43,6 +43,19 @@ static void region_is_understood(void **state) {
         assert_string_equal(out.creator_command, "a name that is ");
 }
 
+/* JSON has no bytes that are no UTF-8: what is escaped says which there were. */
+static void bytes_of_a_name_are_understood(void **state) {
+        static const char text[] = "{\"name\": \"\xef\xbf\xbd\\\\\", \"name_escaped\": "
+                                   "\"\\\\377\\\\134\", \"creator_command\": \"\xef\xbf\xbd\", "
+                                   "\"creator_command_escaped\": \"\\\\303\"}";
+        struct iomem_stat out;
+
+        (void)state;
+        assert_int_equal(json_region(text, strlen(text), &out), 0);
+        assert_string_equal(out.name, "\xff\\");
+        assert_string_equal(out.creator_command, "\xc3");
+}
+
 /* Whatever is cut off: no crash, and nothing that is half understood. */
 static void part_of_a_region_is_refused(void **state) {
         struct iomem_stat out;
@@ -152,6 +165,7 @@ static void errors_have_texts(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(region_is_understood),
+                cmocka_unit_test(bytes_of_a_name_are_understood),
                 cmocka_unit_test(part_of_a_region_is_refused),
                 cmocka_unit_test(regions_are_listed),
                 cmocka_unit_test(others_are_passed_over),

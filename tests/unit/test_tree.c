@@ -51,6 +51,7 @@ static void world_new(struct world *world) {
         assert_int_equal(journal_create(&world->journal, layout_spec()), 0);
         root = journal_root(world->journal);
         root->settings.root_mode = 01777;
+        strcpy(root->settings.ctl_name, ".ctl");
         world_open(world);
 }
 
