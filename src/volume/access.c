@@ -98,8 +98,8 @@ static bool caller_has_number(const struct caller *caller) {
 mode_t caller_umask(const struct caller *caller) {
         char *status = proc_read(caller->pid, "status");
         const char *value = status ? status_find(status, "\nUmask:") : NULL;
-        mode_t mask = value && caller_has_number(caller) ? (mode_t)strtoul(value, NULL, 8) & 0777
-                                                         : 0077;
+        mode_t mask =
+                value && caller_has_number(caller) ? (mode_t)strtoul(value, NULL, 8) & 0777 : 0077;
 
         free(status);
         return mask;

@@ -13,6 +13,7 @@ those of the same calls on tmpfs, where other processes keep the processors as b
 """
 
 import contextlib
+import ctypes
 import json
 import mmap
 import os
@@ -37,6 +38,8 @@ PAGE = 4096
 # The most that one turn of the loop may visit, where the daemon counts it (IOMEMFS_TESTING).
 TURN_LIMITS = {"iomemfs_test_turn_records_max": 256}
 KEPT = b"the victim's own " * 700
+PR_SET_PDEATHSIG = 1
+libc = ctypes.CDLL(None)
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -81,6 +84,7 @@ class Process:
                 os.setgroups([])
                 os.setgid(user[1])
                 os.setuid(user[0])
+                libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user clears it
                 outcome = (None, function(*arguments))
             except BaseException:  # pylint: disable=broad-except
                 outcome = (traceback.format_exc(), None)
