@@ -338,10 +338,10 @@ struct root {
         uint32_t init_length; /* of the saved INIT request; 0: it has not been answered */
         uint32_t passthrough; /* 1 if the kernel granted it */
         uint8_t init[512];
-        uint32_t request_at; /* unlogged: where in the scratch area a request is, or goes */
+        uint32_t request_at;    /* unlogged: where in the scratch area a request is, or goes */
         uint32_t in_background; /* unlogged: 1 while work is done that nobody waits for */
-        uint64_t forget_done; /* entries done of the FORGET in the scratch area */
-        uint32_t n_closing;   /* backing ids to close when the transaction has been committed */
+        uint64_t forget_done;   /* entries done of the FORGET in the scratch area */
+        uint32_t n_closing;     /* backing ids to close when the transaction has been committed */
         int32_t closing[LAYOUT_CLOSING_MAX];
         int32_t last_backing;    /* unlogged: the newest backing id */
         uint32_t current_opcode; /* unlogged, with current */
@@ -376,8 +376,8 @@ struct root {
 
         uint64_t next_invalidation;
         uint64_t next_event;
-        uint32_t accepting;    /* unlogged: 1 while a connection has no record yet */
-        uint32_t mount_device; /* of our mount, see mount.h; 0: not known */
+        uint32_t accepting;         /* unlogged: 1 while a connection has no record yet */
+        uint32_t mount_device;      /* of our mount, see mount.h; 0: not known */
         uint32_t background_deaths; /* unlogged: workers in a row that died in background work */
         uint32_t root_pad;
         struct wakeup wakeup;

@@ -14,7 +14,7 @@
 #include "volume/access.h"
 #include "socket/request.h"
 
-/* Tells a connection that has no record an error, if that can be done at once; refuse: closes it. */
+/* Tells a connection that has no record an error, if that can be done at once. */
 void client_say(int fd, int error, const char *text);
 
 /* Writes a new connection down; takes fd.  NULL, and fd left alone, if there is no room. */
