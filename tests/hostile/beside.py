@@ -17,6 +17,7 @@ import ctypes
 import json
 import mmap
 import os
+import pathlib
 import pickle
 import shutil
 import signal
@@ -125,6 +126,16 @@ class Process:
 
 def all_pids():
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def where_is(pid):
+    """What a process is at in the kernel, for people."""
+    text = f"{pid} {crash_load.name_of(pid)} {crash_load.state(pid)}"
+    for thread in pathlib.Path(f"/proc/{pid}/task").glob("*"):
+        for name in ("syscall", "stack"):
+            with contextlib.suppress(OSError):
+                text += f"\n  {thread.name} {' '.join((thread / name).read_text().split())}"
+    return text
 
 
 def cpu_seconds(pid, group=None):
@@ -304,7 +315,11 @@ class Beside:
     def wait_hits(self, n):
         """Until the attacks have done n things more, together."""
         start = self.hits()
-        support.wait_for(lambda: self.hits() >= start + n or self._all_over(), f"{n} hits")
+        try:
+            support.wait_for(lambda: self.hits() >= start + n or self._all_over(), f"{n} hits")
+        except AssertionError as error:
+            where = "\n".join(where_is(one.pid) for one in self.attacks)
+            raise AssertionError(f"{error}\n{where}") from None
         assert self.hits() >= start + n, "the attack ended too soon"
 
     def _all_over(self):
