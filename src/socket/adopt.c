@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <stdlib.h>
 #include "socket/client.h"
+#include "socket/disposal.h"
 #include "socket/listener.h"
 
 static bool connection_is_known(struct journal *journal, int fd) {
@@ -21,14 +22,19 @@ void adopt_connections(struct txn *txn) {
         struct root *root = journal_root(journal);
         DIR *fds = root->accepting ? opendir("/proc/self/fd") : NULL;
         struct dirent *entry;
+        struct disposal disposal = {0};
         struct caller caller;
 
         while (fds && (entry = readdir(fds))) {
                 int fd = atoi(entry->d_name);
 
-                if (entry->d_name[0] != '.' && listener_is_own(fd, root->listen_fd) &&
-                    !connection_is_known(journal, fd) && listener_identify(fd, &caller) == 0)
+                if (entry->d_name[0] == '.' || !listener_is_own(fd, root->listen_fd) ||
+                    connection_is_known(journal, fd))
+                        continue;
+                if (listener_identify(fd, &caller) == 0)
                         client_new(txn, fd, &caller);
+                else /* whoever closes what no record names must not have to wait */
+                        disposal_prepare_close(&disposal, fd, caller.uid, true);
         }
         if (fds)
                 closedir(fds);

@@ -18,11 +18,6 @@ void client_say(int fd, int error, const char *text) {
         send(fd, line, length, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-void client_refuse(int fd, int error, const char *text) {
-        client_say(fd, error, text);
-        close(fd);
-}
-
 struct client *client_new(struct txn *txn, int fd, const struct caller *caller) {
         struct journal *journal = txn_journal(txn);
         uint32_t id = journal_new(journal, TABLE_CLIENT);

@@ -14,9 +14,8 @@
 #include "volume/access.h"
 #include "socket/request.h"
 
-/* Tells a connection that has no record an error, if that can be done at once; refuse: closes it. */
+/* Tells a connection that has no record an error, if that can be done at once. */
 void client_say(int fd, int error, const char *text);
-void client_refuse(int fd, int error, const char *text);
 
 /* Writes a new connection down; takes fd.  NULL, and fd left alone, if there is no room. */
 struct client *client_new(struct txn *txn, int fd, const struct caller *caller);

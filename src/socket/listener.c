@@ -14,6 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include "base/peer.h"
+#include "socket/disposal.h"
 
 enum {
         /* Small, so that what a client does not read is kept by the client's own lines, not by
@@ -93,6 +94,8 @@ static int socket_bind(int fd, const char *path) {
         r = socket_bind_open(fd, &temporary);
         if (r < 0)
                 return r;
+        /* Before anybody can connect. */
+        disposal_refuse_rights(fd);
         if (listen(fd, LISTENER_BACKLOG) < 0 || rename(temporary.sun_path, path) < 0) {
                 r = -errno;
                 unlink(temporary.sun_path);
@@ -166,17 +169,12 @@ int listener_identify(int fd, struct caller *out) {
         return 0;
 }
 
-int listener_accept(int listen_fd, struct caller *out) {
-        int size = LISTENER_SEND_BUFFER, fd, r;
+int listener_accept(int listen_fd) {
+        int size = LISTENER_SEND_BUFFER, fd;
 
         fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0)
                 return -errno;
-        r = listener_identify(fd, out);
-        if (r < 0) {
-                close(fd);
-                return r;
-        }
         setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
         return fd;
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include "socket/request.h"
 #include "socket/client.h"
+#include "socket/disposal.h"
 #include "socket/listener.h"
 #include "socket/outbox.h"
 #include "base/log.h"
@@ -23,6 +24,7 @@ enum {
         ACCEPT_PAUSE_MS = 100,
         WAITS_AT_ONCE = 8, /* waits looked at after every change */
         WAITS_PER_MS = 50, /* waits looked at: so many cost a twentieth of a processor */
+        PARKED_LOOK_MS = 50,
 };
 
 struct peer {
@@ -35,6 +37,7 @@ struct peer {
         struct work *work;  /* that the request waits for, NULL for none */
         uint32_t populated; /* its node, 0 for none */
         bool ended;         /* nothing more will come */
+        bool parked;        /* it ends when what it was sent can be disposed of */
         struct outbox outbox;
         uint64_t unfinished, unread;
         struct peer *previous, *next;
@@ -46,7 +49,8 @@ struct server {
         struct txn *txn;
         struct journal *journal;
         struct root *root;
-        struct loop_source *listening, *accept_pause, *poke, *deadline;
+        struct loop_source *listening, *accept_pause, *poke, *deadline, *look_parked;
+        struct disposal disposal;
         struct peer *peers;
         struct account *users;
         uint32_t n_waiting;
@@ -151,11 +155,29 @@ static void peer_end(struct peer *peer) {
         struct server *server = peer->server;
         struct client *record = peer->record;
 
+        if (disposal_prepare_close(&server->disposal, record->fd, record->uid, false) < 0) {
+                peer->source = loop_remove(peer->source);
+                peer->parked = true;
+                loop_arm(server->look_parked, PARKED_LOOK_MS);
+                return;
+        }
         if (record->waiting)
                 wait_end(peer);
         outbox_drop_listing(&peer->outbox);
         peer_free(peer);
         client_delete(server->txn, record);
+}
+
+static void server_on_look_parked(void *userdata, uint32_t events) {
+        struct server *server = userdata;
+        struct peer *next;
+
+        (void)events;
+        for (struct peer *peer = server->peers; peer; peer = next) {
+                next = peer->next;
+                if (peer->parked)
+                        peer_end(peer);
+        }
 }
 
 /* Answers */
@@ -354,13 +376,15 @@ static bool peer_receive(struct peer *peer) {
         struct client *record = peer->record;
         ssize_t n;
 
-        n = recv(record->fd, record->in + record->in_length, sizeof(record->in) - record->in_length,
-                 MSG_DONTWAIT);
+        n = disposal_receive(record->fd, record->in + record->in_length,
+                             sizeof(record->in) - record->in_length);
         if (n > 0) {
                 record->in_length += (uint32_t)n;
                 return true;
         }
-        if (n == 0 || (errno != EAGAIN && errno != EINTR))
+        if (n == -EBADMSG)
+                peer_refuse(peer, record->in_length, -EPERM, "no descriptors are taken here", true);
+        else if (n != -EAGAIN && n != -EINTR)
                 peer->ended = true;
         return false;
 }
@@ -384,7 +408,7 @@ static bool peer_advance(struct peer *peer) {
 
         if (line == 0) {
                 if (!peer_receive(peer))
-                        return false;
+                        return record->out_length > 0;
                 line = protocol_line(record->in, record->in_length);
         }
         if (line == 0) {
@@ -494,7 +518,7 @@ static void server_look(struct server *server) {
         server->next_deadline = 0;
         for (struct peer *peer = server->peers; peer; peer = next) {
                 next = peer->next;
-                if (!peer->record->waiting)
+                if (!peer->record->waiting || peer->parked)
                         continue;
                 peer_carry_out(peer, protocol_line(peer->record->in, peer->record->in_length));
                 if (peer->record->waiting)
@@ -536,25 +560,38 @@ static void server_on_name(void *userdata) {
 
 /* Accepting */
 
+static void connection_close(struct server *server, int fd, const struct caller *caller) {
+        disposal_prepare_close(&server->disposal, fd, caller->uid, true);
+        close(fd);
+}
+
+static void connection_refuse(struct server *server, int fd, const struct caller *caller,
+                              const char *text) {
+        client_say(fd, -EUSERS, text);
+        connection_close(server, fd, caller);
+}
+
 static void server_welcome(struct server *server, int fd, const struct caller *caller) {
         struct account *user = account_get(&server->users, caller->uid);
         struct client *record;
         struct peer *peer;
 
         if (user && user->clients >= server->root->settings.limits.clients) {
-                client_refuse(fd, -EUSERS, "too many connections of this user (clients=)");
+                connection_refuse(server, fd, caller,
+                                  "too many connections of this user (clients=)");
                 return;
         }
         if (!user || journal_used(server->journal, TABLE_CLIENT) >= server->max_clients ||
             !(record = client_new(server->txn, fd, caller))) {
                 if (user)
                         account_drop_if_idle(&server->users, user);
-                client_refuse(fd, -EUSERS, "too many connections");
+                connection_refuse(server, fd, caller, "too many connections");
                 return;
         }
         if (peer_new(server, record, &peer) < 0) {
                 /* The record goes, and the connection with it, in which this is the last word. */
                 client_say(fd, -ENOMEM, "out of memory");
+                disposal_prepare_close(&server->disposal, fd, caller->uid, true);
                 client_delete(server->txn, record);
         }
 }
@@ -570,19 +607,21 @@ static void server_pause_accept(struct server *server) {
 
 /* Takes one connection.  False: there is none, or no more can be taken. */
 static bool server_accept(struct server *server) {
-        struct caller caller;
+        struct caller caller = {0};
         int fd;
 
         server->root->accepting = 1;
-        fd = listener_accept(server->root->listen_fd, &caller);
-        if (fd >= 0)
+        fd = listener_accept(server->root->listen_fd);
+        if (fd >= 0 && listener_identify(fd, &caller) < 0)
+                connection_close(server, fd, &caller);
+        else if (fd >= 0)
                 server_welcome(server, fd, &caller);
         server->root->accepting = 0;
         if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM || fd == -ENOBUFS)
                 server_pause_accept(server);
         else if (fd >= 0)
                 server->warned = false;
-        return fd >= 0 || fd == -EOWNERDEAD || fd == -ECONNABORTED || fd == -EINTR;
+        return fd >= 0 || fd == -ECONNABORTED || fd == -EINTR;
 }
 
 static void server_on_accept(void *userdata, uint32_t events) {
@@ -651,6 +690,8 @@ static int server_build(struct server *server) {
                 r = loop_add_timer(loop, &server->poke, server_on_poke, server);
         if (r == 0)
                 r = loop_add_timer(loop, &server->deadline, server_on_deadline, server);
+        if (r == 0)
+                r = loop_add_timer(loop, &server->look_parked, server_on_look_parked, server);
         if (r == 0 && server->root->listen_fd >= 0)
                 r = loop_add(loop, &server->listening, server->root->listen_fd, EPOLLIN,
                              server_on_accept, server);
@@ -693,6 +734,8 @@ struct server *server_free(struct server *server) {
         loop_remove(server->accept_pause);
         loop_remove(server->poke);
         loop_remove(server->deadline);
+        loop_remove(server->look_parked);
+        disposal_end(&server->disposal);
         free(server);
         return NULL;
 }

@@ -13,9 +13,11 @@ those of the same calls on tmpfs, where other processes keep the processors as b
 """
 
 import contextlib
+import ctypes
 import json
 import mmap
 import os
+import pathlib
 import pickle
 import shutil
 import signal
@@ -37,6 +39,8 @@ PAGE = 4096
 # The most that one turn of the loop may visit, where the daemon counts it (IOMEMFS_TESTING).
 TURN_LIMITS = {"iomemfs_test_turn_records_max": 512}  # 256, and the way along one path
 KEPT = b"the victim's own " * 700
+PR_SET_PDEATHSIG = 1
+libc = ctypes.CDLL(None)
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -81,6 +85,7 @@ class Process:
                 os.setgroups([])
                 os.setgid(user[1])
                 os.setuid(user[0])
+                libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user clears it
                 outcome = (None, function(*arguments))
             except BaseException:  # pylint: disable=broad-except
                 outcome = (traceback.format_exc(), None)
@@ -121,6 +126,16 @@ class Process:
 
 def all_pids():
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def where_is(pid):
+    """What a process is at in the kernel, for people."""
+    text = f"{pid} {crash_load.name_of(pid)} {crash_load.state(pid)}"
+    for thread in pathlib.Path(f"/proc/{pid}/task").glob("*"):
+        for name in ("syscall", "stack"):
+            with contextlib.suppress(OSError):
+                text += f"\n  {thread.name} {' '.join((thread / name).read_text().split())}"
+    return text
 
 
 def cpu_seconds(pid, group=None):
@@ -300,7 +315,11 @@ class Beside:
     def wait_hits(self, n):
         """Until the attacks have done n things more, together."""
         start = self.hits()
-        support.wait_for(lambda: self.hits() >= start + n or self._all_over(), f"{n} hits")
+        try:
+            support.wait_for(lambda: self.hits() >= start + n or self._all_over(), f"{n} hits")
+        except AssertionError as error:
+            where = "\n".join(where_is(one.pid) for one in self.attacks)
+            raise AssertionError(f"{error}\n{where}") from None
         assert self.hits() >= start + n, "the attack ended too soon"
 
     def _all_over(self):

@@ -5,10 +5,8 @@ IOMEMFS_FUZZ_SECONDS says how long each mode runs, IOMEMFS_FUZZ_SEED where it be
 the arguments with which fuzz_syscalls makes it again.
 """
 
-import contextlib
 import json
 import os
-import pathlib
 import signal
 import stat
 import struct
@@ -17,6 +15,7 @@ import time
 
 import pytest
 
+import beside
 import crash_load
 import support
 
@@ -65,16 +64,6 @@ class Round:
         self.process.wait()
 
 
-def where_is(pid):
-    """What a process is at in the kernel, for people."""
-    text = f"{pid} {crash_load.name_of(pid)} {crash_load.state(pid)}"
-    for thread in pathlib.Path(f"/proc/{pid}/task").glob("*"):
-        for name in ("syscall", "stack"):
-            with contextlib.suppress(OSError):
-                text += f"\n  {thread.name} {' '.join((thread / name).read_text().split())}"
-    return text
-
-
 def kill_worker(mount):
     """Kills the worker, and waits until another serves."""
     before = support.worker_pid(mount)
@@ -90,7 +79,7 @@ def play(mount, one):
         if done != seen:
             seen, since = done, time.monotonic()
         if time.monotonic() - since > STUCK:
-            where = "\n".join(where_is(pid) for pid in one.pids() + mount.pids())
+            where = "\n".join(beside.where_is(pid) for pid in one.pids() + mount.pids())
             raise AssertionError(f"stuck after {done}: {' '.join(one.argv)}\n{where}")
         if done >= due:
             kill_worker(mount)

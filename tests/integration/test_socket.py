@@ -559,19 +559,6 @@ def test_noise(mount):
         assert one.list() == []
 
 
-def test_descriptors_that_are_sent_are_closed(mount, client):
-    client.list()
-    before = worker_fds(mount)
-    reader, writer = os.pipe()
-    for _ in range(20):
-        socket.send_fds(client.socket, [b"list\n"], [writer] * 50)
-        client.answer()
-    os.close(writer)
-    assert os.read(reader, 1) == b""  # nobody holds the other end
-    os.close(reader)
-    wait_for(lambda: worker_fds(mount) == before, "the descriptors of before")
-
-
 def test_one_who_never_reads(mount, client):
     os.close(client.ask_fd("create a 64k"))
     before = worker_fds(mount)
