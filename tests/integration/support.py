@@ -21,7 +21,9 @@ import uuid
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-LIMIT = 30.0  # seconds that a condition may take on a machine that is busy with other things
+# How many times as long all may take, e.g. on an emulated processor.
+SLOWNESS = float(os.environ.get("IOMEMFS_TEST_SLOWNESS", "1"))
+LIMIT = 30.0 * SLOWNESS  # seconds that a condition may take on a machine that is busy with other things
 # Where the lines of a log name a failure, whatever the test is about.
 LOG_FAILURES = re.compile(
     r"ERROR: \w+Sanitizer|runtime error|SUMMARY: \w+Sanitizer|\berror:|\bleak|Assertion", re.I
