@@ -127,7 +127,7 @@ static int populate_all(struct population *p) {
         void *raw;
         int r = 0;
 
-        headroom_find_group(&p->group, "");
+        headroom_find_group(&p->group, "", 0);
         /* One that cannot end well takes none from others. */
         if (!population_fits(p, population_lack(p)))
                 return -ENOSPC;
