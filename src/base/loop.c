@@ -175,7 +175,6 @@ int loop_run(struct loop *loop) {
                 }
                 loop_sweep(loop);
         }
-        loop->stopped = false;
         return loop->code;
 }
 

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 #include <utlist.h>
+#include "base/fault.h"
 #include "base/log.h"
 #include "memory/allocator_process.h"
 
@@ -21,14 +22,14 @@ enum {
         LONG_MS = 2000, /* what has been under way for longer holds nobody up: frozen, or huge */
         PROCESSES_MAX = 1024,  /* those that take long included */
         PROCESSES_USERS = 960, /* the rest is for root */
-        USER_WAITING_MAX = 64, /* descriptors of one user */
+        USER_WAITING_MAX = 1024, /* each holds a descriptor */
 };
 
 /* A user with allocations. */
 struct turn {
         uid_t uid;
-        unsigned int running, waiting;
-        struct allocation *queue; /* utlist: those that wait */
+        unsigned int running, waiting; /* those that have not begun included */
+        struct allocation *queue;      /* utlist: those that wait */
         struct turn *prev, *next;
 };
 
@@ -82,7 +83,7 @@ static struct turn *turn_get(struct allocator *allocator, uid_t uid) {
 }
 
 static void turn_put(struct allocator *allocator, struct turn *turn) {
-        if (turn->running > 0 || turn->queue)
+        if (turn->running > 0 || turn->waiting > 0)
                 return;
         DL_DELETE(allocator->turns, turn);
         free(turn);
@@ -313,16 +314,31 @@ static void allocator_on_death(void *userdata, uint32_t events) {
 
 /* What others use */
 
-int allocation_start(struct allocation **out, struct allocator *allocator,
-                     const struct allocation_request *request, allocation_fn done, void *userdata) {
-        struct turn *turn = turn_get(allocator, request->uid);
+static struct allocator_order order_of(struct allocator *allocator,
+                                       const struct allocation_request *request) {
+        if (++allocator->next_id == 0)
+                allocator->next_id = 1;
+        return (struct allocator_order){
+                .id = allocator->next_id,
+                .offset = request->offset,
+                .length = request->length,
+                .mode = request->mode,
+                .pid = request->pid,
+                .zero = request->zero,
+                .huge = request->huge,
+        };
+}
+
+int allocation_new(struct allocation **out, struct allocator *allocator,
+                   const struct allocation_request *request, allocation_fn done, void *userdata) {
+        struct turn *turn = fault_strikes(FAULT_MEMORY) ? NULL : turn_get(allocator, request->uid);
         struct allocation *allocation = turn ? calloc(1, sizeof(*allocation)) : NULL;
         int fd = -1;
 
         if (!turn)
                 return -ENOMEM;
         /* Of the same open file, so that a lease probe does not count it. */
-        if (allocation && turn->waiting < USER_WAITING_MAX)
+        if (allocation && turn->waiting < USER_WAITING_MAX && !fault_strikes(FAULT_DUP))
                 fd = fcntl(request->fd, F_DUPFD_CLOEXEC, 3);
         if (fd < 0) {
                 int r = allocation ? -ENOSPC : -ENOMEM;
@@ -334,27 +350,30 @@ int allocation_start(struct allocation **out, struct allocator *allocator,
         *allocation = (struct allocation){
                 .allocator = allocator,
                 .turn = turn,
+                .order = order_of(allocator, request),
                 .fd = fd,
                 .done = done,
                 .userdata = userdata,
-                .order =
-                        {
-                                .id = ++allocator->next_id ? allocator->next_id
-                                                           : ++allocator->next_id,
-                                .offset = request->offset,
-                                .length = request->length,
-                                .mode = request->mode,
-                                .pid = request->pid,
-                                .zero = request->zero,
-                                .huge = request->huge,
-                        },
         };
-        DL_APPEND(turn->queue, allocation);
         turn->waiting++;
-        /* In the loop's next turn, so that done() is not called from here. */
-        loop_arm_soon(allocator->timer);
         *out = allocation;
         return 0;
+}
+
+struct allocation *allocation_free(struct allocation *allocation) {
+        if (!allocation)
+                return NULL;
+        close(allocation->fd);
+        allocation->turn->waiting--;
+        turn_put(allocation->allocator, allocation->turn);
+        free(allocation);
+        return NULL;
+}
+
+void allocation_begin(struct allocation *allocation) {
+        DL_APPEND(allocation->turn->queue, allocation);
+        /* In the loop's next turn, so that done() is not called from here. */
+        loop_arm_soon(allocation->allocator->timer);
 }
 
 void allocation_cancel(struct allocation *allocation) {

@@ -52,9 +52,16 @@ int allocator_new(struct allocator **out, struct loop *loop);
 struct allocator *allocator_free(struct allocator *allocator);
 
 /*
- * done() is called once, on the loop, also after allocation_cancel(), and never by this call itself;
- * the allocation is gone then.  0, -ENOMEM, -ENOSPC (no descriptor, or too many allocations wait).
+ * All that the allocation takes, so that nothing can be refused later.  0, -ENOMEM, -ENOSPC (no
+ * descriptor, or too many allocations of this user wait).
  */
-int allocation_start(struct allocation **out, struct allocator *allocator,
-                     const struct allocation_request *request, allocation_fn done, void *userdata);
+int allocation_new(struct allocation **out, struct allocator *allocator,
+                   const struct allocation_request *request, allocation_fn done, void *userdata);
+/* One that has not begun.  NULL is allowed; returns NULL. */
+struct allocation *allocation_free(struct allocation *allocation);
+/*
+ * Has it made.  done() is called once, on the loop, also after allocation_cancel(), and never by one
+ * of these calls; the allocation is gone then.
+ */
+void allocation_begin(struct allocation *allocation);
 void allocation_cancel(struct allocation *allocation);

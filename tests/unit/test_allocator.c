@@ -94,7 +94,8 @@ static int region(uint64_t size) {
 static void start(struct house *house, struct made *made, struct allocation_request request) {
         *made = (struct made){.house = house, .fd = request.fd};
         assert_int_equal(
-                allocation_start(&made->allocation, house->allocator, &request, on_done, made), 0);
+                allocation_new(&made->allocation, house->allocator, &request, on_done, made), 0);
+        allocation_begin(made->allocation);
         assert_int_equal(made->place, 0);
 }
 
@@ -315,7 +316,9 @@ static void test_a_full_queue(void **state) {
         house_new(&house);
         for (; n < MANY && r == 0; n++) {
                 many[n] = (struct made){.house = &house};
-                r = allocation_start(&allocation, house.allocator, &request, on_done, &many[n]);
+                r = allocation_new(&allocation, house.allocator, &request, on_done, &many[n]);
+                if (r == 0)
+                        allocation_begin(allocation);
         }
         assert_int_equal(r, -ENOSPC);
         request.uid = 1002;
