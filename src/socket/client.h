@@ -33,3 +33,5 @@ void client_set_answer(struct txn *txn, struct client *client, struct answer *an
 ssize_t client_send(struct txn *txn, struct client *client);
 /* The answer is out, or nobody wants it. */
 void client_answered(struct txn *txn, struct client *client);
+/* Who is at its other end; to be cleared with caller_clear(). */
+void client_caller(const struct client *record, struct caller *out);
