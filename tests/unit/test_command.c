@@ -63,9 +63,19 @@ static int house_open(void **state) {
         return 0;
 }
 
+static bool stop_when_told(void *userdata) {
+        struct house *house = userdata;
+
+        if (journal_used(house->journal, TABLE_INVALIDATION) == 0)
+                loop_stop(house->loop, 0);
+        return false;
+}
+
 static int house_close(void **state) {
         struct house *house = *state;
 
+        loop_set_idle(house->loop, stop_when_told, house);
+        assert_int_equal(loop_run(house->loop), 0);
         ctl_free(house->ctl);
         job_queue_free(house->helper);
         volume_free(house->volume);
