@@ -9,19 +9,20 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 #include <utlist.h>
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "memory/allocator_message.h"
 #include "memory/allocator_process.h"
 
 enum {
         USER_RUNNING_MAX = 2, /* allocations of one user under way */
         RUNNING_MAX = 8,      /* of all users, but for those that take long */
         LONG_MS = 2000, /* what has been under way for longer holds nobody up: frozen, or huge */
-        PROCESSES_MAX = 1024,  /* those that take long included */
-        PROCESSES_USERS = 960, /* the rest is for root */
+        PROCESSES_MAX = 1024,    /* those that take long included */
+        PROCESSES_USERS = 960,   /* the rest is for root */
         USER_WAITING_MAX = 1024, /* each holds a descriptor */
 };
 
@@ -58,13 +59,6 @@ struct allocator {
         bool cancelling; /* some are cancelled, and not all is done for that */
         uint32_t next_id;
 };
-
-static uint64_t now_ms(void) {
-        struct timespec now;
-
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 /* Turns */
 
@@ -143,7 +137,7 @@ static bool allocation_run(struct allocator *allocator, struct allocation *alloc
         }
         close(allocation->fd);
         allocation->fd = -1;
-        allocation->started_ms = now_ms();
+        allocation->started_ms = clock_ms();
         DL_APPEND(allocator->running, allocation);
         allocator->n_running++;
         turn->running++;
@@ -152,7 +146,7 @@ static bool allocation_run(struct allocator *allocator, struct allocation *alloc
 
 static bool allocator_has_room(const struct allocator *allocator) {
         const struct allocation *allocation;
-        uint64_t now = now_ms();
+        uint64_t now = clock_ms();
         unsigned int quick = 0;
 
         /* Those under way are in the order in which they began. */

@@ -16,7 +16,7 @@
  * Owns its process.  Never: touches records, or knows who waits for it.
  */
 
-#include "memory/allocator_process.h"
+#include "memory/allocator_message.h"
 
 typedef void (*allocator_report_fn)(void *userdata, int result, uint64_t huge);
 

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "memory/allocator_child.h"
+#include "memory/allocator_message.h"
 
 struct child {
         pid_t pid;

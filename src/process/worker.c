@@ -9,6 +9,7 @@
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "base/clock.h"
 #include "socket/server.h"
 #include "fuse/channel.h"
 #include "fuse/fs.h"
@@ -241,14 +242,14 @@ static int worker_start(struct worker *worker) {
                 .build = worker_build,
                 .userdata = worker,
         };
-        uint64_t start = wakeup_clock();
+        uint64_t start = clock_ns();
         int r;
 
         r = recovery_run(&recovery, &worker->server);
         if (r < 0)
                 return r;
         log_line(LOG_DEBUG, "serving, %llu microseconds after the start",
-                 (unsigned long long)(wakeup_clock() - start) / 1000);
+                 (unsigned long long)(clock_ns() - start) / 1000);
         return 0;
 }
 

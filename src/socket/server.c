@@ -6,13 +6,13 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 #include "socket/request.h"
 #include "socket/client.h"
 #include "socket/disposal.h"
 #include "socket/listener.h"
 #include "socket/outbox.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "records/blame.h"
 #include "socket/account.h"
@@ -60,13 +60,6 @@ struct server {
         struct request request; /* the one being carried out */
         struct answer answer;
 };
-
-static uint64_t now_ms(void) {
-        struct timespec now;
-
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 /* Birth and death of connections */
 
@@ -178,12 +171,6 @@ static bool peer_flush(struct peer *peer) {
 
 static void peer_told(void *userdata);
 
-static uint64_t answer_charge(const struct answer *answer) {
-        if (answer->text_fd < 0)
-                return 0;
-        return answer->listing ? OUTBOX_LISTING_MAX : answer->length;
-}
-
 /* Takes the line away and writes the answer down, in one transaction with what was changed. */
 static int peer_write_down(struct peer *peer, struct answer *answer, size_t line, bool last) {
         struct server *server = peer->server;
@@ -209,7 +196,7 @@ static void peer_fail(struct peer *peer, struct answer *answer, size_t line, int
 static void peer_answer(struct peer *peer, struct answer *answer, size_t line, bool last) {
         struct server *server = peer->server;
         bool waited = peer->record->waiting;
-        uint64_t charge = answer_charge(answer);
+        uint64_t charge = outbox_charge(answer);
         int r;
 
         r = peer_write_down(peer, answer, line, last);
@@ -238,7 +225,7 @@ static void peer_refuse(struct peer *peer, size_t line, int error, const char *t
 /* Waits */
 
 static void server_set_deadline(struct server *server, uint64_t deadline) {
-        uint64_t now = now_ms();
+        uint64_t now = clock_ms();
 
         if (deadline == 0 || (server->next_deadline != 0 && server->next_deadline <= deadline))
                 return;
@@ -254,7 +241,7 @@ static bool peer_wait(struct peer *peer) {
         int r;
 
         if (record->waiting) {
-                if (record->deadline == 0 || now_ms() < record->deadline)
+                if (record->deadline == 0 || clock_ms() < record->deadline)
                         return true;
                 answer_fail_name(&server->answer, request, -ETIMEDOUT, "did not appear in time");
                 return false;
@@ -267,7 +254,7 @@ static bool peer_wait(struct peer *peer) {
         JOURNAL_SET(server->journal, record->waiting, 1);
         if (request->command.timeout_ms > 0)
                 JOURNAL_SET(server->journal, record->deadline,
-                            now_ms() + request->command.timeout_ms);
+                            clock_ms() + request->command.timeout_ms);
         r = txn_commit(server->txn);
         if (r < 0) {
                 answer_fail(&server->answer, request->tag, r, strerrordesc_np(-r));
@@ -319,7 +306,7 @@ static void peer_try(struct peer *peer, size_t line) {
         caller_clear(&caller);
         if ((answer->waits && peer_wait(peer)) || (answer->populates && peer_populate(peer)))
                 return;
-        if (answer->text_fd >= 0 && peer->user->unread + answer_charge(answer) > limits->unread) {
+        if (answer->text_fd >= 0 && peer->user->unread + outbox_charge(answer) > limits->unread) {
                 txn_abort(server->txn);
                 answer_fail(answer, server->request.tag, -ENOBUFS,
                             "read the answers of this user's other connections first (unread=)");
@@ -511,7 +498,7 @@ static void server_on_poke(void *userdata, uint32_t events) {
         (void)events;
         server->poked = false;
         if (server->n_waiting > WAITS_AT_ONCE)
-                server->next_look = now_ms() + 1 + server->n_waiting / WAITS_PER_MS;
+                server->next_look = clock_ms() + 1 + server->n_waiting / WAITS_PER_MS;
         server_look(server);
 }
 
@@ -523,7 +510,7 @@ static void server_on_name(void *userdata) {
         if (server->n_waiting == 0 || server->poked)
                 return;
         server->poked = true;
-        now = now_ms();
+        now = clock_ms();
         if (now >= server->next_look)
                 loop_arm_soon(server->poke);
         else
