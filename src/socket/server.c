@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "socket/server.h"
+#include "socket/server_private.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -10,57 +10,13 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
-#include "socket/request.h"
-#include "socket/client.h"
-#include "socket/disposal.h"
 #include "socket/listener.h"
-#include "socket/outbox.h"
-#include "base/log.h"
 #include "records/blame.h"
-#include "socket/account.h"
 
 enum {
-        ACCEPTS_PER_TURN = 16,
-        ACCEPT_PAUSE_MS = 100,
         WAITS_AT_ONCE = 8, /* waits looked at after every change */
         WAITS_PER_MS = 50, /* waits looked at: so many cost a twentieth of a processor */
         PARKED_LOOK_MS = 50,
-};
-
-struct peer {
-        struct server *server;
-        struct client *record;
-        struct account *user;
-        struct loop_source *source; /* NULL when only the invalidations' end is waited for */
-        uint32_t events;
-        bool telling;       /* the answer waits for the kernel */
-        struct work *work;  /* that the request waits for, NULL for none */
-        uint32_t populated; /* its node, 0 for none */
-        bool ended;         /* nothing more will come */
-        bool parked;        /* it ends when what it was sent can be disposed of */
-        struct outbox outbox;
-        uint64_t unfinished, unread;
-        struct peer *previous, *next;
-};
-
-struct server {
-        struct volume *volume;
-        struct listings *listings;
-        struct txn *txn;
-        struct journal *journal;
-        struct root *root;
-        struct loop_source *listening, *accept_pause, *poke, *deadline, *look_parked;
-        struct disposal disposal;
-        struct peer *peers;
-        struct account *users;
-        uint32_t n_waiting;
-        uint64_t next_deadline; /* 0: none */
-        uint64_t next_look;     /* not before this time, milliseconds */
-        bool poked;
-        bool warned;
-        uint32_t max_clients;
-        struct request request; /* the one being carried out */
-        struct answer answer;
 };
 
 static uint64_t now_ms(void) {
@@ -100,7 +56,7 @@ static int peer_attach(struct peer *peer) {
                         peer_ready, peer);
 }
 
-static int peer_new(struct server *server, struct client *record, struct peer **out) {
+int peer_new(struct server *server, struct client *record, struct peer **out) {
         struct account *user = account_get(&server->users, record->uid);
         struct peer *peer = user ? calloc(1, sizeof(*peer)) : NULL;
         int r = -ENOMEM;
@@ -556,87 +512,6 @@ static void server_on_name(void *userdata) {
                 loop_arm_soon(server->poke);
         else
                 loop_arm(server->poke, server->next_look - now);
-}
-
-/* Accepting */
-
-static void connection_close(struct server *server, int fd, const struct caller *caller) {
-        disposal_prepare_close(&server->disposal, fd, caller->uid, true);
-        close(fd);
-}
-
-static void connection_refuse(struct server *server, int fd, const struct caller *caller,
-                              const char *text) {
-        client_say(fd, -EUSERS, text);
-        connection_close(server, fd, caller);
-}
-
-static void server_welcome(struct server *server, int fd, const struct caller *caller) {
-        struct account *user = account_get(&server->users, caller->uid);
-        struct client *record;
-        struct peer *peer;
-
-        if (user && user->clients >= server->root->settings.limits.clients) {
-                connection_refuse(server, fd, caller,
-                                  "too many connections of this user (clients=)");
-                return;
-        }
-        if (!user || journal_used(server->journal, TABLE_CLIENT) >= server->max_clients ||
-            !(record = client_new(server->txn, fd, caller))) {
-                if (user)
-                        account_drop_if_idle(&server->users, user);
-                connection_refuse(server, fd, caller, "too many connections");
-                return;
-        }
-        if (peer_new(server, record, &peer) < 0) {
-                /* The record goes, and the connection with it, in which this is the last word. */
-                client_say(fd, -ENOMEM, "out of memory");
-                disposal_prepare_close(&server->disposal, fd, caller->uid, true);
-                client_delete(server->txn, record);
-        }
-}
-
-/* Out of descriptors: whoever waits in the queue waits until one is free. */
-static void server_pause_accept(struct server *server) {
-        if (!server->warned)
-                log_line(LOG_WARNING, "no descriptor left for a connection to the socket");
-        server->warned = true;
-        loop_modify(server->listening, 0);
-        loop_arm(server->accept_pause, ACCEPT_PAUSE_MS);
-}
-
-/* Takes one connection.  False: there is none, or no more can be taken. */
-static bool server_accept(struct server *server) {
-        struct caller caller = {0};
-        int fd;
-
-        server->root->accepting = 1;
-        fd = listener_accept(server->root->listen_fd);
-        if (fd >= 0 && listener_identify(fd, &caller) < 0)
-                connection_close(server, fd, &caller);
-        else if (fd >= 0)
-                server_welcome(server, fd, &caller);
-        server->root->accepting = 0;
-        if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM || fd == -ENOBUFS)
-                server_pause_accept(server);
-        else if (fd >= 0)
-                server->warned = false;
-        return fd >= 0 || fd == -ECONNABORTED || fd == -EINTR;
-}
-
-static void server_on_accept(void *userdata, uint32_t events) {
-        int left = ACCEPTS_PER_TURN;
-
-        (void)events;
-        while (left > 0 && server_accept(userdata))
-                left--;
-}
-
-static void server_on_accept_again(void *userdata, uint32_t events) {
-        struct server *server = userdata;
-
-        (void)events;
-        loop_modify(server->listening, EPOLLIN);
 }
 
 /* Putting together */
