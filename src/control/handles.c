@@ -115,6 +115,11 @@ static bool share_has(const struct handle *of, uint32_t used, uint32_t more, uin
                (all < max && used + more <= (max - all) / SHARE);
 }
 
+/* One that nobody has open counts as one more record. */
+static int handle_is_kept(const struct handle *handle) {
+        return handle->flags & HANDLE_KEPT ? 1 : 0;
+}
+
 static uint32_t handle_records(const struct journal *journal, const struct handle *handle) {
         return chain_count(journal, handle->groups) + chain_count(journal, handle->text) +
                chain_count(journal, handle->listing.levels) +
@@ -142,10 +147,10 @@ int handles_new(struct handles **out, struct txn *txn) {
                         handles_free(handles);
                         return -ENOMEM;
                 }
-                records = handle_records(journal, handle);
-                user->handles++;
+                records = handle_records(journal, handle) + handle_is_kept(handle);
+                user->handles += !handle_is_kept(handle);
                 user->records += records;
-                handles->n_handles++;
+                handles->n_handles += !handle_is_kept(handle);
                 handles->n_records += records;
         }
         txn_add_member(txn, handles_on_commit, handles_on_abort, handles);
@@ -183,11 +188,19 @@ static int handle_keep_groups(struct handles *handles, struct handle *handle,
         return handles_store(handles, handle, &handle->groups, opener->groups, n * sizeof(gid_t));
 }
 
-int handles_add(struct handles *handles, const struct caller *opener, struct handle **out) {
+static bool share_has_handle(const struct handles *handles, const struct user *user,
+                             const struct handle *handle) {
+        if (handle_is_kept(handle))
+                return share_has(handle, user->records, 1, handles->n_records, HANDLES_RECORDS_MAX);
+        return share_has(handle, user->handles, 1, handles->n_handles, HANDLES_MAX);
+}
+
+static int handles_make(struct handles *handles, const struct caller *opener, uint32_t flags,
+                        struct handle **out) {
         const struct handle born = {
                 .uid = opener->uid,
                 .gid = opener->gid,
-                .flags = opener->powerless ? HANDLE_POWERLESS : 0,
+                .flags = flags | (opener->powerless ? HANDLE_POWERLESS : 0),
                 .base = UINT64_MAX,
         };
         struct user *user = user_get(handles, opener->uid);
@@ -196,13 +209,13 @@ int handles_add(struct handles *handles, const struct caller *opener, struct han
 
         if (!user)
                 return -ENOMEM;
-        if (share_has(&born, user->handles, 1, handles->n_handles, HANDLES_MAX))
+        if (share_has_handle(handles, user, &born))
                 id = journal_new(handles->journal, TABLE_HANDLE);
         if (id == 0) {
                 user_drop_if_idle(handles, user);
                 return -ENFILE;
         }
-        user_add(handles, user, 1, 0);
+        user_add(handles, user, !handle_is_kept(&born), handle_is_kept(&born));
         handle = journal_get(handles->journal, TABLE_HANDLE, id);
         *handle = born;
         handle->id = id;
@@ -214,15 +227,24 @@ int handles_add(struct handles *handles, const struct caller *opener, struct han
         return 0;
 }
 
+int handles_add(struct handles *handles, const struct caller *opener, struct handle **out) {
+        return handles_make(handles, opener, 0, out);
+}
+
+int handles_add_kept(struct handles *handles, const struct caller *owner, struct handle **out) {
+        return handles_make(handles, owner, HANDLE_KEPT, out);
+}
+
 void handles_delete(struct handles *handles, struct handle *handle) {
         struct user *user = user_find(handles, handle->uid);
+        int kept = handle_is_kept(handle);
 
         handles_store(handles, handle, &handle->groups, NULL, 0);
         handles_store(handles, handle, &handle->text, NULL, 0);
         handles_store(handles, handle, &handle->listing.levels, NULL, 0);
         handles_store(handles, handle, &handle->listing.carry, NULL, 0);
         journal_delete(handles->journal, TABLE_HANDLE, handle->id);
-        user_add(handles, user, -1, 0);
+        user_add(handles, user, kept - 1, -kept);
 }
 
 int handles_store(struct handles *handles, const struct handle *handle, uint32_t *head,

@@ -38,6 +38,8 @@ struct handle *handles_get(const struct handles *handles, uint32_t id);
 /* A handle of the opener, whose identity is complete (caller_resolve()).  0, -ENFILE (the user's
  * share is used up), -ENOMEM. */
 int handles_add(struct handles *handles, const struct caller *opener, struct handle **out);
+/* One that nobody has open; it counts as one of the text records. */
+int handles_add_kept(struct handles *handles, const struct caller *owner, struct handle **out);
 void handles_delete(struct handles *handles, struct handle *handle);
 
 /* chain_store() into a chain of the handle, within the share of its user: or else -ENOMEM. */

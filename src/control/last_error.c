@@ -143,7 +143,7 @@ static struct handle *error_new(struct last_errors *errors, const struct handle 
                 error_drop_oldest(errors, who->uid);
         if (errors->list.n == LAST_ERRORS_MAX)
                 error_drop_oldest(errors, errors_greediest(errors));
-        if (handles_add(errors->handles, &user, &error) < 0)
+        if (handles_add_kept(errors->handles, &user, &error) < 0)
                 return NULL;
         errors_change(errors);
         error->kind = CTL_ERROR;

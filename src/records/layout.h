@@ -207,6 +207,7 @@ struct listing_state {
 enum {
         HANDLE_POWERLESS = 1 << 0, /* see struct caller */
         HANDLE_ONE_LINE = 1 << 1,  /* a listing for the socket, whose answers are lines */
+        HANDLE_KEPT = 1 << 2,      /* nobody has it open: a last error */
 };
 
 /*
