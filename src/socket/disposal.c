@@ -140,6 +140,11 @@ int disposal_prepare_close(struct disposal *disposal, int fd, uid_t uid, bool mu
         return 0;
 }
 
+void disposal_close(struct disposal *disposal, int fd, uid_t uid) {
+        disposal_prepare_close(disposal, fd, uid, true);
+        close(fd);
+}
+
 void disposal_end(struct disposal *disposal) {
         for (unsigned int i = 0; i < DISPOSAL_MAX; i++)
                 if (disposal->running[i].pid > 0)

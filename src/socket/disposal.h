@@ -47,5 +47,7 @@ ssize_t disposal_receive(int fd, char *buffer, size_t size);
  * must: for what cannot wait; older processes make room.
  */
 int disposal_prepare_close(struct disposal *disposal, int fd, uid_t uid, bool must);
+/* Both, of a connection that has no record. */
+void disposal_close(struct disposal *disposal, int fd, uid_t uid);
 /* The end of all of them. */
 void disposal_end(struct disposal *disposal);

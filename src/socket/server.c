@@ -519,25 +519,14 @@ static void server_on_name(void *userdata) {
 
 /* Accepting */
 
-static void connection_close(struct server *server, int fd, const struct caller *caller) {
-        disposal_prepare_close(&server->disposal, fd, caller->uid, true);
-        close(fd);
-}
-
-static void connection_refuse(struct server *server, int fd, const struct caller *caller,
-                              const char *text) {
-        client_say(fd, -EUSERS, text);
-        connection_close(server, fd, caller);
-}
-
 static void server_welcome(struct server *server, int fd, const struct caller *caller) {
         struct account *user = account_get(&server->users, caller->uid);
         struct client *record;
         struct peer *peer;
 
         if (user && user->clients >= server->root->settings.limits.clients) {
-                connection_refuse(server, fd, caller,
-                                  "too many connections of this user (clients=)");
+                client_say(fd, -EUSERS, "too many connections of this user (clients=)");
+                disposal_close(&server->disposal, fd, caller->uid);
                 return;
         }
         if (!user ||
@@ -546,7 +535,8 @@ static void server_welcome(struct server *server, int fd, const struct caller *c
             !(record = client_new(server->txn, fd, caller))) {
                 if (user)
                         account_drop_if_idle(&server->users, user);
-                connection_refuse(server, fd, caller, "too many connections of all users");
+                client_say(fd, -EUSERS, "too many connections of all users");
+                disposal_close(&server->disposal, fd, caller->uid);
                 return;
         }
         if (peer_new(server, record, &peer) < 0) {
@@ -574,7 +564,7 @@ static bool server_accept(struct server *server) {
         server->root->accepting = 1;
         fd = listener_accept(server->root->listen_fd);
         if (fd >= 0 && listener_identify(fd, &caller) < 0)
-                connection_close(server, fd, &caller);
+                disposal_close(&server->disposal, fd, caller.uid);
         else if (fd >= 0)
                 server_welcome(server, fd, &caller);
         server->root->accepting = 0;
