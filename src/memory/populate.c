@@ -127,6 +127,9 @@ static int populate_all(struct population *p) {
         int r = 0;
 
         headroom_find_group(&p->group, "");
+        /* A region of size 0 has no page to make, and cannot be mapped. */
+        if (p->size == 0)
+                return 0;
         /* One that cannot end well takes none from others. */
         if (!population_fits(p, population_lack(p)))
                 return -ENOSPC;
