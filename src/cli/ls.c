@@ -89,12 +89,12 @@ static void set_birth(struct table *table, struct libscols_line *line,
         table_set(table, line, COL_CREATOR, text);
 }
 
-static int add_region(void *userdata, const struct iomem_stat *region) {
+static int add_region(void *userdata, const char *name, const struct iomem_stat *region) {
         struct table *table = userdata;
         struct libscols_line *line = table_line(table);
         char text[256];
 
-        table_set(table, line, COL_NAME, region->name);
+        table_set(table, line, COL_NAME, name);
         set_size(table, line, COL_SIZE, region->size);
         set_size(table, line, COL_ALLOCATED, region->allocated);
         snprintf(text, sizeof(text), "%04o", region->mode);
@@ -155,7 +155,7 @@ int cli_ls(int argc, char **argv) {
                 iomem_disconnect(connection);
                 return EXIT_FAILURE;
         }
-        r = iomem_list_all(connection, directory, add_region, &table);
+        r = iomem_list(connection, directory, IOMEM_LIST_POPULATING, add_region, &table);
         iomem_disconnect(connection);
         if (r == 0)
                 return table_end(&table);
@@ -175,7 +175,7 @@ static int stat_one(struct table *table, const char *argument) {
         iomem_disconnect(connection);
         if (r < 0)
                 return cli_fail_iomem();
-        add_region(table, &region);
+        add_region(table, name, &region);
         return EXIT_SUCCESS;
 }
 

@@ -132,11 +132,11 @@ struct search {
         uint64_t done, size;
 };
 
-static int search_visit(void *userdata, const struct iomem_stat *region) {
+static int search_visit(void *userdata, const char *name, const struct iomem_stat *region) {
         struct search *search = userdata;
         bool ours = region->creator_pid == getpid();
 
-        if (!(region->flags & IOMEM_POPULATING) || strcmp(region->name, search->name) != 0)
+        if (!(region->flags & IOMEM_POPULATING) || strcmp(name, search->name) != 0)
                 return 0;
         /* In another container our pid is not what the daemon knows us by. */
         if (ours || !search->found) {
@@ -150,7 +150,8 @@ static int search_visit(void *userdata, const struct iomem_stat *region) {
 static void look(struct iomem *connection, const char *name) {
         struct search search = {.name = name};
 
-        if (iomem_list_all(connection, NULL, search_visit, &search) >= 0 && search.found)
+        if (iomem_list(connection, NULL, IOMEM_LIST_POPULATING, search_visit, &search) >= 0 &&
+            search.found)
                 bar_draw(search.done, search.size);
 }
 

@@ -47,10 +47,12 @@ int exchange_open(struct iomem *connection);
 void exchange_close(struct iomem *connection);
 
 /* By files: files.c.  Arguments as in iomem.h. */
-int files_create(struct iomem *connection, const char *name, uint64_t size, const char *options);
+/* mode: -1 for the umask's.  options: words that follow it. */
+int files_create(struct iomem *connection, const char *name, uint64_t size, int mode,
+                 const char *options);
 int files_open(struct iomem *connection, const char *name, int access);
 int files_command(struct iomem *connection, const char *file, const char *line);
 int files_stat(struct iomem *connection, const char *name, struct iomem_stat *out);
-int files_list(struct iomem *connection, const char *directory, bool all,
-               int (*fn)(void *userdata, const struct iomem_stat *region), void *userdata);
+int files_list(struct iomem *connection, const char *directory, bool all, iomem_list_fn fn,
+               void *userdata);
 int files_wait(struct iomem *connection, const char *name, int timeout_ms);

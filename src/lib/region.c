@@ -64,13 +64,13 @@ int iomem_create(struct iomem *connection, const char *name, uint64_t size, int 
                 return r;
         if (flags >> 4 != 0 || mode > 0777)
                 return error_set(-EINVAL, "%s: unknown flags, or a mode above 0777", name);
-        if (mode >= 0)
-                append(options, sizeof(options), " mode=%o", (unsigned int)mode);
         for (int i = 0; i < 4; i++)
                 if (flags & 1u << i)
                         append(options, sizeof(options), "%s", names[i]);
         if (!connection->socket_path)
-                return files_create(connection, name, size, options);
+                return files_create(connection, name, size, mode, options);
+        if (mode >= 0)
+                append(options, sizeof(options), " mode=%o", (unsigned int)mode);
         snprintf(rest, sizeof(rest), " %llu%s", (unsigned long long)size, options);
         return ask_plainly(connection, ASK_FOR_FD, "create", name, rest);
 }
@@ -123,14 +123,6 @@ int iomem_remove(struct iomem *connection, const char *name) {
         return command(connection, 0, "remove", name, "");
 }
 
-/* Names on the socket are relative to the root; those that we tell, to the directory. */
-static void strip_prefix(const struct iomem *connection, struct iomem_stat *region) {
-        size_t length = strlen(connection->prefix);
-
-        if (strncmp(region->name, connection->prefix, length) == 0)
-                memmove(region->name, region->name + length, strlen(region->name) - length + 1);
-}
-
 int iomem_stat(struct iomem *connection, const char *name, struct iomem_stat *out) {
         struct reply reply;
         int r = name_check(name);
@@ -144,10 +136,7 @@ int iomem_stat(struct iomem *connection, const char *name, struct iomem_stat *ou
                 return r;
         r = json_region(reply.text, reply.length, out);
         free(reply.text);
-        if (r < 0)
-                return error_about(r, name);
-        strip_prefix(connection, out);
-        return 0;
+        return r < 0 ? error_about(r, name) : 0;
 }
 
 /* Names in a list of the socket are relative to the directory that was listed. */
@@ -173,13 +162,16 @@ static int list_ask(struct iomem *connection, const char *directory, struct repl
         return r;
 }
 
-static int list(struct iomem *connection, const char *directory, bool all,
-                int (*fn)(void *userdata, const struct iomem_stat *region), void *userdata) {
+int iomem_list(struct iomem *connection, const char *directory, unsigned int flags,
+               iomem_list_fn fn, void *userdata) {
+        bool all = flags & IOMEM_LIST_POPULATING;
         struct reply reply;
         int r = directory ? name_check(directory) : 0;
 
         if (r < 0)
                 return r;
+        if (flags & ~IOMEM_LIST_POPULATING)
+                return error_set(-EINVAL, "unknown flags of a list");
         if (!connection->socket_path)
                 return files_list(connection, directory, all, fn, userdata);
         r = list_ask(connection, directory, &reply);
@@ -188,16 +180,6 @@ static int list(struct iomem *connection, const char *directory, bool all,
         r = json_regions(reply.text, reply.length, all, fn, userdata);
         free(reply.text);
         return r == -EBADMSG ? error_about(r, "the list of regions") : r;
-}
-
-int iomem_list(struct iomem *connection, const char *directory,
-               int (*fn)(void *userdata, const struct iomem_stat *region), void *userdata) {
-        return list(connection, directory, false, fn, userdata);
-}
-
-int iomem_list_all(struct iomem *connection, const char *directory,
-                   int (*fn)(void *userdata, const struct iomem_stat *region), void *userdata) {
-        return list(connection, directory, true, fn, userdata);
 }
 
 /* On a connection of its own, so that other threads are not held up. */
