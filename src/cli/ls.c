@@ -131,7 +131,7 @@ static int parse_options(struct table *table, int argc, char **argv) {
 }
 
 /* An absolute directory is one to connect to, any other is relative to the connection. */
-static struct iomem *connect_listed(const char *argument, const char **directory) {
+static struct iomem_connection *connect_listed(const char *argument, const char **directory) {
         if (argument && argument[0] == '/' && !cli_where) {
                 cli_where = argument;
                 argument = NULL;
@@ -140,7 +140,7 @@ static struct iomem *connect_listed(const char *argument, const char **directory
 }
 
 int cli_ls(int argc, char **argv) {
-        struct iomem *connection;
+        struct iomem_connection *connection;
         struct table table;
         const char *directory;
         int r;
@@ -166,7 +166,7 @@ int cli_ls(int argc, char **argv) {
 static int stat_one(struct table *table, const char *argument) {
         struct iomem_stat region;
         const char *name;
-        struct iomem *connection = cli_connect(argument, &name);
+        struct iomem_connection *connection = cli_connect(argument, &name);
         int r;
 
         if (!connection)

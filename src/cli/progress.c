@@ -147,7 +147,7 @@ static int search_visit(void *userdata, const char *name, const struct iomem_sta
         return ours;
 }
 
-static void look(struct iomem *connection, const char *name) {
+static void look(struct iomem_connection *connection, const char *name) {
         struct search search = {.name = name};
 
         if (iomem_list(connection, NULL, IOMEM_LIST_POPULATING, search_visit, &search) >= 0 &&
@@ -178,7 +178,7 @@ static bool progress_pause(uint64_t ms) {
 }
 
 static void *progress_main(void *userdata) {
-        struct iomem *connection = NULL;
+        struct iomem_connection *connection = NULL;
         uint64_t pause = FIRST_MS;
         const char *name;
 

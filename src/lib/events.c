@@ -26,7 +26,8 @@ struct iomem_events {
         char buffer[BUFFER];
 };
 
-int iomem_events_open(struct iomem_events **out, struct iomem *connection, const char *directory) {
+int iomem_events_open(struct iomem_events **out, struct iomem_connection *connection,
+                      const char *directory) {
         char path[2 * PATH_MAX];
         struct iomem_events *events;
         int r = directory ? name_check(directory) : 0;

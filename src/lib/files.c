@@ -20,7 +20,7 @@ enum { WAIT_FIRST_MS = 1, WAIT_LONGEST_MS = 50, WAIT_WITH_EVENTS_MS = 500, DRAIN
 enum { OWNER_RW = 0600 };
 enum { STAT_TEXT_MAX = 4 * 4096 + 2048 }; /* a region in JSON, with a name of nothing but escapes */
 
-static int open_below(const struct iomem *connection, const char *name, int flags) {
+static int open_below(const struct iomem_connection *connection, const char *name, int flags) {
         char path[2 * PATH_MAX];
         int fd;
 
@@ -41,7 +41,7 @@ static int command_error(int fd, int error, const char *file) {
         return error_set(error, "%s", text);
 }
 
-int files_command(struct iomem *connection, const char *file, const char *line) {
+int files_command(struct iomem_connection *connection, const char *file, const char *line) {
         size_t length = strlen(line);
         char path[64];
         int fd, r = 0;
@@ -56,14 +56,14 @@ int files_command(struct iomem *connection, const char *file, const char *line) 
         return r;
 }
 
-int files_open(struct iomem *connection, const char *name, int access) {
+int files_open(struct iomem_connection *connection, const char *name, int access) {
         int fd = open_below(connection, name, access == IOMEM_WRITE ? O_RDWR : O_RDONLY);
 
         return fd < 0 ? error_about(fd, name) : fd;
 }
 
 /* A mode that keeps its owner from writing is set when the region is open. */
-int files_create(struct iomem *connection, const char *name, uint64_t size, int mode,
+int files_create(struct iomem_connection *connection, const char *name, uint64_t size, int mode,
                  const char *options) {
         char escaped[NAME_ESCAPED_MAX], line[NAME_ESCAPED_MAX + 128], text[32] = "";
         int fd, r;
@@ -118,8 +118,8 @@ static int read_all(int fd, char **out, size_t *length) {
         return 0;
 }
 
-int files_list(struct iomem *connection, const char *directory, bool all, iomem_list_fn fn,
-               void *userdata) {
+int files_list(struct iomem_connection *connection, const char *directory, bool all,
+               iomem_list_fn fn, void *userdata) {
         char path[PATH_MAX], *text = NULL;
         size_t length = 0;
         int fd, r;
@@ -153,7 +153,8 @@ static int search_visit(void *userdata, const char *name, const struct iomem_sta
 }
 
 /* Where the mount has no extended attributes, a list has it, too. */
-static int stat_from_list(struct iomem *connection, const char *name, struct iomem_stat *out) {
+static int stat_from_list(struct iomem_connection *connection, const char *name,
+                          struct iomem_stat *out) {
         const char *slash = strrchr(name, '/');
         struct search search = {slash ? slash + 1 : name, out};
         char *directory = slash ? strndup(name, (size_t)(slash - name)) : NULL;
@@ -168,7 +169,7 @@ static int stat_from_list(struct iomem *connection, const char *name, struct iom
         return r < 0 ? r : 0;
 }
 
-int files_stat(struct iomem *connection, const char *name, struct iomem_stat *out) {
+int files_stat(struct iomem_connection *connection, const char *name, struct iomem_stat *out) {
         char path[2 * PATH_MAX], text[STAT_TEXT_MAX];
         ssize_t n;
         int r;
@@ -191,7 +192,7 @@ static uint64_t now_ms(void) {
 }
 
 /* 1: there is something of that name; 0: not yet. */
-static int is_there(const struct iomem *connection, const char *name) {
+static int is_there(const struct iomem_connection *connection, const char *name) {
         char path[2 * PATH_MAX];
         struct stat st;
 
@@ -202,7 +203,7 @@ static int is_there(const struct iomem *connection, const char *name) {
 }
 
 /* Events of the directory that the name is to be in, or NULL. */
-static struct iomem_events *events_beside(struct iomem *connection, const char *name) {
+static struct iomem_events *events_beside(struct iomem_connection *connection, const char *name) {
         struct iomem_events *events = NULL;
         const char *slash = strrchr(name, '/');
         char directory[PATH_MAX];
@@ -232,7 +233,7 @@ static void wait_a_moment(struct iomem_events *events, int *pause, uint64_t left
 }
 
 /* Events tell of regions; what they do not tell, as that their directory was made, is looked for. */
-int files_wait(struct iomem *connection, const char *name, int timeout_ms) {
+int files_wait(struct iomem_connection *connection, const char *name, int timeout_ms) {
         uint64_t end = timeout_ms < 0 ? UINT64_MAX : now_ms() + (uint64_t)timeout_ms;
         struct iomem_events *events = events_beside(connection, name);
         int pause = WAIT_FIRST_MS, r;

@@ -26,7 +26,7 @@ extern "C" {
 #define IOMEM_VERSION "0.1.0"
 
 /* A connection to an iomemfs.  Any thread may use it; one request is under way at a time. */
-struct iomem;
+struct iomem_connection;
 
 /* How a region is opened or mapped. */
 #define IOMEM_READ 0
@@ -109,9 +109,9 @@ struct iomem_events;
  * Connects.  where: a mount point, a directory in it, or the path of a socket; NULL: $IOMEMFS, or
  * /mnt/mem.  Names are relative to the directory, or to the root of the socket's file system.
  */
-IOMEM_API int iomem_connect(struct iomem **out, const char *where);
+IOMEM_API int iomem_connect(struct iomem_connection **out, const char *where);
 /* Ends a connection; descriptors that came from it stay.  NULL is allowed. */
-IOMEM_API void iomem_disconnect(struct iomem *connection);
+IOMEM_API void iomem_disconnect(struct iomem_connection *connection);
 /* What went wrong in the last call of this thread that failed; "" if none has. */
 IOMEM_API const char *iomem_error(void);
 IOMEM_API const char *iomem_version(void);
@@ -119,27 +119,28 @@ IOMEM_API const char *iomem_version(void);
 /* Regions by name: iomem_create(3) */
 
 /* Makes a region and opens it for writing.  mode: permissions, or -1 for what umask(2) leaves. */
-IOMEM_API int iomem_create(struct iomem *connection, const char *name, uint64_t size, int mode,
-                           unsigned int flags);
-IOMEM_API int iomem_open(struct iomem *connection, const char *name, int access);
-IOMEM_API int iomem_resize(struct iomem *connection, const char *name, uint64_t size);
-IOMEM_API int iomem_seal(struct iomem *connection, const char *name, unsigned int seals);
-IOMEM_API int iomem_remove(struct iomem *connection, const char *name);
+IOMEM_API int iomem_create(struct iomem_connection *connection, const char *name, uint64_t size,
+                           int mode, unsigned int flags);
+IOMEM_API int iomem_open(struct iomem_connection *connection, const char *name, int access);
+IOMEM_API int iomem_resize(struct iomem_connection *connection, const char *name, uint64_t size);
+IOMEM_API int iomem_seal(struct iomem_connection *connection, const char *name, unsigned int seals);
+IOMEM_API int iomem_remove(struct iomem_connection *connection, const char *name);
 
 /* Looking: iomem_stat(3) */
 
-IOMEM_API int iomem_stat(struct iomem *connection, const char *name, struct iomem_stat *out);
+IOMEM_API int iomem_stat(struct iomem_connection *connection, const char *name,
+                         struct iomem_stat *out);
 /* Calls fn for each region below directory (NULL: all) until it returns something else than 0.
  * flags: 0 or IOMEM_LIST_POPULATING. */
-IOMEM_API int iomem_list(struct iomem *connection, const char *directory, unsigned int flags,
-                         iomem_list_fn fn, void *userdata);
+IOMEM_API int iomem_list(struct iomem_connection *connection, const char *directory,
+                         unsigned int flags, iomem_list_fn fn, void *userdata);
 /* Waits until there is a region of that name.  timeout_ms: -1 for ever.  -ETIMEDOUT. */
-IOMEM_API int iomem_wait(struct iomem *connection, const char *name, int timeout_ms);
+IOMEM_API int iomem_wait(struct iomem_connection *connection, const char *name, int timeout_ms);
 
 /* Events: iomem_events_open(3) */
 
 /* What happens below directory (NULL: everywhere), from now on.  Needs the mount in sight. */
-IOMEM_API int iomem_events_open(struct iomem_events **out, struct iomem *connection,
+IOMEM_API int iomem_events_open(struct iomem_events **out, struct iomem_connection *connection,
                                 const char *directory);
 /* Ends it.  NULL is allowed. */
 IOMEM_API void iomem_events_close(struct iomem_events *events);
