@@ -335,10 +335,12 @@ static bool ctl_has_event(const struct ctl *ctl, const struct handle *handle) {
 bool ctl_poll(struct ctl *ctl, uint32_t id, uint64_t key) {
         struct handle *handle = ctl_handle(ctl, id);
 
-        if (!handle || ctl_has_event(ctl, handle))
+        if (!handle)
                 return true;
+        /* Also if there is something now: an edge-triggered epoll(7) does not ask again after it has
+         * read that, and waits to be woken. */
         JOURNAL_SET(ctl->journal, handle->poll, key);
-        return false;
+        return ctl_has_event(ctl, handle);
 }
 
 void ctl_wake(struct ctl *ctl, void (*wake)(void *userdata, uint64_t key), void *userdata) {
