@@ -19,6 +19,7 @@ import (
 )
 
 const (
+	attemptsMax  = 100
 	defaultMount = "/mnt/mem"
 	pauseFirst   = time.Millisecond
 	pauseLongest = 50 * time.Millisecond
@@ -182,14 +183,28 @@ func reason(file *os.File, name string) string {
 // Create makes a region and opens it for reading and writing.
 func (m *Mount) Create(name string, size int64, options ...Option) (*Region, error) {
 	words := []string{strconv.FormatInt(size, 10)}
-	hasMode := false
+	attempts, hasMode := 1, false
 	for _, option := range options {
 		words = append(words, option.word)
 		hasMode = hasMode || option.hasMode
+		if option == Ephemeral {
+			attempts = attemptsMax
+		}
 	}
-	if err := m.command("create", name, words...); err != nil {
-		return nil, err
+	for {
+		if err := m.command("create", name, words...); err != nil {
+			return nil, err
+		}
+		region, err := m.openMade(name, hasMode)
+		attempts--
+		if attempts == 0 || !errors.Is(err, fs.ErrNotExist) {
+			return region, err
+		}
+		// Whoever opened it in between and closed it again was its last user: it is gone.
 	}
+}
+
+func (m *Mount) openMade(name string, hasMode bool) (*Region, error) {
 	region, err := m.Open(name)
 	if hasMode && errors.Is(err, fs.ErrPermission) {
 		// Made with a mode that forbids its maker to write.

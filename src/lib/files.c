@@ -17,7 +17,7 @@
 #include "name.h"
 
 enum { WAIT_FIRST_MS = 1, WAIT_LONGEST_MS = 50, WAIT_WITH_EVENTS_MS = 500, DRAIN_MAX = 1000 };
-enum { OWNER_RW = 0600 };
+enum { OWNER_RW = 0600, CREATE_ATTEMPTS = 100 };
 enum { STAT_TEXT_MAX = 4 * 4096 + 2048 }; /* a region in JSON, with a name of nothing but escapes */
 
 static int open_below(const struct iomem_connection *connection, const char *name, int flags) {
@@ -63,26 +63,39 @@ int files_open(struct iomem_connection *connection, const char *name, int access
 }
 
 /* A mode that keeps its owner from writing is set when the region is open. */
+static int open_made(struct iomem_connection *connection, const char *name, int mode) {
+        int fd = files_open(connection, name, IOMEM_WRITE);
+
+        if (fd >= 0 && mode >= 0 && (mode & OWNER_RW) != OWNER_RW && fchmod(fd, (mode_t)mode) < 0) {
+                int r = error_about(-errno, name);
+
+                close(fd);
+                return r;
+        }
+        return fd;
+}
+
+/*
+ * Whoever opens an ephemeral region after it was made and before its maker does, and closes it again,
+ * was its last user: it is gone, and is made once more.
+ */
 int files_create(struct iomem_connection *connection, const char *name, uint64_t size, int mode,
                  const char *options) {
         char escaped[NAME_ESCAPED_MAX], line[NAME_ESCAPED_MAX + 128], text[32] = "";
-        int fd, r;
+        int attempts = strstr(options, " ephemeral") ? CREATE_ATTEMPTS : 1, r;
 
         if (mode >= 0)
                 snprintf(text, sizeof(text), " mode=%o", (unsigned int)mode | OWNER_RW);
         name_escape(escaped, "", name);
         snprintf(line, sizeof(line), "%s %llu%s%s\n", escaped, (unsigned long long)size, text,
                  options);
-        r = files_command(connection, "create", line);
-        if (r < 0)
-                return r;
-        fd = files_open(connection, name, IOMEM_WRITE);
-        if (fd >= 0 && mode >= 0 && (mode & OWNER_RW) != OWNER_RW && fchmod(fd, (mode_t)mode) < 0) {
-                r = error_about(-errno, name);
-                close(fd);
-                return r;
-        }
-        return fd;
+        do {
+                r = files_command(connection, "create", line);
+                if (r < 0)
+                        return r;
+                r = open_made(connection, name, mode);
+        } while (r == -ENOENT && --attempts > 0);
+        return r;
 }
 
 /* Reads a file to its end; to be freed. */

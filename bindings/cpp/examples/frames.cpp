@@ -11,7 +11,6 @@
 #include <cstdio>
 #include <cstring>
 #include <string>
-#include <thread>
 
 #include "iomem.hpp"
 
@@ -25,9 +24,10 @@ std::atomic<std::uint32_t> &state_of(const iomem::region &frames) {
         return frames.as<std::atomic<std::uint32_t>>()[0];
 }
 
+/* Not every language wakes those who wait. */
 void await(const iomem::region &frames, std::uint32_t value) {
-        while (state_of(frames) != value)
-                std::this_thread::sleep_for(1ms);
+        for (std::uint32_t now; (now = state_of(frames)) != value;)
+                iomem::futex_wait(state_of(frames), now, 10ms);
 }
 
 int writes(const std::string &name) {
@@ -37,6 +37,7 @@ int writes(const std::string &name) {
 
         std::strcpy(&chars[text], "hello from C++");
         state_of(frames) = 1;
+        iomem::futex_wake(state_of(frames));
         await(frames, 2);
         std::printf("C++ is told: %.*s\n", length, &chars[answer]);
         return 0;
@@ -52,6 +53,7 @@ int reads(const std::string &name) {
         std::printf("C++ reads: %.*s\n", length, &chars[text]);
         std::strcpy(&chars[answer], "C++ has read it");
         state_of(frames) = 2;
+        iomem::futex_wake(state_of(frames));
         return 0;
 }
 

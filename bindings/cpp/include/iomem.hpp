@@ -18,12 +18,16 @@
 
 #include <atomic>
 #include <chrono>
+#include <climits>
 #include <cstddef>
 #include <cstdint>
+#include <ctime>
 #include <exception>
+#include <linux/futex.h>
 #include <memory>
 #include <optional>
 #include <string>
+#include <sys/syscall.h>
 #include <system_error>
 #include <type_traits>
 #include <unistd.h>
@@ -502,6 +506,24 @@ class connection {
 
         std::unique_ptr<iomem_connection, closer> handle_;
 };
+
+/**
+ * Sleeps for as long as the word has that value, until somebody wakes, at most for that time.  It may
+ * return early: look at the word in a loop.  Who wakes may be any process and any language that has
+ * the word mapped.  (std::atomic's own wait is for threads of one process.)
+ */
+inline void futex_wait(const std::atomic<std::uint32_t> &word, std::uint32_t value,
+                       std::optional<std::chrono::milliseconds> timeout = std::nullopt) noexcept {
+        int ms = detail::milliseconds(timeout);
+        std::timespec limit = {ms / 1000, ms % 1000 * 1000000L};
+
+        ::syscall(SYS_futex, &word, FUTEX_WAIT, value, timeout ? &limit : nullptr, nullptr, 0);
+}
+
+/** Wakes up to so many of those who wait. */
+inline void futex_wake(const std::atomic<std::uint32_t> &word, int count = INT_MAX) noexcept {
+        ::syscall(SYS_futex, &word, FUTEX_WAKE, count, nullptr, nullptr, 0);
+}
 
 } // namespace iomem
 

@@ -142,6 +142,20 @@ TEST_CASE("what may lie in a region") {
         CHECK(memory.as<std::uint32_t>()[1] == 7);
 }
 
+TEST_CASE("a futex wakes") {
+        auto memory = iomem::region::anonymous(4);
+        auto &word = memory.as<std::atomic<std::uint32_t>>()[0];
+        std::thread waiter([&] {
+                while (word == 0)
+                        iomem::futex_wait(word, 0);
+        });
+        word = 1;
+        iomem::futex_wake(word);
+        waiter.join();
+        iomem::futex_wait(word, 0);
+        iomem::futex_wait(word, 1, 1ms);
+}
+
 TEST_CASE("errors by exception and by code") {
         iomem::connection mem;
         std::error_code code;

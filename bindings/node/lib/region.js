@@ -9,6 +9,7 @@ const mount = require('./mount.js');
 const waiting = require('./wait.js');
 const addon = require('../build/Release/iomem.node');
 
+const ATTEMPTS = 100;
 const openFd = promisify(fs.open);
 
 // A region that nobody closed is closed when it is collected.
@@ -122,15 +123,26 @@ async function openOnly(name, write) {
   }
 }
 
-async function create(name, size, options = {}) {
-  checkSize(size);
-  await mount.command('create', name, size, ...wordsOf(options));
+async function openMade(name, options) {
   try {
     return await openOnly(name, true);
   } catch (error) {
     // Made with a mode that forbids its maker to write.
     if (error.code !== 'EACCES' || options.mode === undefined) throw error;
     return openOnly(name, false);
+  }
+}
+
+async function create(name, size, options = {}) {
+  checkSize(size);
+  for (let left = options.ephemeral ? ATTEMPTS : 1; ; left--) {
+    await mount.command('create', name, size, ...wordsOf(options));
+    try {
+      return await openMade(name, options);
+    } catch (error) {
+      // Whoever opened an ephemeral region in between and closed it again was its last user: it is gone.
+      if (error.code !== 'ENOENT' || left <= 1) throw error;
+    }
   }
 }
 

@@ -1,25 +1,42 @@
 # SPDX-License-Identifier: MIT
 # frozen_string_literal: true
 
-# One process makes a region, another waits for it by name, and both are on the same memory.
+# frames.rb write|read NAME: two programs, in two languages if you like, on the same memory.  The first
+# makes a region, the other waits for it by name and answers.  docs/languages.md has the same program for
+# the other languages.
 
 require "io/memory"
 
-NAME = "example-frames"
+TEXT = 64
+ANSWER = 128
+LENGTH = 64
 
-reader = fork do
-  handle = IO::Memory.open(NAME, wait: 10)
-  buffer = handle.map
-  sleep 0.001 until buffer.get_value(:u32, 0) == 1
-  puts "reader sees: #{buffer.get_string(64, 12)}"
-  $stdout.flush
-  buffer.set_value(:u32, 0, 2)
-  exit!(0)
+def await(frames, value)
+  sleep 0.001 until frames.get_value(:u32, 0) == value
 end
 
-writer = IO::Memory.create(NAME, 4096, fixed: true, ephemeral: true)
-buffer = writer.map
-buffer.set_string("frame number", 64)
-buffer.set_value(:u32, 0, 1) # it is there
-Process.wait(reader)
-puts "writer sees: answer #{buffer.get_value(:u32, 0)}"
+def text_at(frames, offset)
+  frames.get_string(offset, LENGTH).unpack1("Z*")
+end
+
+def write(name)
+  handle = IO::Memory.create(name, 4096, fixed: true, ephemeral: true)
+  frames = handle.map
+  frames.set_string("hello from Ruby", TEXT)
+  frames.set_value(:u32, 0, 1)
+  await(frames, 2)
+  puts "Ruby is told: #{text_at(frames, ANSWER)}"
+end
+
+def read(name)
+  handle = IO::Memory.open(name, wait: 30)
+  frames = handle.map
+  await(frames, 1)
+  puts "Ruby reads: #{text_at(frames, TEXT)}"
+  frames.set_string("Ruby has read it", ANSWER)
+  frames.set_value(:u32, 0, 2)
+end
+
+role, name = ARGV
+abort "usage: frames.rb write|read NAME" unless %w[write read].include?(role) && name
+role == "write" ? write(name) : read(name)

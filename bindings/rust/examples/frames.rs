@@ -5,23 +5,29 @@
 //! for the other languages.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread::sleep;
 use std::time::Duration;
 
-use iomem::{Mapping, MappingMut, Mount, Options, Result};
+use iomem::{futex, Mapping, MappingMut, Mount, Options, Result};
 
 const TEXT: usize = 64;
 const ANSWER: usize = 128;
 const LENGTH: usize = 64;
 
-fn until(frames: &Mapping, value: u32) {
-    while frames.load::<AtomicU32>(0, Ordering::Acquire) != value {
-        sleep(Duration::from_millis(1));
+/// Not every language wakes those who wait.
+fn until(frames: &MappingMut, value: u32) {
+    let state = &frames.atomics::<AtomicU32>()[0];
+    loop {
+        match state.load(Ordering::Acquire) {
+            now if now == value => return,
+            now => futex::wait(state, now, Some(Duration::from_millis(10))),
+        }
     }
 }
 
 fn set_state(frames: &MappingMut, value: u32) {
-    frames.atomics::<AtomicU32>()[0].store(value, Ordering::Release);
+    let state = &frames.atomics::<AtomicU32>()[0];
+    state.store(value, Ordering::Release);
+    futex::wake(state, i32::MAX);
 }
 
 fn text_at(frames: &Mapping, offset: usize) -> String {

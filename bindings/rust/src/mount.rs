@@ -13,6 +13,7 @@ use crate::poll::Deadline;
 use crate::{names, Error, Events, Region, Result};
 
 const DEFAULT: &str = "/mnt/mem";
+const ATTEMPTS: u32 = 100;
 const PAUSE_FIRST: Duration = Duration::from_millis(1);
 const PAUSE_LONGEST: Duration = Duration::from_millis(50);
 /// Events tell of regions; this is for what they do not tell, such as directories.
@@ -243,7 +244,20 @@ impl Mount {
     /// Makes a region and opens it for reading and writing.
     pub fn create(&self, name: impl AsRef<OsStr>, size: u64, options: Options) -> Result<Region> {
         let name = name.as_ref();
-        self.command("create", name, &options.line(size))?;
+        let is_ephemeral = options.words.iter().any(|word| word == "ephemeral");
+        let mut left = if is_ephemeral { ATTEMPTS } else { 1 };
+        loop {
+            self.command("create", name, &options.line(size))?;
+            left -= 1;
+            match self.open_made(name, &options) {
+                // Whoever opened it in between and closed it again was its last user: it is gone.
+                Err(error) if error.raw_os_error() == libc::ENOENT && left > 0 => (),
+                result => return result,
+            }
+        }
+    }
+
+    fn open_made(&self, name: &OsStr, options: &Options) -> Result<Region> {
         match self.open(name) {
             // Made with a mode that forbids its maker to write.
             Err(error) if error.raw_os_error() == libc::EACCES && options.mode.is_some() => {

@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"sync/atomic"
 	"time"
@@ -22,10 +23,17 @@ const (
 	length = 64
 )
 
+// Not every language wakes those who wait.
 func until(frames *iomem.Mapping, value uint32) {
-	for atomic.LoadUint32(frames.Uint32(0)) != value {
-		time.Sleep(time.Millisecond)
+	state := frames.Uint32(0)
+	for now := atomic.LoadUint32(state); now != value; now = atomic.LoadUint32(state) {
+		iomem.FutexWait(state, now, 10*time.Millisecond)
 	}
+}
+
+func setState(frames *iomem.Mapping, value uint32) {
+	atomic.StoreUint32(frames.Uint32(0), value)
+	iomem.FutexWake(frames.Uint32(0), math.MaxInt32)
 }
 
 func textAt(frames *iomem.Mapping, offset int) string {
@@ -43,7 +51,7 @@ func writes(mount *iomem.Mount, name string) error {
 		return err
 	}
 	copy(frames.Bytes()[text:], "hello from Go")
-	atomic.StoreUint32(frames.Uint32(0), 1)
+	setState(frames, 1)
 	until(frames, 2)
 	fmt.Println("Go is told:", textAt(frames, answer))
 	return nil
@@ -66,7 +74,7 @@ func reads(mount *iomem.Mount, name string) error {
 	until(frames, 1)
 	fmt.Println("Go reads:", textAt(frames, text))
 	copy(frames.Bytes()[answer:], "Go has read it")
-	atomic.StoreUint32(frames.Uint32(0), 2)
+	setState(frames, 2)
 	return nil
 }
 

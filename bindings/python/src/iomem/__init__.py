@@ -34,7 +34,7 @@ from ._mount import (
 from ._region import Region, anonymous, create, open  # pylint: disable=redefined-builtin
 from .shared_memory import ShareableList, SharedMemory
 
-__version__ = "0.2.0"
+__version__ = "0.1.0"
 __all__ = [
     "Event",
     "Events",

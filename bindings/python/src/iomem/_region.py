@@ -6,9 +6,12 @@ from __future__ import annotations
 import mmap
 import os
 from types import TracebackType
-from typing import Optional, Type, Union
+from typing import Callable, Optional, Type, TypeVar, Union
 
 from . import _mount
+
+_ATTEMPTS = 100
+_T = TypeVar("_T")
 
 
 class Region:
@@ -143,6 +146,22 @@ def make(
     _mount.command("create", name, str(size), *words)
 
 
+def made_and_opened(make_it: Callable[[], None], open_it: Callable[[], _T], ephemeral: bool) -> _T:
+    """Makes a region, then opens it.
+
+    Whoever opens an ephemeral region between the two and closes it again was its last user: it is
+    gone, and is made once more.
+    """
+    for left in range(_ATTEMPTS if ephemeral else 1, 0, -1):
+        make_it()
+        try:
+            return open_it()
+        except FileNotFoundError:
+            if left == 1:
+                raise
+    raise AssertionError
+
+
 def create(
     name: str,
     size: int,
@@ -164,15 +183,20 @@ def create(
     owner: "process", "service" or "container", where the daemon knows such owners; one that does
         not refuses it
     """
-    make(name, size, mode=mode, fixed=fixed, ephemeral=ephemeral, populate=populate, huge=huge,
-         owner=owner)
-    try:
-        return open(name)
-    except PermissionError:
-        # Made with a mode that forbids its maker to write.
-        if mode is None:
-            raise
-        return open(name, write=False)
+    def open_it() -> Region:
+        try:
+            return open(name)
+        except PermissionError:
+            # Made with a mode that forbids its maker to write.
+            if mode is None:
+                raise
+            return open(name, write=False)
+
+    def make_it() -> None:
+        make(name, size, mode=mode, fixed=fixed, ephemeral=ephemeral, populate=populate,
+             huge=huge, owner=owner)
+
+    return made_and_opened(make_it, open_it, ephemeral)
 
 
 def open(  # pylint: disable=redefined-builtin

@@ -82,6 +82,7 @@ class SharedMemory:
                 raise ValueError("'size' must be a positive number different from zero")
         if name is None and not self._flags & os.O_EXCL:
             raise ValueError("'name' can only be None if create=True")
+        self._ephemeral = ephemeral
         make = functools.partial(
             _region.make, size=size, mode=self._mode, fixed=fixed, ephemeral=ephemeral,
             populate=populate, huge=huge, owner=owner,
@@ -103,25 +104,27 @@ class SharedMemory:
             # The module that stands for this one may be patched, as the standard library's is.
             self._name = _make_filename()
             try:
-                make(self.name)
+                self._make_and_open(make)
             except FileExistsError:
                 continue
-            self._open()
+
+    def _make_and_open(self, make: functools.partial[None]) -> None:
+        _region.made_and_opened(functools.partial(make, self.name), self._open, self._ephemeral)
 
     def _attach_or_make(
         self, make: functools.partial[None], wait: Union[bool, float, None]
     ) -> None:
         if self._flags & os.O_EXCL:
-            make(self.name)
-        elif wait is not None and wait is not False:
+            self._make_and_open(make)
+            return
+        if wait is not None and wait is not False:
             _mount.wait(self.name, None if wait is True else wait)
         try:
             self._open()
         except FileNotFoundError:
             if not self._flags & os.O_CREAT:
                 raise
-            make(self.name)
-            self._open()
+            self._make_and_open(make)
 
     def _open(self) -> None:
         try:

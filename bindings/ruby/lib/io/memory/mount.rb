@@ -10,6 +10,7 @@ module IO::Memory
     DEFAULT = "/mnt/mem"
     # Bytes that stand for something else in a command; see iomemfs-ctl(7).
     ESCAPED = /[\x00-\x20\\\x7f]/n.freeze
+    ATTEMPTS = 100
     TICK_FIRST = 0.001
     TICK_LONGEST = 0.05
     # Events tell of a region; this is for what they do not tell, such as directories.
@@ -62,16 +63,27 @@ module IO::Memory
       raise MemoryError, error.message
     end
 
+    # Whoever opens an ephemeral region after it was made and before its maker does, and closes it
+    # again, was its last user: it is gone, and is made once more.
     def create(name, size, words)
-      command("create", name, size.to_s, *words)
-      begin
-        open(name, true)
-      rescue MemoryError
-        # Made with a mode that forbids its maker to write.
-        raise unless words.any? { |word| word.start_with?("mode=") }
-
-        open(name, false)
+      attempts = words.include?("ephemeral") ? ATTEMPTS : 1
+      loop do
+        command("create", name, size.to_s, *words)
+        begin
+          return open_made(name, words)
+        rescue MemoryError => error
+          raise unless error.cause.is_a?(Errno::ENOENT) && (attempts -= 1).positive?
+        end
       end
+    end
+
+    def open_made(name, words)
+      open(name, true)
+    rescue MemoryError => error
+      # Made with a mode that forbids its maker to write.
+      raise unless error.cause.is_a?(Errno::EACCES) && words.any? { |word| word.start_with?("mode=") }
+
+      open(name, false)
     end
 
     def create_unnamed(size)

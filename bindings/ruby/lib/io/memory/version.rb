@@ -3,6 +3,6 @@
 
 class IO
   module Memory
-    VERSION = "0.2.0"
+    VERSION = "0.1.0"
   end
 end

@@ -64,6 +64,7 @@ public final class Region implements AutoCloseable {
             MethodHandles.byteBufferViewVarHandle(long[].class, ByteOrder.nativeOrder());
 
     private static final String DEFAULT_MOUNT = "/mnt/mem";
+    private static final int ATTEMPTS = 100;
     private static final long PAUSE_FIRST = 1;
     private static final long PAUSE_LONGEST = 50;
 
@@ -193,6 +194,20 @@ public final class Region implements AutoCloseable {
         }
         List<String> words = new ArrayList<>(List.of(Long.toString(size)));
         words.addAll(Arrays.asList(options));
+        for (int left = words.contains("ephemeral") ? ATTEMPTS : 1; ; left--) {
+            make(name, words);
+            try {
+                return open(name);
+            } catch (NoSuchFileException error) {
+                // Whoever opened it in between and closed it again was its last user: it is gone.
+                if (left <= 1) {
+                    throw error;
+                }
+            }
+        }
+    }
+
+    private static void make(String name, List<String> words) throws IOException {
         try {
             command("create", name, words);
         } catch (FileSystemException error) {
@@ -202,7 +217,6 @@ public final class Region implements AutoCloseable {
             }
             throw error;
         }
-        return open(name);
     }
 
     /** Opens a region for reading and writing. */
