@@ -3,7 +3,7 @@
 
     run_cpython_tests.py [fork|spawn|forkserver]...
 
-The tests are the interpreter's (on Debian the package libpython3-testsuite); here they, and the
+The tests are the interpreter's (on Debian the package libpython3.11-testsuite); here they, and the
 children that they start, only find another module under that name: patched/sitecustomize.py.
 """
 

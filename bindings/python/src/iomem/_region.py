@@ -232,6 +232,3 @@ def anonymous(size: int, *, fixed: bool = False) -> Region:
         os.close(fd)
         raise
     return Region(fd, None, True)
-
-
-
