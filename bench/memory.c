@@ -120,10 +120,19 @@ static void munmap_step(struct run *run) {
         run->map = NULL;
 }
 
+/* Tells the processor that this is a loop that waits. */
+static inline void spin_pause(void) {
+#if defined(__x86_64__) || defined(__i386__)
+        __builtin_ia32_pause();
+#elif defined(__aarch64__)
+        __asm__ volatile("yield");
+#endif
+}
+
 /* Waits until the word has the value; lets another process run now and then. */
 static void spin_until(uint32_t *word, uint32_t value) {
         for (unsigned int i = 1; __atomic_load_n(word, __ATOMIC_ACQUIRE) != value; i++) {
-                __builtin_ia32_pause();
+                spin_pause();
                 if (i % SPINS == 0)
                         sched_yield();
         }

@@ -111,7 +111,8 @@ type Info struct {
 
 // member is a region in the daemon's JSON.
 type member struct {
-	Name           rawName   `json:"name"`
+	Name           string    `json:"name"`
+	NameEscaped    *string   `json:"name_escaped"`
 	Size           int64     `json:"size"`
 	Allocated      int64     `json:"allocated"`
 	Mode           string    `json:"mode"`
@@ -125,16 +126,26 @@ type member struct {
 	Created        time.Time `json:"created"`
 	CreatorUID     uint32    `json:"creator_uid"`
 	CreatorPID     int       `json:"creator_pid"`
-	CreatorCommand rawName   `json:"creator_command"`
+	CreatorCommand string    `json:"creator_command"`
+	CommandEscaped *string   `json:"creator_command_escaped"`
+}
+
+// nameIn is a name in JSON, which has no bytes that are not UTF-8: such a name is there a second time,
+// escaped.
+func nameIn(name string, escaped *string) string {
+	if escaped == nil {
+		return name
+	}
+	return unescapeName(*escaped)
 }
 
 func (m *member) info() (Info, error) {
 	mode, err := strconv.ParseUint(m.Mode, 8, 12)
 	return Info{
-		Name: string(m.Name), Size: m.Size, Allocated: m.Allocated, Mode: fs.FileMode(mode),
+		Name: nameIn(m.Name, m.NameEscaped), Size: m.Size, Allocated: m.Allocated, Mode: fs.FileMode(mode),
 		UID: m.UID, GID: m.GID, Inode: m.Inode, Links: m.Links, Refs: m.Refs,
 		Flags: m.Flags, Seals: m.Seals, Created: m.Created,
-		CreatorUID: m.CreatorUID, CreatorPID: m.CreatorPID, CreatorCommand: string(m.CreatorCommand),
+		CreatorUID: m.CreatorUID, CreatorPID: m.CreatorPID, CreatorCommand: nameIn(m.CreatorCommand, m.CommandEscaped),
 	}, err
 }
 

@@ -8,6 +8,7 @@
 #include <sys/epoll.h>
 #include <sys/inotify.h>
 #include <unistd.h>
+#include "base/fault.h"
 
 #define HASH_NONFATAL_OOM 1
 #define uthash_nonfatal_oom(element) ((element)->failed = true)
@@ -106,10 +107,11 @@ int watch_add(struct watch *watch, int fd, uint32_t key) {
                 return -ENOMEM;
         snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
         entry->key = key;
-        entry->wd = inotify_add_watch(watch->fd, path, watch->mask);
+        entry->wd =
+                fault_strikes(FAULT_WATCH) ? -1 : inotify_add_watch(watch->fd, path, watch->mask);
         if (entry->wd < 0) {
                 free(entry);
-                return errno == ENOSPC ? -ENOSPC : -ENOMEM;
+                return errno == ENOMEM ? -ENOMEM : -ENOSPC;
         }
         if (!watch_insert(watch, entry)) {
                 inotify_rm_watch(watch->fd, entry->wd);

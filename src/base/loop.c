@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
+#include "base/fault.h"
 
 enum { LOOP_BATCH = 16 };
 
@@ -68,6 +69,7 @@ int loop_add(struct loop *loop, struct loop_source **out, int fd, uint32_t event
              void *userdata) {
         struct epoll_event event = {.events = events};
         struct loop_source *source;
+        int r = 0;
 
         source = calloc(1, sizeof(*source));
         if (!source)
@@ -77,9 +79,11 @@ int loop_add(struct loop *loop, struct loop_source **out, int fd, uint32_t event
         source->fn = fn;
         source->userdata = userdata;
         event.data.ptr = source;
-        if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
-                int r = -errno;
-
+        if (fault_strikes(FAULT_EPOLL))
+                r = -ENOSPC;
+        else if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
+                r = -errno;
+        if (r < 0) {
                 free(source);
                 return r;
         }
@@ -153,6 +157,7 @@ static void source_tell(struct loop_source *source, uint32_t events) {
 int loop_run(struct loop *loop) {
         struct epoll_event events[LOOP_BATCH];
 
+        loop->stopped = false;
         while (!loop->stopped) {
                 bool again = loop->idle && loop->idle(loop->idle_userdata);
                 int n;

@@ -39,7 +39,7 @@ int loop_arm_soon(struct loop_source *timer);
  * sleeping (the channel spins here).
  */
 void loop_set_idle(struct loop *loop, bool (*idle)(void *userdata), void *userdata);
-/* Until loop_stop(); returns its code, or a negative errno of epoll_wait(2). */
+/* Until loop_stop(); returns its code, or a negative errno of epoll_wait(2).  Can be run again. */
 int loop_run(struct loop *loop);
 void loop_stop(struct loop *loop, int code);
 bool loop_is_stopped(const struct loop *loop);

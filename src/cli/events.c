@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/words.h"
 #include "cli.h"
 
 /*
@@ -38,19 +39,40 @@ static void unescape(char *name) {
         *out = '\0';
 }
 
+/* A byte that is no UTF-8 is U+FFFD. */
 static void print_string(const char *text) {
-        putchar('"');
-        for (; *text; text++) {
-                unsigned char c = (unsigned char)*text;
+        size_t length = strlen(text), n;
+        uint32_t code;
 
-                if (c == '"' || c == '\\')
-                        printf("\\%c", c);
-                else if (c < ' ' || c == 0x7f)
-                        printf("\\u%04x", c);
+        putchar('"');
+        for (; length > 0; text += n, length -= n) {
+                n = words_character(text, length, &code);
+                if (n == 0)
+                        fputs("\xef\xbf\xbd", stdout);
+                else if (code == '"' || code == '\\')
+                        printf("\\%c", (int)code);
+                else if (words_is_control(code))
+                        printf("\\u%04x", code);
                 else
-                        putchar(c);
+                        fwrite(text, 1, n, stdout);
+                n = n ? n : 1;
         }
         putchar('"');
+}
+
+static void print_name(const char *escaped) {
+        char *name = strdup(escaped);
+
+        if (!name)
+                abort();
+        unescape(name);
+        printf(", \"name\": ");
+        print_string(name);
+        if (!words_is_utf8(name, strlen(name))) {
+                printf(", \"name_escaped\": ");
+                print_string(escaped);
+        }
+        free(name);
 }
 
 static void print_value(const char *value) {
@@ -71,11 +93,8 @@ static void print_json(char *line) {
         print_value(sequence);
         printf(", \"event\": ");
         print_string(kind);
-        if (strcmp(name, "-") != 0) {
-                unescape(name);
-                printf(", \"name\": ");
-                print_string(name);
-        }
+        if (strcmp(name, "-") != 0)
+                print_name(name);
         while ((pair = take_word(&line))) {
                 char *value = strchr(pair, '=');
 

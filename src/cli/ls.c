@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include <getopt.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
+#include "base/words.h"
 #include "cli.h"
 #include "table.h"
 
@@ -23,6 +26,7 @@ enum column {
         COL_CREATOR,
         COL_INODE,
         COL_LINKS,
+        COL_ESCAPED,
 };
 
 static const struct table_column columns[] = {
@@ -39,8 +43,17 @@ static const struct table_column columns[] = {
         [COL_CREATOR] = {"CREATOR", 0.1, 0, SCOLS_JSON_STRING, "command and pid that made it"},
         [COL_INODE] = {"INODE", 4, SCOLS_FL_RIGHT, SCOLS_JSON_NUMBER, "inode number"},
         [COL_LINKS] = {"LINKS", 2, SCOLS_FL_RIGHT, SCOLS_JSON_NUMBER, "number of its names"},
+        [COL_ESCAPED] = {"NAME_ESCAPED", 0.3, 0, SCOLS_JSON_STRING, "name as commands take it"},
         {NULL},
 };
+
+static void set_name(struct table *table, struct libscols_line *line, const char *name) {
+        char escaped[4 * PATH_MAX + 1];
+
+        words_escape(escaped, name, strnlen(name, PATH_MAX));
+        table_set(table, line, COL_NAME, name);
+        table_set(table, line, COL_ESCAPED, escaped);
+}
 
 /* Sizes for people are strings in JSON, too, as with lsblk(8). */
 static const struct table_column *columns_for(bool bytes) {
@@ -94,7 +107,7 @@ static int add_region(void *userdata, const char *name, const struct iomem_stat 
         struct libscols_line *line = table_line(table);
         char text[256];
 
-        table_set(table, line, COL_NAME, name);
+        set_name(table, line, name);
         set_size(table, line, COL_SIZE, region->size);
         set_size(table, line, COL_ALLOCATED, region->allocated);
         snprintf(text, sizeof(text), "%04o", region->mode);

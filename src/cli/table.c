@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include "base/words.h"
 #include "cli.h"
 
 void table_setup(struct table *table, const char *name, const struct table_column *columns,
@@ -111,10 +112,38 @@ struct libscols_line *table_line(struct table *table) {
         return line;
 }
 
+/*
+ * What libsmartcols would pass on as it is: bytes that are no UTF-8, which no JSON may have, and
+ * characters that change how the rest of a terminal's line is read.  For the caller to free.
+ */
+static char *table_clean(const struct table *table, const char *text) {
+        size_t length = strlen(text), n;
+        char *clean = malloc(4 * length + 1), *at = clean;
+        uint32_t code;
+
+        if (!clean)
+                abort();
+        for (; length > 0; text += n, length -= n) {
+                n = words_character(text, length, &code);
+                if (n == 0 && table->json)
+                        at = stpcpy(at, "\xef\xbf\xbd"); /* U+FFFD */
+                else if (n > 1 && !table->json && words_is_control(code))
+                        at += words_escape(at, text, n);
+                else
+                        at = mempcpy(at, text, n ? n : 1);
+                n = n ? n : 1;
+        }
+        *at = '\0';
+        return clean;
+}
+
 void table_set(struct table *table, struct libscols_line *line, int column, const char *text) {
+        char *clean = table_clean(table, text);
+
         for (int i = 0; i < table->n_wanted; i++)
-                if (table->wanted[i] == column && scols_line_set_data(line, (size_t)i, text) != 0)
+                if (table->wanted[i] == column && scols_line_set_data(line, (size_t)i, clean) != 0)
                         abort();
+        free(clean);
 }
 
 void table_drop(struct table *table) {

@@ -6,7 +6,8 @@
  *
  * One line, one command.  Words are separated by spaces or tabs.  In names a space, tab, newline
  * or backslash is written as a backslash and three octal digits, as in /proc/self/mounts, and any
- * other byte but NUL and slash may be; the listings write these four and control characters so.  Sizes are bytes with an optional k, m, g or t (1024 and so on,
+ * other byte but NUL and slash may be; the listings write these four so, and what words.h says.
+ * Sizes are bytes with an optional k, m, g or t (1024 and so on,
  * either case).  A name is a path below the directory that the command is relative to.
  *
  * Parsing yields a struct command, which is run as a given caller: rights are what open, truncate
@@ -14,17 +15,12 @@
  * what was wrong.
  *
  * Owns nothing that outlives a command.  Never: knows whether a file or a socket called it, or
- * commits: the caller does, with the answer.
+ * commits: the caller does, with the reply.
  */
 
 #include <limits.h>
-#include "volume/access.h"
-#include "base/job_queue.h"
-#include "volume/lifetime.h"
-#include "volume/invalidation.h"
-#include "memory/populate.h"
-#include "memory/region.h"
-#include "tree/tree.h"
+#include "base/fault.h"
+#include "volume/volume.h"
 
 enum command_verb {
         COMMAND_CREATE,
@@ -55,10 +51,14 @@ struct command {
         uint64_t timeout_ms; /* wait: 0 for none */
         /* admin */
         bool has_limit_bytes, has_limit_nodes, upgrade;
+        bool has_read_only, read_only;
         uint64_t limit_bytes, limit_nodes;
         /* admin, for tests: see root.crash_…; crash_opcode 0 unless has_crash_opcode */
         bool has_crash, has_crash_opcode;
         uint64_t crash_after, crash_again, crash_opcode;
+        bool has_fault;
+        enum fault fault; /* FAULT_NONE: `fault off` */
+        uint64_t fault_after;
 };
 
 /* The outcome for people: one line, no newline. */
@@ -80,34 +80,18 @@ int command_parse(struct command *out, enum command_verb verb, const char *line,
 /* Sizes with a suffix, as in `64M`; 0, -EINVAL, -EFBIG (more than INT64_MAX). */
 int command_parse_size(const char *text, size_t length, uint64_t *out);
 
-/* What commands work on. */
-struct commander {
-        struct journal *journal;
-        struct tree *tree;
-        struct regions *regions;
-        struct invalidations *invalidations;
-        struct lifetimes *lifetimes;
-        struct job_queue *memory_jobs;
-};
-
 /*
- * Runs create, resize, seal or remove relative to dir.  *node is the region it was about (NULL
- * after remove).  0, or the errno that open, truncate or unlink would have given, with text.
+ * Runs create, resize, seal, remove or default relative to dir.  *node is the region it was about
+ * (NULL after remove).  0, or the errno that open, truncate or unlink would have given, with text;
+ * the transaction has been aborted then.
  *
  * -EINPROGRESS: a region that is to be populated is there, but has no name yet.  The caller has it
- * populated with command_populate(), and then calls command_finish(), in a transaction of its own.
+ * populated with volume_populate(), and then calls command_finish(), in another transaction.
  */
-int command_run(struct commander *commander, struct node *dir, struct caller *caller,
+int command_run(struct volume *volume, struct node *dir, struct caller *caller,
                 const struct command *command, struct node **node, struct command_error *error);
-int command_populate(struct commander *commander, const struct command *command,
-                     const struct node *node, struct population **out, population_fn done,
-                     void *userdata);
-/* result and huge: of the population; node: the region without a name. */
-int command_finish(struct commander *commander, struct node *dir, struct caller *caller,
+/* result and huge: of the population; node: the region without a name, which is given up if that
+ * or this failed. */
+int command_finish(struct volume *volume, struct node *dir, struct caller *caller,
                    const struct command *command, struct node *node, int result, uint64_t huge,
                    struct command_error *error);
-/* What holds for a file that open(2) makes in dir: flags, and LAYOUT_NO_MODE or permissions. */
-void command_defaults(const struct tree *tree, const struct node *dir, uint32_t *flags,
-                      uint32_t *mode);
-/* Gives up a region that was to be populated. */
-void command_abort(struct commander *commander, struct node *node);

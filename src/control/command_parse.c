@@ -23,7 +23,8 @@ static const struct verb {
         [COMMAND_LIST] = {"list", "usage: [DIRECTORY]\n"},
         [COMMAND_STAT] = {"stat", "usage: NAME\n"},
         [COMMAND_WAIT] = {"wait", "usage: NAME [SECONDS]\n"},
-        [COMMAND_ADMIN] = {"admin", "usage: remount [size=SIZE] [nr_inodes=COUNT] | upgrade\n"},
+        [COMMAND_ADMIN] = {"admin",
+                           "usage: remount [size=SIZE] [nr_inodes=COUNT] [ro|rw] | upgrade\n"},
 };
 
 static const struct flag {
@@ -57,14 +58,18 @@ int command_fail(struct command_error *error, int r, const char *format, ...) {
 
 struct command_shown command_show(const char *word, size_t length) {
         struct command_shown shown = {0};
-        size_t used = 0;
+        size_t used = 0, n;
+        uint32_t code;
 
-        for (size_t i = 0; i < length; i++) {
-                if (used + 4 + sizeof("...") > sizeof(shown.text)) {
+        for (size_t i = 0; i < length; i += n) {
+                n = words_character(word + i, length - i, &code);
+                if (n == 0)
+                        n = 1;
+                if (used + 4 * n + sizeof("...") > sizeof(shown.text)) {
                         memcpy(shown.text + used, "...", sizeof("..."));
                         break;
                 }
-                used += words_escape(shown.text + used, word + i, 1);
+                used += words_escape(shown.text + used, word + i, n);
         }
         return shown;
 }
@@ -372,13 +377,16 @@ static int parse_remount(struct command *out, struct words *words, struct comman
                 } else if ((value = word_value(word, length, "nr_inodes=", &n))) {
                         out->has_limit_nodes = true;
                         r = parse_size(&out->limit_nodes, value, n, error);
+                } else if (word_is(word, length, "ro") || word_is(word, length, "rw")) {
+                        out->has_read_only = true;
+                        out->read_only = word_is(word, length, "ro");
                 } else {
                         r = command_fail(error, -EINVAL, "%s: cannot be changed by a remount",
                                          command_show(word, length).text);
                 }
         }
-        if (r == 0 && !out->has_limit_bytes && !out->has_limit_nodes)
-                r = command_fail(error, -EINVAL, "remount wants size= or nr_inodes=");
+        if (r == 0 && !out->has_limit_bytes && !out->has_limit_nodes && !out->has_read_only)
+                r = command_fail(error, -EINVAL, "remount wants size=, nr_inodes=, ro or rw");
         return r;
 }
 
@@ -399,6 +407,22 @@ static int parse_crash(struct command *out, struct words *words, bool by_point,
         return r;
 }
 
+/* `fault KIND N`: the N-th call of that kind fails; `fault off`. */
+static int parse_fault(struct command *out, struct words *words, struct command_error *error) {
+        const char *word;
+        size_t length;
+
+        out->has_fault = true;
+        if (!word_next(words, &word, &length))
+                return command_fail(error, -EINVAL, "fault wants a kind of call, or off");
+        if (word_is(word, length, "off"))
+                return 0;
+        out->fault = fault_kind(word, length);
+        if (out->fault == FAULT_NONE || !word_next(words, &word, &length))
+                return command_fail(error, -EINVAL, "fault wants a kind of call, and a number");
+        return parse_size(&out->fault_after, word, length, error);
+}
+
 static int parse_admin(struct command *out, struct words *words, struct command_error *error) {
         const char *word;
         size_t length;
@@ -412,6 +436,8 @@ static int parse_admin(struct command *out, struct words *words, struct command_
         }
         if (word_is(word, length, "crash") || word_is(word, length, "crash-opcode"))
                 return parse_crash(out, words, word_is(word, length, "crash"), error);
+        if (word_is(word, length, "fault"))
+                return parse_fault(out, words, error);
         return command_fail(error, -EINVAL, "%s: unknown command", command_show(word, length).text);
 }
 

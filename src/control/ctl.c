@@ -5,19 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 #include "volume/event.h"
-#include "control/report.h"
-#include "memory/backing.h"
-
-enum {
-        CTL_HANDLES_USERS = 48 * 1024, /* open files of .ctl of all users but root */
-        CTL_LISTINGS_MAX = 256, /* open listings of one user, each of which is a descriptor */
-};
 
 const struct ctl_file ctl_files[_CTL_N] = {
-        [CTL_DIR] = {".ctl", S_IFDIR | 0555, -1},
+        [CTL_DIR] = {".ctl", S_IFDIR | 0777, -1},
         [CTL_CREATE] = {"create", S_IFREG | 0666, COMMAND_CREATE},
         [CTL_RESIZE] = {"resize", S_IFREG | 0666, COMMAND_RESIZE},
         [CTL_SEAL] = {"seal", S_IFREG | 0666, COMMAND_SEAL},
@@ -29,34 +20,82 @@ const struct ctl_file ctl_files[_CTL_N] = {
         [CTL_STATS] = {"stats", S_IFREG | 0444, -1},
         [CTL_SOCKET] = {"socket", S_IFLNK | 0777, -1},
         [CTL_ADMIN] = {"admin", S_IFREG | 0600, COMMAND_ADMIN},
+        [CTL_ERROR] = {"error", S_IFREG | 0444, -1},
 };
 
-int ctl_new(struct ctl **out, struct commander *commander) {
+/* Putting together */
+
+static enum waiter_state ctl_look(void *userdata, uint32_t id);
+static void ctl_tell_one(void *userdata, uint32_t id, void *readers);
+
+/* Those who polled when the last worker died may have missed something. */
+static int ctl_resume_polls(struct ctl *ctl) {
+        uint32_t high = journal_high(ctl->journal, TABLE_HANDLE);
+        int r = 0;
+
+        for (uint32_t id = 1; r == 0 && id <= high; id++) {
+                const struct handle *handle = handles_get(ctl->handles, id);
+
+                if (handle && handle->poll != 0)
+                        r = waiters_add(ctl->waiters, id, handle->dir, true);
+        }
+        return r;
+}
+
+static int ctl_build(struct ctl *ctl) {
+        struct waiters_parts parts = {
+                .look = ctl_look,
+                .tell = ctl_tell_one,
+                .userdata = ctl,
+        };
+        int r;
+
+        r = handles_new(&ctl->handles, ctl->volume->txn);
+        if (r == 0)
+                r = turns_new(&ctl->turns, ctl->volume->loop);
+        if (r == 0)
+                r = listings_new(&ctl->listings, ctl->volume, ctl->handles, ctl->turns,
+                                 ctl->testing ? &ctl->work : NULL);
+        if (r == 0)
+                r = last_errors_new(&ctl->errors, ctl->volume->txn, ctl->handles);
+        parts.turns = ctl->turns;
+        if (r == 0)
+                r = waiters_new(&ctl->waiters, &parts);
+        if (r == 0)
+                r = ctl_resume_polls(ctl);
+        return r;
+}
+
+int ctl_new(struct ctl **out, struct volume *volume) {
         const char *testing = getenv("IOMEMFS_TESTING");
         struct ctl *ctl;
+        int r;
 
         ctl = calloc(1, sizeof(*ctl));
         if (!ctl)
                 return -ENOMEM;
-        ctl->commander = commander;
-        ctl->journal = commander->journal;
-        ctl->root = journal_root(commander->journal);
+        ctl->volume = volume;
+        ctl->journal = volume->journal;
+        ctl->root = journal_root(volume->journal);
         ctl->testing = testing && strcmp(testing, "1") == 0;
-        ctl->closing_fd = -1;
+        ctl->told = event_next(volume->tree);
+        r = ctl_build(ctl);
+        if (r < 0) {
+                ctl_free(ctl);
+                return r;
+        }
         *out = ctl;
         return 0;
-}
-
-void ctl_finish_close(struct ctl *ctl) {
-        if (ctl->closing_fd >= 0)
-                close(ctl->closing_fd);
-        ctl->closing_fd = -1;
 }
 
 struct ctl *ctl_free(struct ctl *ctl) {
         if (!ctl)
                 return NULL;
-        ctl_finish_close(ctl);
+        waiters_free(ctl->waiters);
+        last_errors_free(ctl->errors);
+        listings_free(ctl->listings);
+        turns_free(ctl->turns);
+        handles_free(ctl->handles);
         free(ctl);
         return NULL;
 }
@@ -69,6 +108,14 @@ const char *ctl_name(enum ctl_kind kind) {
 
 const char *ctl_socket_path(const struct ctl *ctl) {
         return ctl->root->settings.socket;
+}
+
+struct listings *ctl_listings(const struct ctl *ctl) {
+        return ctl->listings;
+}
+
+bool ctl_is_name(const struct ctl *ctl, const char *name) {
+        return name[0] != '\0' && strcmp(ctl->root->settings.ctl_name, name) == 0;
 }
 
 static bool ctl_has(const struct ctl *ctl, enum ctl_kind kind, const struct node *dir) {
@@ -114,168 +161,53 @@ void ctl_stat(const struct ctl *ctl, enum ctl_kind kind, const struct node *dir,
 
 /* Handles */
 
-struct handle *ctl_handle(const struct ctl *ctl, uint32_t id) {
-        struct handle *handle = journal_get(ctl->journal, TABLE_HANDLE, id);
-
-        return handle && handle->id == id ? handle : NULL;
-}
-
-bool ctl_is_admin(const struct ctl *ctl, const struct caller *caller) {
-        return caller->uid == 0 || caller->uid == ctl->root->settings.owner;
+bool ctl_is_admin(const struct ctl *ctl, struct caller *caller) {
+        return handles_is_admin(ctl->handles, caller);
 }
 
 int ctl_open(struct ctl *ctl, enum ctl_kind kind, const struct node *dir, struct caller *caller,
-             uint32_t *out) {
+             bool writes, uint32_t *out) {
         struct handle *handle;
-        uint32_t id;
+        int r;
 
-        ctl_finish_close(ctl);
         if (!S_ISREG(ctl_files[kind].mode) || !ctl_has(ctl, kind, dir))
                 return -ENXIO;
+        if (writes && ctl_files[kind].verb < 0)
+                return -EACCES;
+        caller_resolve(caller);
         if (kind == CTL_ADMIN && !ctl_is_admin(ctl, caller))
                 return -EACCES;
-        /* What is left then is for those who have to see to it. */
-        if (caller->uid != 0 && journal_used(ctl->journal, TABLE_HANDLE) >= CTL_HANDLES_USERS)
-                return -ENFILE;
-        id = journal_new(ctl->journal, TABLE_HANDLE);
-        handle = journal_get(ctl->journal, TABLE_HANDLE, id);
-        if (!handle)
-                return -ENFILE;
-        *handle = (struct handle){
-                .id = id,
-                .kind = kind,
-                .dir = dir->id,
-                .fd = -1,
-                .uid = caller->uid,
-                .base = UINT64_MAX,
-        };
-        event_seek_end(ctl->commander->tree, &handle->cursor, caller->uid);
-        *out = id;
+        r = handles_add(ctl->handles, caller, &handle);
+        if (r < 0)
+                return r;
+        handle->kind = kind;
+        handle->dir = dir->id;
+        handle->dir_generation = dir->generation;
+        event_seek_end(ctl->volume->tree, &handle->cursor);
+        *out = handle->id;
         return 0;
 }
 
 void ctl_close(struct ctl *ctl, uint32_t id) {
-        struct handle *handle = ctl_handle(ctl, id);
+        struct handle *handle = handles_get(ctl->handles, id);
 
-        ctl_finish_close(ctl);
         if (!handle)
                 return;
-        ctl->closing_fd = handle->fd;
-        if (handle->text)
-                journal_delete(ctl->journal, TABLE_TEXT, handle->text);
-        journal_delete(ctl->journal, TABLE_HANDLE, id);
-}
-
-/* Listings */
-
-static bool ctl_may_list(const struct ctl *ctl, uint32_t uid) {
-        uint32_t high = journal_high(ctl->journal, TABLE_HANDLE);
-        unsigned int listings = 0;
-
-        for (uint32_t id = 1; uid != 0 && id <= high; id++) {
-                const struct handle *handle = ctl_handle(ctl, id);
-
-                if (handle && handle->fd >= 0 && handle->uid == uid)
-                        listings++;
-        }
-        return listings < CTL_LISTINGS_MAX;
-}
-
-static int ctl_render(struct ctl *ctl, const struct handle *handle, struct caller *caller,
-                      FILE *stream) {
-        struct commander *commander = ctl->commander;
-        struct node *dir = tree_node(commander->tree, handle->dir);
-
-        if (!dir)
-                return -ESTALE;
-        switch (handle->kind) {
-        case CTL_REGIONS:
-                return report_table(stream, commander->tree, commander->regions, caller, dir);
-        case CTL_REGIONS_JSON:
-                return report_json(stream, commander->tree, commander->regions, caller, dir);
-        default:
-                return report_stats(stream, commander->tree, commander->regions);
-        }
-}
-
-/* Gives the handle its memfd, which it keeps until it is closed. */
-static int ctl_make_fd(struct ctl *ctl, struct handle *handle) {
-        int fd;
-
-        if (handle->fd >= 0)
-                return 0;
-        if (!ctl_may_list(ctl, handle->uid))
-                return -EMFILE;
-        fd = memfd_create("iomemfs-ctl", MFD_CLOEXEC);
-        if (fd < 0)
-                return -errno;
-        if (handle->uid != 0 && backing_leave_spare(fd, BACKING_SPARE / 2) < 0)
-                return -EMFILE;
-        JOURNAL_SET(ctl->journal, handle->fd, fd);
-        return 0;
-}
-
-static int write_all(int fd, const char *bytes, size_t size) {
-        size_t at = 0;
-
-        if (ftruncate(fd, 0) < 0)
-                return -errno;
-        while (at < size) {
-                ssize_t n = pwrite(fd, bytes + at, size - at, (off_t)at);
-
-                if (n < 0)
-                        return -errno;
-                at += (size_t)n;
-        }
-        return 0;
-}
-
-/* Renders the listing anew into the handle's memfd. */
-static int ctl_snapshot(struct ctl *ctl, struct handle *handle, struct caller *caller) {
-        char *text = NULL;
-        size_t size = 0;
-        FILE *stream;
-        int r;
-
-        stream = open_memstream(&text, &size);
-        if (!stream)
-                return -ENOMEM;
-        r = ctl_render(ctl, handle, caller, stream);
-        if (fclose(stream) != 0)
-                r = -ENOMEM;
-        if (r == 0)
-                r = ctl_make_fd(ctl, handle);
-        if (r == 0)
-                r = write_all(handle->fd, text, size);
-        free(text);
-        return r;
-}
-
-static ssize_t ctl_read_listing(struct ctl *ctl, struct handle *handle, struct caller *caller,
-                                char *buffer, size_t size, uint64_t offset) {
-        ssize_t n;
-
-        if (offset == 0 || handle->fd < 0) {
-                int r = ctl_snapshot(ctl, handle, caller);
-
-                if (r < 0)
-                        return r;
-        }
-        n = pread(handle->fd, buffer, size, (off_t)offset);
-        return n < 0 ? -errno : n;
+        waiters_remove(ctl->waiters, id);
+        handles_delete(ctl->handles, handle);
 }
 
 /* Usage and errors */
 
 /* What holds in the directory, as it would be written. */
 static const char *ctl_default(struct ctl *ctl, const struct handle *handle) {
-        const struct node *dir = tree_node(ctl->commander->tree, handle->dir);
+        const struct node *dir = tree_node(ctl->volume->tree, handle->dir);
         char mode[sizeof("mode=7777")] = "";
         uint32_t flags, bits;
 
         if (!dir)
                 return "none\n";
-        command_defaults(ctl->commander->tree, dir, &flags, &bits);
+        volume_defaults(ctl->volume, dir, &flags, &bits);
         if (bits != LAYOUT_NO_MODE)
                 snprintf(mode, sizeof(mode), "mode=%04o", bits & 07777);
         snprintf(ctl->text, sizeof(ctl->text), "%s%s%s%s%s", mode, mode[0] && flags ? " " : "",
@@ -314,60 +246,154 @@ static ssize_t ctl_read_text(struct ctl *ctl, struct handle *handle, char *buffe
 
 /* Events */
 
-static ssize_t ctl_read_events(struct ctl *ctl, struct handle *handle, char *buffer, size_t size) {
-        const struct node *dir = tree_node(ctl->commander->tree, handle->dir);
-        size_t n;
+/* Who reads a file of events, and where; for caller_clear().  False: the directory is gone. */
+static bool ctl_event_reader(struct ctl *ctl, const struct handle *handle, struct caller *caller,
+                             struct event_reader *out) {
+        const struct node *dir = tree_node(ctl->volume->tree, handle->dir);
 
         if (!dir)
-                return -ESTALE;
-        journal_touch(ctl->journal, &handle->cursor, sizeof(handle->cursor));
-        n = event_read(ctl->commander->tree, dir, &handle->cursor, buffer, size);
-        return n > 0 || size == 0 ? (ssize_t)n : -EAGAIN;
+                return false;
+        *caller = handles_opener(ctl->handles, handle, 0);
+        *out = (struct event_reader){
+                .dir = dir,
+                .caller = caller,
+                .budget = turns_left(ctl->turns),
+        };
+        return true;
 }
 
-static bool ctl_has_event(const struct ctl *ctl, const struct handle *handle) {
-        const struct node *dir = tree_node(ctl->commander->tree, handle->dir);
+static ssize_t ctl_read_events(struct ctl *ctl, struct handle *handle, char *buffer, size_t size) {
+        struct event_reader reader;
+        struct caller caller;
+        size_t n;
+
+        if (!ctl_event_reader(ctl, handle, &caller, &reader))
+                return -ESTALE;
+        journal_touch(ctl->journal, &handle->cursor, sizeof(handle->cursor));
+        n = event_read(ctl->volume->tree, &reader, &handle->cursor, buffer, size);
+        caller_clear(&caller);
+        turns_used(ctl->turns);
+        if (n > 0 || size == 0)
+                return (ssize_t)n;
+        return event_is_at_end(ctl->volume->tree, &handle->cursor) ? -EAGAIN : -EINPROGRESS;
+}
+
+static bool ctl_has_event(struct ctl *ctl, struct handle *handle) {
+        struct event_reader reader;
+        struct caller caller;
+        bool has;
 
         /* A directory that is gone is something to be told, too. */
-        return !dir || event_waits(ctl->commander->tree, dir, &handle->cursor);
+        if (!ctl_event_reader(ctl, handle, &caller, &reader))
+                return true;
+        journal_touch(ctl->journal, &handle->cursor, sizeof(handle->cursor));
+        has = event_waits(ctl->volume->tree, &reader, &handle->cursor);
+        caller_clear(&caller);
+        turns_used(ctl->turns);
+        return has;
 }
 
 bool ctl_poll(struct ctl *ctl, uint32_t id, uint64_t key) {
-        struct handle *handle = ctl_handle(ctl, id);
+        struct handle *handle = handles_get(ctl->handles, id);
+        bool has_event, queued;
 
         if (!handle)
                 return true;
+        has_event = ctl_has_event(ctl, handle);
+        queued = !has_event && !event_is_at_end(ctl->volume->tree, &handle->cursor);
         /* Also if there is something now: an edge-triggered epoll(7) does not ask again after it has
          * read that, and waits to be woken. */
+        if (waiters_add(ctl->waiters, id, handle->dir, queued) < 0)
+                return true;
         JOURNAL_SET(ctl->journal, handle->poll, key);
-        return ctl_has_event(ctl, handle);
+        return has_event;
 }
 
-void ctl_wake(struct ctl *ctl, void (*wake)(void *userdata, uint64_t key), void *userdata) {
-        uint32_t high = journal_high(ctl->journal, TABLE_HANDLE);
+void **ctl_await(struct ctl *ctl, uint32_t id) {
+        const struct handle *handle = handles_get(ctl->handles, id);
 
-        if (journal_used(ctl->journal, TABLE_HANDLE) == 0)
-                return;
-        for (uint32_t id = 1; id <= high; id++) {
-                struct handle *handle = ctl_handle(ctl, id);
+        if (waiters_add(ctl->waiters, id, handle->dir, false) < 0)
+                return NULL;
+        return waiters_readers(ctl->waiters, id);
+}
 
-                if (!handle || handle->poll == 0 || !ctl_has_event(ctl, handle))
-                        continue;
-                wake(userdata, handle->poll);
+void **ctl_readers(struct ctl *ctl, uint32_t id) {
+        return waiters_readers(ctl->waiters, id);
+}
+
+void ctl_set_wake(struct ctl *ctl, ctl_wake_fn wake, void *userdata) {
+        ctl->wake = wake;
+        ctl->wake_userdata = userdata;
+}
+
+static enum waiter_state ctl_look(void *userdata, uint32_t id) {
+        struct ctl *ctl = userdata;
+        struct handle *handle = handles_get(ctl->handles, id);
+        enum waiter_state state = WAITER_TOLD;
+
+        ctl->work.waiters = waiters_looked(ctl->waiters);
+        if (handle && !ctl_has_event(ctl, handle))
+                state = event_is_at_end(ctl->volume->tree, &handle->cursor) ? WAITER_WAITS
+                                                                            : WAITER_BUSY;
+        /* What is not for it need not be looked at again. */
+        (void)txn_commit(ctl->volume->txn);
+        return state;
+}
+
+static void ctl_tell_one(void *userdata, uint32_t id, void *readers) {
+        struct ctl *ctl = userdata;
+        struct handle *handle = handles_get(ctl->handles, id);
+        uint64_t key = handle ? handle->poll : 0;
+
+        if (key != 0) {
                 JOURNAL_SET(ctl->journal, handle->poll, 0);
+                (void)txn_commit(ctl->volume->txn);
         }
+        ctl->wake(ctl->wake_userdata, key, readers);
 }
 
-ssize_t ctl_read(struct ctl *ctl, uint32_t id, struct caller *caller, char *buffer, size_t size,
-                 uint64_t offset) {
-        struct handle *handle = ctl_handle(ctl, id);
+static void ctl_queue_scope(void *userdata, const struct node *dir) {
+        struct ctl *ctl = userdata;
 
-        ctl_finish_close(ctl);
+        if (dir)
+                waiters_queue(ctl->waiters, dir->id);
+        else
+                waiters_queue_all(ctl->waiters);
+}
+
+void ctl_tell(struct ctl *ctl) {
+        uint64_t next = event_next(ctl->volume->tree);
+
+        if (ctl->told == next)
+                return;
+        if (!waiters_are_empty(ctl->waiters)) {
+                event_scopes(ctl->volume->tree, ctl->told, ctl_queue_scope, ctl);
+                waiters_look(ctl->waiters);
+        }
+        ctl->told = next;
+}
+
+/* Reading */
+
+int ctl_wait_turn(struct ctl *ctl, struct turns_job *job) {
+        return turns_wait(ctl->turns, job);
+}
+
+void ctl_cancel_turn(struct ctl *ctl, struct turns_job *job) {
+        turns_cancel(ctl->turns, job);
+}
+
+ssize_t ctl_read(struct ctl *ctl, uint32_t id, char *buffer, size_t size, uint64_t offset,
+                 bool again) {
+        struct handle *handle = handles_get(ctl->handles, id);
+
         if (!handle)
                 return -EBADF;
         if (handle->kind == CTL_EVENTS)
                 return ctl_read_events(ctl, handle, buffer, size);
+        if (handle->kind == CTL_ERROR)
+                return last_error_read(ctl->errors, handle, buffer, size, offset);
         if (ctl_files[handle->kind].verb >= 0)
                 return ctl_read_text(ctl, handle, buffer, size, offset);
-        return ctl_read_listing(ctl, handle, caller, buffer, size, offset);
+        return listing_read(ctl->listings, handle, buffer, size, offset, again);
 }

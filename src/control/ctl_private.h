@@ -7,6 +7,10 @@
  */
 
 #include "control/ctl.h"
+#include "control/handles.h"
+#include "control/last_error.h"
+#include "control/listing.h"
+#include "control/waiters.h"
 
 struct run; /* a write(2) that is being carried out */
 
@@ -19,21 +23,26 @@ struct ctl_file {
 extern const struct ctl_file ctl_files[_CTL_N];
 
 struct ctl {
-        struct commander *commander;
+        struct volume *volume;
         struct journal *journal;
         struct root *root;
         bool testing; /* the test-only command `crash` works */
 
+        struct turns *turns;
+        struct handles *handles;
+        struct listings *listings;
+        struct last_errors *errors;
+        struct metrics_work work;
+
+        struct waiters *waiters;
+        uint64_t told; /* the next event whose readers are to be looked for */
+        ctl_wake_fn wake;
+        void *wake_userdata;
+
         char text[64];    /* of a default that is being read */
         struct run *runs; /* suspended writes */
-        ctl_answer_fn answer;
-        void *answer_userdata;
-
-        /* Of the handle closed last.  Its number may go only when the transaction is committed: by
-         * then, and no sooner, no record names it. */
-        int closing_fd;
+        ctl_reply_fn reply;
+        void *reply_userdata;
 };
 
-struct handle *ctl_handle(const struct ctl *ctl, uint32_t id);
-bool ctl_is_admin(const struct ctl *ctl, const struct caller *caller);
-void ctl_finish_close(struct ctl *ctl);
+bool ctl_is_admin(const struct ctl *ctl, struct caller *caller);

@@ -5,9 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/fault.h"
 
 enum {
-        CTL_LINES_MAX = 1024, /* commands of one write: what they change is one transaction */
+        CTL_LINES_MAX = 1024, /* commands of one write */
 };
 
 _Static_assert(COMMAND_ERROR_MAX + sizeof("line 1024: \n") <= LAYOUT_TEXT_BYTES,
@@ -16,21 +17,18 @@ _Static_assert(COMMAND_ERROR_MAX + sizeof("line 1024: \n") <= LAYOUT_TEXT_BYTES,
 /* Keeps the text for reading; line is 0 if there was just one. */
 static void ctl_keep_error(struct ctl *ctl, struct handle *handle, unsigned int line,
                            const struct command_error *error) {
-        struct text *record;
+        char text[LAYOUT_TEXT_BYTES];
+        int length;
 
-        journal_touch(ctl->journal, handle, sizeof(*handle));
-        if (!handle->text)
-                handle->text = journal_new(ctl->journal, TABLE_TEXT);
-        record = journal_get(ctl->journal, TABLE_TEXT, handle->text);
-        if (!record)
-                return;
-        journal_touch(ctl->journal, record, sizeof(*record));
-        record->id = handle->text;
         if (line)
-                snprintf(record->bytes, sizeof(record->bytes), "line %u: %s\n", line, error->text);
+                length = snprintf(text, sizeof(text), "line %u: %s\n", line, error->text);
         else
-                snprintf(record->bytes, sizeof(record->bytes), "%s\n", error->text);
-        handle->text_length = (uint32_t)strlen(record->bytes);
+                length = snprintf(text, sizeof(text), "%s\n", error->text);
+        journal_touch(ctl->journal, handle, sizeof(*handle));
+        handle->base = UINT64_MAX;
+        if (handles_store(ctl->handles, handle, &handle->text, text, (size_t)length) == 0)
+                handle->text_length = (uint32_t)length;
+        last_error_keep(ctl->errors, handle, text, (size_t)length);
 }
 
 /* Commands */
@@ -43,25 +41,37 @@ static int ctl_error(struct command_error *error, int r, const char *text) {
 /* As tmpfs answers a remount below what is in use. */
 static int ctl_remount(struct ctl *ctl, const struct command *command,
                        struct command_error *error) {
-        struct space space;
-        int r;
+        const struct volume_limits limits = {
+                .set_bytes = command->has_limit_bytes,
+                .set_nodes = command->has_limit_nodes,
+                .bytes = command->limit_bytes,
+                .nodes = command->limit_nodes,
+        };
+        int r = volume_set_limits(ctl->volume, &limits);
 
-        if (command->has_limit_nodes && command->limit_nodes != 0 &&
-            command->limit_nodes < tree_inodes(ctl->commander->tree))
-                return ctl_error(error, -EINVAL, "nr_inodes= is less than what is in use");
-        if (command->has_limit_bytes) {
-                regions_space(ctl->commander->regions, &space);
-                if (command->limit_bytes != 0 && command->limit_bytes < space.used)
-                        return ctl_error(error, -EINVAL, "size= is less than what is in use");
-                r = regions_set_limit(ctl->commander->regions, command->limit_bytes);
-                if (r == -ENOSPC)
-                        return ctl_error(error, -EINVAL, "size= is less than what is in use");
-                if (r < 0)
-                        return ctl_error(error, r, strerrordesc_np(-r));
-        }
-        if (command->has_limit_nodes)
-                JOURNAL_SET(ctl->journal, ctl->root->limit_nodes, command->limit_nodes);
+        if (r == -EINVAL && limits.set_nodes && limits.nodes != 0 &&
+            limits.nodes < tree_inodes(ctl->volume->tree))
+                return ctl_error(error, r, "nr_inodes= is less than what is in use");
+        if (r == -EINVAL)
+                return ctl_error(error, r, "size= is less than what is in use");
+        if (r < 0)
+                return ctl_error(error, r, strerrordesc_np(-r));
+        /* The kernel keeps others from writing to a mount that is ro; the socket is our own. */
+        if (command->has_read_only)
+                JOURNAL_SET(ctl->journal, ctl->root->settings.read_only, command->read_only);
         return 0;
+}
+
+/* `fault off` says whether what was armed has struck. */
+static int ctl_fault(const struct command *command, struct command_error *error) {
+        bool armed = fault_is_armed();
+
+        if (command->fault != FAULT_NONE) {
+                fault_plan(command->fault, command->fault_after);
+                return 0;
+        }
+        fault_arm(FAULT_NONE, 0);
+        return armed ? ctl_error(error, -ENODATA, "nothing has failed") : 0;
 }
 
 static void ctl_arm_crash(struct ctl *ctl, const struct command *command) {
@@ -83,9 +93,12 @@ static int ctl_run_admin(struct ctl *ctl, struct caller *caller, const struct co
                 JOURNAL_SET(ctl->journal, ctl->root->upgrade_wanted, 1);
                 return 0;
         }
+        if ((command->has_crash || command->has_crash_opcode || command->has_fault) &&
+            !ctl->testing)
+                return ctl_error(error, -EPERM, "crash and fault are for tests");
+        if (command->has_fault)
+                return ctl_fault(command, error);
         if (command->has_crash || command->has_crash_opcode) {
-                if (!ctl->testing)
-                        return ctl_error(error, -EPERM, "crash is for tests");
                 ctl_arm_crash(ctl, command);
                 return 0;
         }
@@ -108,7 +121,8 @@ struct run {
         char *own_text;
         struct command *command;
         uint32_t node; /* the region that is being populated */
-        struct population *population;
+        struct work *work;
+        struct invalidation_mark mark;
         struct run *next;
 };
 
@@ -121,7 +135,7 @@ static void run_free(struct run *run) {
 
 static int ctl_run_line(struct run *run, struct node *dir, struct command_error *error) {
         struct ctl *ctl = run->ctl;
-        const struct handle *handle = ctl_handle(ctl, run->handle);
+        const struct handle *handle = handles_get(ctl->handles, run->handle);
         struct command *command = run->command;
         struct node *node = NULL;
         int r;
@@ -132,7 +146,7 @@ static int ctl_run_line(struct run *run, struct node *dir, struct command_error 
         if (r == 0 && command->verb == COMMAND_ADMIN)
                 r = ctl_run_admin(ctl, run->caller, command, error);
         else if (r == 0)
-                r = command_run(ctl->commander, dir, run->caller, command, &node, error);
+                r = command_run(ctl->volume, dir, run->caller, command, &node, error);
         if (r == -EINPROGRESS)
                 run->node = node->id;
         else if (r < 0)
@@ -163,8 +177,8 @@ static int check_lines(const char *buffer, size_t size, unsigned int *lines,
 }
 
 static void run_fail(struct run *run, const struct command_error *error) {
-        ctl_keep_error(run->ctl, ctl_handle(run->ctl, run->handle), run->lines > 1 ? run->line : 0,
-                       error);
+        ctl_keep_error(run->ctl, handles_get(run->ctl->handles, run->handle),
+                       run->lines > 1 ? run->line : 0, error);
 }
 
 static void run_next(struct run *run) {
@@ -172,8 +186,21 @@ static void run_next(struct run *run) {
         run->line++;
 }
 
+/* So many lines are done for good when this is committed; a resent write goes on behind them. */
+static void run_mark_done(struct run *run, unsigned int lines) {
+        struct ctl *ctl = run->ctl;
+        struct handle *handle = handles_get(ctl->handles, run->handle);
+
+        journal_touch(ctl->journal, handle, sizeof(*handle));
+        handle->unique = run->unique;
+        handle->done = lines;
+        /* The write may move the file's position. */
+        handle->base = UINT64_MAX;
+}
+
 /* Carries out the lines that are left, up to one that has to wait: -EINPROGRESS. */
 static int run_lines(struct run *run, struct node *dir) {
+        struct txn *txn = run->ctl->volume->txn;
         struct command_error error = {""};
         int r = 0;
 
@@ -181,9 +208,20 @@ static int run_lines(struct run *run, struct node *dir) {
                 r = ctl_run_line(run, dir, &error);
                 if (r < 0)
                         break;
+                run_mark_done(run, run->line);
+                /* The last one goes with the reply. */
+                if (run->line < run->lines)
+                        r = txn_commit(txn);
+                if (r < 0) {
+                        ctl_error(&error, r, strerrordesc_np(-r));
+                        break;
+                }
         }
-        if (r < 0 && r != -EINPROGRESS)
+        if (r < 0 && r != -EINPROGRESS) {
+                txn_abort(txn);
                 run_fail(run, &error);
+                r = txn_commit(txn) < 0 ? -ENOMEM : r;
+        }
         return r;
 }
 
@@ -191,17 +229,21 @@ static void run_on_populated(void *userdata, int result, uint64_t huge);
 
 /* Waits for the population of the line's region; everything before it is done for good. */
 static int run_wait(struct run *run) {
-        struct ctl *ctl = run->ctl;
-        struct handle *handle = ctl_handle(ctl, run->handle);
-        const struct node *node = tree_node(ctl->commander->tree, run->node);
+        struct volume *volume = run->ctl->volume;
+        const struct node *node = tree_node(volume->tree, run->node);
+        int r;
 
-        journal_touch(ctl->journal, handle, sizeof(*handle));
-        handle->unique = run->unique;
-        handle->done = run->line - 1;
-        return command_populate(ctl->commander, run->command, node, &run->population,
-                                run_on_populated, run);
+        run_mark_done(run, run->line - 1);
+        r = volume_populate(volume, node, run_on_populated, run, &run->work);
+        if (r == 0)
+                r = txn_commit(volume->txn);
+        else
+                txn_abort(volume->txn);
+        run->mark = invalidations_mark(volume->invalidations);
+        return r;
 }
 
+/* Tells the result; the run is over. */
 static void run_finish(struct run *run, int r) {
         struct ctl *ctl = run->ctl;
         struct run **at = &ctl->runs;
@@ -211,48 +253,62 @@ static void run_finish(struct run *run, int r) {
         *at = run->next;
         if (r == -ECANCELED)
                 r = -EINTR;
-        ctl->answer(ctl->answer_userdata, run->unique, r < 0 ? r : (int)run->size);
+        ctl->reply(ctl->reply_userdata, run->unique, r < 0 ? r : (int)run->size);
         run_free(run);
+}
+
+/* The region is whole, or there will be none: the line is done, or it has failed. */
+static int run_end_line(struct run *run, struct node *dir, int result, uint64_t huge) {
+        struct volume *volume = run->ctl->volume;
+        struct node *node = tree_node(volume->tree, run->node);
+        struct command_error error = {""};
+        int r;
+
+        if (dir) {
+                r = command_finish(volume, dir, run->caller, run->command, node, result, huge,
+                                   &error);
+        } else {
+                volume_drop(volume, node);
+                r = ctl_error(&error, -ESTALE, "the directory is gone");
+        }
+        if (r == 0) {
+                run_mark_done(run, run->line);
+                r = txn_commit(volume->txn);
+                if (r == 0)
+                        return 0;
+                ctl_error(&error, r, strerrordesc_np(-r));
+                volume_drop(volume, node);
+        }
+        run->ctl->root->counters.command_errors++;
+        run_fail(run, &error);
+        return r;
 }
 
 static void run_on_populated(void *userdata, int result, uint64_t huge) {
         struct run *run = userdata;
         struct ctl *ctl = run->ctl;
-        const struct handle *handle = ctl_handle(ctl, run->handle);
-        struct node *dir = tree_node(ctl->commander->tree, handle->dir);
-        struct node *node = tree_node(ctl->commander->tree, run->node);
-        struct command_error error = {""};
+        const struct handle *handle = handles_get(ctl->handles, run->handle);
+        struct node *dir = tree_node(ctl->volume->tree, handle->dir);
         int r;
 
-        run->population = NULL;
-        if (dir) {
-                r = command_finish(ctl->commander, dir, run->caller, run->command, node, result,
-                                   huge, &error);
-        } else {
-                command_abort(ctl->commander, node);
-                r = ctl_error(&error, -ESTALE, "the directory is gone");
-        }
-        if (r < 0) {
-                ctl->root->counters.command_errors++;
-                run_fail(run, &error);
-        } else {
+        run->work = NULL;
+        invalidations_begin(ctl->volume->invalidations, run->mark);
+        r = run_end_line(run, dir, result, huge);
+        if (r == 0) {
                 run_next(run);
                 r = run_lines(run, dir);
         }
         if (r == -EINPROGRESS) {
                 r = run_wait(run);
-                if (r == 0) {
-                        journal_commit(ctl->journal);
+                if (r == 0)
                         return;
-                }
-                command_abort(ctl->commander, tree_node(ctl->commander->tree, run->node));
         }
         run_finish(run, r);
 }
 
 /* Puts a write that has to wait on the heap. */
 static int run_suspend(const struct run *run) {
-        struct run *own = malloc(sizeof(*own));
+        struct run *own = fault_strikes(FAULT_MEMORY) ? NULL : malloc(sizeof(*own));
         int r;
 
         if (!own)
@@ -267,34 +323,30 @@ static int run_suspend(const struct run *run) {
         own->own_text[run->size] = '\0';
         own->at = own->own_text + (run->at - run->text);
         own->text = own->own_text;
-        own->own_caller = (struct caller){
-                .uid = run->caller->uid,
-                .gid = run->caller->gid,
-                .pid = run->caller->pid,
-                .powerless = run->caller->powerless,
-                .ask_power = run->caller->ask_power,
-        };
+        own->own_caller = handles_opener(
+                run->ctl->handles, handles_get(run->ctl->handles, run->handle), run->caller->pid);
         own->caller = &own->own_caller;
+        own->next = run->ctl->runs;
+        run->ctl->runs = own;
         r = run_wait(own);
         if (r < 0) {
+                run->ctl->runs = own->next;
                 own->command = NULL;
                 run_free(own);
                 return r;
         }
-        own->next = run->ctl->runs;
-        run->ctl->runs = own;
         return -EINPROGRESS;
 }
 
-void ctl_set_answer(struct ctl *ctl, ctl_answer_fn answer, void *userdata) {
-        ctl->answer = answer;
-        ctl->answer_userdata = userdata;
+void ctl_set_reply(struct ctl *ctl, ctl_reply_fn reply, void *userdata) {
+        ctl->reply = reply;
+        ctl->reply_userdata = userdata;
 }
 
 void ctl_cancel(struct ctl *ctl, uint64_t unique) {
         for (struct run *run = ctl->runs; run; run = run->next)
-                if (run->unique == unique)
-                        population_cancel(run->population);
+                if (run->unique == unique && run->work)
+                        work_cancel(run->work);
 }
 
 static int ctl_start(struct run *run, struct handle *handle, struct node *dir) {
@@ -308,45 +360,58 @@ static int ctl_start(struct run *run, struct handle *handle, struct node *dir) {
         if (r != -EINPROGRESS)
                 return r;
         r = run_suspend(run);
-        if (r == -EINPROGRESS)
+        if (r == -EINPROGRESS) {
                 run->command = NULL; /* the suspended one's now */
-        else
-                command_abort(run->ctl->commander, tree_node(run->ctl->commander->tree, run->node));
-        return r;
+                return r;
+        }
+        txn_abort(run->ctl->volume->txn);
+        run_fail(run, &(struct command_error){"out of memory or descriptors"});
+        return txn_commit(run->ctl->volume->txn) < 0 ? -ENOMEM : r;
 }
 
-ssize_t ctl_write(struct ctl *ctl, uint32_t id, struct caller *caller, uint64_t unique,
-                  const char *buffer, size_t size) {
-        struct handle *handle = ctl_handle(ctl, id);
+/* The command of a writer who is the opener, in whose name it is done. */
+static int ctl_write_as(struct ctl *ctl, struct handle *handle, struct caller *opener,
+                        uint64_t unique, const char *buffer, size_t size) {
         struct command_error error = {""};
         struct run run = {
                 .ctl = ctl,
-                .handle = id,
+                .handle = handle->id,
                 .unique = unique,
-                .caller = caller,
+                .caller = opener,
                 .text = buffer,
                 .size = size,
                 .at = buffer,
                 .line = 1,
         };
-        struct node *dir;
+        struct node *dir = tree_node(ctl->volume->tree, handle->dir);
         int r;
 
-        ctl_finish_close(ctl);
-        if (!handle || ctl_files[handle->kind].verb < 0)
-                return -EBADF;
-        dir = tree_node(ctl->commander->tree, handle->dir);
         if (!dir)
                 return -ESTALE;
-        /* The write may move the file's position. */
-        JOURNAL_SET(ctl->journal, handle->base, UINT64_MAX);
+        invalidations_begin(ctl->volume->invalidations, (struct invalidation_mark){0});
         r = check_lines(buffer, size, &run.lines, &error);
         if (r < 0) {
                 ctl_keep_error(ctl, handle, 0, &error);
-                return r;
+                return txn_commit(ctl->volume->txn) < 0 ? -ENOMEM : r;
         }
         run.command = malloc(sizeof(*run.command)); /* with a name of PATH_MAX */
         r = run.command ? ctl_start(&run, handle, dir) : -ENOMEM;
         free(run.command);
+        return r;
+}
+
+ssize_t ctl_write(struct ctl *ctl, uint32_t id, struct caller *caller, uint64_t unique,
+                  const char *buffer, size_t size) {
+        struct handle *handle = handles_get(ctl->handles, id);
+        struct caller opener;
+        int r;
+
+        if (!handle || ctl_files[handle->kind].verb < 0)
+                return -EBADF;
+        if (!handle_is_of(handle, caller))
+                return -EPERM;
+        opener = handles_opener(ctl->handles, handle, caller->pid);
+        r = ctl_write_as(ctl, handle, &opener, unique, buffer, size);
+        caller_clear(&opener);
         return r < 0 ? r : (ssize_t)size;
 }

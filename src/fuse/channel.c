@@ -6,11 +6,11 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include "base/fault.h"
 #include "base/log.h"
 #include "fuse/backing_id.h"
 #include "fuse/killpriv.h"
 #include "fuse/negotiate.h"
-#include "fuse/replay.h"
 #include "records/blame.h"
 
 enum {
@@ -25,6 +25,7 @@ enum {
 _Static_assert(LAYOUT_REQUEST_MAX >= NEGOTIATE_MAX_WRITE + WRITE_HEADERS, "a WRITE has room");
 
 struct channel {
+        struct txn *txn;
         struct journal *journal;
         struct root *root;
         struct wire_in_header *request; /* in the scratch area, at root->request_at */
@@ -51,7 +52,9 @@ static uint64_t key_of(uint64_t unique) {
 /* Replies */
 
 /* One write is one message; the kernel takes it whole or not at all. */
-static void channel_send(struct channel *channel, const struct iovec *iov, int count) {
+static void channel_send(void *userdata, const struct iovec *iov, int count) {
+        struct channel *channel = userdata;
+
         journal_crash_point(channel->journal);
         /* ENOENT: nobody waits for it any more.  ENODEV: unmounted; the next read says so. */
         if (writev(channel_fd(channel), iov, count) < 0 && errno != ENOENT && errno != ENODEV)
@@ -59,9 +62,21 @@ static void channel_send(struct channel *channel, const struct iovec *iov, int c
         journal_crash_point(channel->journal);
 }
 
-void channel_reply(struct fuse_request *req, int error, struct iovec *iov, int count) {
+static int channel_commit(struct fuse_request *req, int error, struct iovec *iov, int count) {
         struct channel *channel = req->channel;
         struct wire_out_header header = {.error = error, .unique = req->unique};
+
+        iov[0] = (struct iovec){&header, sizeof(header)};
+        if (error != 0)
+                count = 1;
+        for (int i = 0; i < count; i++)
+                header.len += (uint32_t)iov[i].iov_len;
+        return txn_commit_reply(channel->txn, fuse_request_key(req), iov, count, channel_send,
+                                channel);
+}
+
+void channel_reply(struct fuse_request *req, int error, struct iovec *iov, int count) {
+        int r;
 
         if (req->answered) {
                 log_line(LOG_ERR, "a request was answered twice: the second answer is lost");
@@ -69,17 +84,13 @@ void channel_reply(struct fuse_request *req, int error, struct iovec *iov, int c
         }
         if (error > 0 || error < -ERROR_MAX) {
                 log_line(LOG_ERR, "%d is no error to answer with", error);
-                header.error = -EIO;
+                error = -EIO;
         }
-        iov[0] = (struct iovec){&header, sizeof(header)};
-        if (header.error != 0)
-                count = 1;
-        for (int i = 0; i < count; i++)
-                header.len += (uint32_t)iov[i].iov_len;
         req->answered = true;
-        if (journal_dirty(channel->journal))
-                journal_commit_outcome(channel->journal, fuse_request_key(req), iov, count);
-        channel_send(channel, iov, count);
+        r = channel_commit(req, error, iov, count);
+        /* Nothing of it has happened, and nothing is in the transaction that could be refused. */
+        if (r < 0)
+                (void)channel_commit(req, r, iov, 1);
 }
 
 static void channel_reply_error(struct fuse_request *req, int error) {
@@ -213,14 +224,16 @@ static void request_prepare(struct channel *channel) {
 
 /* Life */
 
-int channel_new(struct channel **out, struct journal *journal,
-                const struct channel_operations *operations, void *userdata) {
+int channel_new(struct channel **out, struct txn *txn, const struct channel_operations *operations,
+                void *userdata) {
+        struct journal *journal = txn_journal(txn);
         struct channel *channel;
         int r;
 
         channel = calloc(1, sizeof(*channel));
         if (!channel)
                 return -ENOMEM;
+        channel->txn = txn;
         channel->journal = journal;
         channel->root = journal_root(journal);
         channel->request = (void *)((char *)journal_scratch(journal) + channel->root->request_at);
@@ -260,19 +273,26 @@ static void forget_entry(struct channel *channel, const struct wire_request *in,
                 forget(channel->userdata, entries[i].node, entries[i].count);
 }
 
+/* Some entries from root->forget_done on, in one transaction. */
+static void forget_some(struct channel *channel, const struct wire_request *in, uint64_t most) {
+        struct root *root = channel->root;
+        uint64_t first = root->forget_done, done = first, count = forget_count(in);
+
+        do
+                forget_entry(channel, in, done++);
+        while (done < count && done - first < most && !txn_is_nearly_full(channel->txn));
+        JOURNAL_SET(channel->journal, root->forget_done, done);
+}
+
 /* Goes on from root->forget_done: after a crash, what was committed is not done again. */
 static void channel_forget(struct channel *channel, const struct wire_request *in) {
-        struct root *root = channel->root;
-        uint32_t count = forget_count(in);
-
-        while (root->forget_done < count) {
-                uint64_t done = root->forget_done;
-
-                for (int i = 0; i < FORGETS_PER_COMMIT && done < count; i++)
-                        forget_entry(channel, in, done++);
-                JOURNAL_SET(channel->journal, root->forget_done, done);
-                journal_commit(channel->journal);
-                channel_settle(channel);
+        while (channel->root->forget_done < forget_count(in)) {
+                forget_some(channel, in, FORGETS_PER_COMMIT);
+                if (txn_commit(channel->txn) == 0)
+                        continue;
+                /* Nobody says it again. */
+                forget_some(channel, in, 1);
+                txn_commit_anyway(channel->txn);
         }
 }
 
@@ -425,11 +445,11 @@ static void channel_handle(struct channel *channel, const struct wire_request *i
         root->counters.requests[header->opcode < 64 ? header->opcode : 0]++;
         blame_enter(root, key_of(header->unique), header->opcode);
         channel_route(channel, &req, decoded);
-        /* Answered later, or never: the change stands. */
-        if (journal_dirty(channel->journal))
-                journal_commit(channel->journal);
-        channel_settle(channel);
+        /* Of what is answered later or never nothing is left to be committed; but if it is, it
+         * stands, and the next request begins with nothing. */
+        (void)txn_commit(channel->txn);
         blame_leave(root);
+        fault_begin();
         if (root->crash_wanted > 0) {
                 journal_crash_after(channel->journal, root->crash_wanted - 1);
                 root->crash_wanted = 0;
@@ -482,8 +502,7 @@ int channel_dispatch(struct channel *channel) {
         return channel->failure < 0 ? channel->failure : 1;
 }
 
-/* A FORGET that a dead worker had read: what of it is not done yet. */
-static void resume_forget(struct channel *channel) {
+void channel_finish_forget(struct channel *channel) {
         struct wire_request in = {0};
         uint32_t length = channel->request->len;
 
@@ -492,19 +511,6 @@ static void resume_forget(struct channel *channel) {
                 return;
         if (wire_decode(&in, channel->request, length) == 0)
                 channel_handle(channel, &in, 0);
-}
-
-int channel_resume(struct channel *channel) {
-        const struct counters *counters = &channel->root->counters;
-
-        if (counters->restarts == 0 && counters->takeovers == 0)
-                return 0;
-        replay_outcome(channel->journal);
-        replay_backing(channel->journal);
-        channel_settle(channel);
-        resume_forget(channel);
-        replay_requests(channel->journal);
-        return 0;
 }
 
 bool channel_is_ready(const struct channel *channel) {
@@ -519,9 +525,14 @@ bool channel_has_xattr(const struct channel *channel) {
         return killpriv_is_ours(channel->root);
 }
 
+struct txn *channel_txn(const struct channel *channel) {
+        return channel->txn;
+}
+
 /* Backing ids */
 
-int channel_backing_open(struct channel *channel, int fd) {
+int channel_backing_open(void *userdata, int fd) {
+        struct channel *channel = userdata;
         int id = backing_id_open(channel_fd(channel), fd);
 
         if (id < 0)
@@ -531,22 +542,8 @@ int channel_backing_open(struct channel *channel, int fd) {
         return id;
 }
 
-void channel_backing_close(struct channel *channel, int id) {
-        struct root *root = channel->root;
+void channel_backing_close(void *userdata, int id) {
+        const struct channel *channel = userdata;
 
-        if (root->n_closing == LAYOUT_CLOSING_MAX) {
-                backing_id_close(channel_fd(channel), id);
-                return;
-        }
-        JOURNAL_SET(channel->journal, root->closing[root->n_closing], id);
-        JOURNAL_SET(channel->journal, root->n_closing, root->n_closing + 1);
-}
-
-void channel_settle(struct channel *channel) {
-        struct root *root = channel->root;
-
-        if (journal_dirty(channel->journal))
-                return;
-        for (; root->n_closing > 0; root->n_closing--)
-                backing_id_close(channel_fd(channel), root->closing[root->n_closing - 1]);
+        backing_id_close(channel_fd(channel), id);
 }

@@ -9,18 +9,17 @@
  *
  *   - INIT is answered by the channel itself, and saved: a worker that comes after another needs
  *     none.
- *   - Every reply commits the journal's transaction, with the reply as its outcome, before it is
- *     sent: that is how a change and its answer are one step.  A reply that goes with a change must
- *     not be longer than JOURNAL_OUTCOME_MAX.
+ *   - Every reply commits the transaction, with the reply as its outcome, before it is sent: that is
+ *     how a change and its answer are one step.  A reply that goes with a change must not be longer
+ *     than JOURNAL_OUTCOME_MAX.  A transaction that cannot be committed is aborted, and its error is
+ *     the reply.
  *   - FORGETs, which nobody resends, are carried out from the scratch area and counted in the same
  *     transactions, so that each happens exactly once.
  *   - A request may be answered later.  It is then copied into whatever waits, and its INTERRUPT
  *     finds it there.
  *
- * After a restart the channel sends the last outcome again, before anything can overwrite it: the
- * kernel takes it if it was never sent, and knows no such request otherwise.  Then it has the kernel
- * resend what is unanswered: those are requests that have not happened.  One that was being handled
- * when two workers died by their own fault is answered EIO.
+ * A request that was being handled when two workers died by their own fault is answered EIO.  What a
+ * worker that comes after another does first, and in which order, is process/recovery's.
  *
  * Nothing is allocated for a request.  Never: knows what a request means.
  */
@@ -29,7 +28,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 #include "fuse/wire.h"
-#include "records/layout.h"
+#include "volume/txn.h"
 
 struct channel;
 
@@ -67,16 +66,14 @@ struct channel_operations {
         channel_forget_fn forget;
 };
 
-/* Takes root->fuse_fd up.  operations and journal outlive the channel. */
-int channel_new(struct channel **out, struct journal *journal,
-                const struct channel_operations *operations, void *userdata);
+/* Takes root->fuse_fd up, and what INIT said to a worker before.  operations and txn outlive the
+ * channel. */
+int channel_new(struct channel **out, struct txn *txn, const struct channel_operations *operations,
+                void *userdata);
 struct channel *channel_free(struct channel *channel);
 
-/*
- * In a worker that comes after another: tells the last outcome again, finishes an interrupted
- * FORGET, and asks for the unanswered requests: once all is ready to serve.
- */
-int channel_resume(struct channel *channel);
+/* In a worker that comes after another: what of a FORGET that one had read is not done yet. */
+void channel_finish_forget(struct channel *channel);
 
 /*
  * Reads and handles one request.  1: done; 0: there was none (the descriptor is non-blocking);
@@ -87,7 +84,7 @@ int channel_dispatch(struct channel *channel);
 
 /*
  * Sends the reply: error is 0 or negative errno, iov[0] is the channel's, for the header, and the
- * others are the body.  Commits before.  See reply.h for replies of each form.
+ * others are the body.  Commits before, errors as well.  See reply.h for replies of each form.
  */
 void channel_reply(struct fuse_request *req, int error, struct iovec *iov, int count);
 
@@ -111,12 +108,10 @@ bool channel_has_passthrough(const struct channel *channel);
 /* Whether extended attributes are answered, and set-user-id bits are ours to take. */
 bool channel_has_xattr(const struct channel *channel);
 
-/* A backing id for the file, above 0; or negative errno. */
-int channel_backing_open(struct channel *channel, int fd);
-/*
- * Within a transaction; carried out after its commit, so that no record ever names a closed id.
- * Ids that the kernel does not know are passed over.
- */
-void channel_backing_close(struct channel *channel, int id);
-/* Carries out what a commit by others than the channel has left to do. */
-void channel_settle(struct channel *channel);
+/* The transaction that replies commit. */
+struct txn *channel_txn(const struct channel *channel);
+
+/* For struct volume_kernel; userdata: the channel.  A backing id for the file, above 0, or negative
+ * errno; ids that the kernel does not know are passed over. */
+int channel_backing_open(void *userdata, int fd);
+void channel_backing_close(void *userdata, int id);

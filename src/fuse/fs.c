@@ -2,78 +2,7 @@
 #include "fuse/fs_private.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <unistd.h>
-
-enum {
-        BURY_AT_ONCE = 64 * 1024 * 1024, /* bytes that are freed without the helper */
-        BURY_STEP = 64 * 1024 * 1024,    /* bytes that the helper frees at a time */
-};
-
-bool fs_abandon(void *userdata, struct node *node) {
-        struct fs *fs = userdata;
-
-        if (!node_is_region(node))
-                return true;
-        if (!lifetime_abandon(fs->parts.lifetimes, node))
-                return false;
-        /* In this transaction: an id that no record names any more could not be closed later. */
-        if (node->backing_id > 0)
-                channel_backing_close(fs->channel, node->backing_id);
-        region_release(fs->parts.regions, node);
-        return true;
-}
-
-/* Frees the memory of a large region, unless somebody else still has it. */
-struct burial {
-        struct job job;
-        int fd;
-        uint64_t size;
-};
-
-static void burial_run(struct job *job) {
-        struct burial *burial = (struct burial *)job;
-        struct stat st;
-
-        /* In steps: a worker that is killed here is gone only when the system call is over. */
-        if (fcntl(burial->fd, F_SETLEASE, F_WRLCK) == 0 && fstat(burial->fd, &st) == 0) {
-                off_t size = st.st_size;
-
-                while (size > 0) {
-                        size = size > BURY_STEP ? size - BURY_STEP : 0;
-                        if (ftruncate(burial->fd, size) < 0)
-                                break; /* sealed: closing frees it all the same */
-                }
-        }
-        close(burial->fd);
-}
-
-static void burial_done(struct job *job) {
-        free(job);
-}
-
-static void fs_bury(void *userdata, const struct region_remains *remains) {
-        struct fs *fs = userdata;
-        struct burial *burial = NULL;
-
-        if (remains->blocks > BURY_AT_ONCE)
-                burial = calloc(1, sizeof(*burial));
-        if (!burial) {
-                close(remains->fd);
-                return;
-        }
-        burial->job.run = burial_run;
-        burial->job.done = burial_done;
-        burial->fd = remains->fd;
-        job_queue_submit(fs->parts.memory_jobs, &burial->job);
-}
-
-void fs_settle(struct fs *fs) {
-        fs_tell_readers(fs);
-        invalidations_send(fs->parts.invalidations);
-        regions_bury(fs->parts.regions, fs_bury, fs);
-}
 
 /* The kernel has a good answer to all of these: it tries no more. */
 static void fs_not_needed(struct fuse_request *req) {
@@ -132,7 +61,7 @@ const struct channel_operations *fs_operations(void) {
         return &operations;
 }
 
-int fs_new(struct fs **out) {
+int fs_new(struct fs **out, struct volume *volume, struct ctl *ctl) {
         struct fs *fs;
 
         fs = calloc(1, sizeof(*fs));
@@ -144,13 +73,14 @@ int fs_new(struct fs **out) {
                 free(fs);
                 return -ENOMEM;
         }
+        fs->volume = volume;
+        fs->ctl = ctl;
+        ctl_set_reply(ctl, fs_written, fs);
+        ctl_set_wake(ctl, fs_wake, fs);
+        invalidations_set_reply(volume->invalidations, fs_answer, fs);
+        txn_set_after(volume->txn, TXN_AFTER_EVENTS, fs_tell_readers, fs);
         *out = fs;
         return 0;
-}
-
-void fs_set_parts(struct fs *fs, const struct fs_parts *parts) {
-        fs->parts = *parts;
-        ctl_set_answer(parts->ctl, fs_written, fs);
 }
 
 void fs_set_channel(struct fs *fs, struct channel *channel) {
@@ -161,7 +91,7 @@ struct fs *fs_free(struct fs *fs) {
         if (!fs)
                 return NULL;
         fs_drop_waiting(&fs->waiting);
-        fs_drop_waiting(&fs->readers);
+        fs_drop_waiting(&fs->spare);
         free(fs->buffer);
         free(fs);
         return NULL;

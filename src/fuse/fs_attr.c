@@ -2,6 +2,7 @@
 #include "fuse/fs_private.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/statvfs.h>
 
 enum { TMPFS_DIRENT_SIZE = 20 }; /* what tmpfs says that an entry adds to a directory's size */
@@ -17,9 +18,9 @@ static uint64_t fs_valid(struct fs *fs, struct node *node, const struct stat *st
                 return 0;
         if (!(node->flags & NODE_WRITTEN) || st->st_blocks * 512 >= st->st_size)
                 return FS_FOREVER;
-        if (node->opens > 0 || region_has_other_users(fs->parts.regions, node))
+        if (node->opens > 0 || region_has_other_users(fs->volume->regions, node))
                 return 0;
-        JOURNAL_SET(fs->parts.journal, node->flags, node->flags & ~(uint32_t)NODE_WRITTEN);
+        JOURNAL_SET(fs->volume->journal, node->flags, node->flags & ~(uint32_t)NODE_WRITTEN);
         return FS_FOREVER;
 }
 
@@ -40,7 +41,7 @@ int fs_attributes(struct fs *fs, struct node *node, struct wire_attributes *out)
         int r;
 
         if (node_is_region(node)) {
-                r = region_stat(fs->parts.regions, node, st);
+                r = region_stat(fs->volume->regions, node, st);
                 if (r < 0)
                         return r;
                 /* A write moves that of the store, a rename that of the node. */
@@ -64,7 +65,10 @@ int fs_attributes(struct fs *fs, struct node *node, struct wire_attributes *out)
 
 void fs_ctl_attributes(struct fs *fs, enum ctl_kind kind, struct node *dir,
                        struct wire_attributes *out) {
-        ctl_stat(fs->parts.ctl, kind, dir, &out->st);
+        ctl_stat(fs->ctl, kind, dir, &out->st);
+        /* Another program may have other control files; the kernel's listing goes if mtime moves. */
+        if (kind == CTL_DIR)
+                out->st.st_mtim.tv_sec += (time_t)fs->volume->root->counters.upgrades;
         /* Above all that nodes get: those count up from 1. */
         out->st.st_ino = (ino_t)kind << 56 | dir->ino;
         out->btime = (struct timespec){dir->btime.sec, dir->btime.nsec};
@@ -103,79 +107,86 @@ void fs_statx(struct fuse_request *req) {
                 reply_statx(req, &attributes);
 }
 
-static struct timespec fs_new_time(uint64_t sec, uint32_t nsec, uint32_t valid, uint32_t set,
-                                   uint32_t now) {
-        if (!(valid & set))
-                return (struct timespec){0, UTIME_OMIT};
-        if (valid & now)
-                return (struct timespec){0, UTIME_NOW};
-        return (struct timespec){(time_t)sec, nsec};
+static struct timespec fs_new_time(uint64_t sec, uint32_t nsec, bool now) {
+        return now ? (struct timespec){0, UTIME_NOW} : (struct timespec){(time_t)sec, nsec};
 }
 
-static void fs_set_stamp(struct fs *fs, struct stamp *stamp, const struct timespec *time) {
-        if (time->tv_nsec == UTIME_OMIT)
-                return;
-        JOURNAL_SET(fs->parts.journal, *stamp,
-                    time->tv_nsec == UTIME_NOW ? stamp_now()
-                                               : ((struct stamp){time->tv_sec, time->tv_nsec}));
-}
-
-static int fs_set_times(struct fs *fs, struct node *node, const struct wire_setattr_in *in) {
-        struct timespec times[2] = {
-                fs_new_time(in->atime, in->atime_nsec, in->valid, WIRE_SET_ATIME,
-                            WIRE_SET_ATIME_NOW),
-                fs_new_time(in->mtime, in->mtime_nsec, in->valid, WIRE_SET_MTIME,
-                            WIRE_SET_MTIME_NOW),
+static struct volume_attrs fs_new_attributes(const struct wire_setattr_in *in) {
+        static const struct {
+                uint32_t wire, volume;
+        } sets[] = {
+                {WIRE_SET_MODE, ATTR_MODE},       {WIRE_SET_UID, ATTR_UID},
+                {WIRE_SET_GID, ATTR_GID},         {WIRE_SET_SIZE, ATTR_SIZE},
+                {WIRE_SET_ATIME, ATTR_ATIME},     {WIRE_SET_MTIME, ATTR_MTIME},
+                {WIRE_SET_ATIME_NOW, ATTR_ATIME}, {WIRE_SET_MTIME_NOW, ATTR_MTIME},
+        };
+        struct volume_attrs attrs = {
+                .mode = in->mode,
+                .uid = in->uid,
+                .gid = in->gid,
+                .size = in->size,
+                .atime = fs_new_time(in->atime, in->atime_nsec, in->valid & WIRE_SET_ATIME_NOW),
+                .mtime = fs_new_time(in->mtime, in->mtime_nsec, in->valid & WIRE_SET_MTIME_NOW),
         };
 
-        if (!(in->valid & (WIRE_SET_ATIME | WIRE_SET_MTIME)))
-                return 0;
-        if (node_is_region(node))
-                return region_utimens(fs->parts.regions, node, times);
-        fs_set_stamp(fs, &node->atime, &times[0]);
-        fs_set_stamp(fs, &node->mtime, &times[1]);
-        return 0;
-}
-
-static int fs_resize(struct fuse_request *req, struct fs *fs, struct node *node, uint64_t size) {
-        struct caller caller = fs_caller(req);
-        uint64_t before = node->size;
-        int r;
-
-        if (!node_is_region(node))
-                return -EINVAL;
-        r = region_resize(fs->parts.regions, node, size);
-        if (r == 0 && node->size != before)
-                event_add_node(fs->parts.tree, EVENT_RESIZE, node, &caller);
-        return r;
+        for (size_t i = 0; i < sizeof(sets) / sizeof(sets[0]); i++)
+                if (in->valid & sets[i].wire)
+                        attrs.set |= sets[i].volume;
+        return attrs;
 }
 
 static int fs_set_attributes(struct fuse_request *req, struct fs *fs, struct node *node,
                              const struct wire_setattr_in *in) {
-        uint32_t valid = in->valid;
-        uint32_t mode = node->mode, uid = node->uid, gid = node->gid;
-        int r = 0;
+        struct volume_attrs attrs = fs_new_attributes(in);
+        struct caller caller;
+        struct change by = fs_change(req, &caller);
+        int r = volume_set_attrs(fs->volume, &by, node, &attrs);
 
-        if (!(valid & FS_SETS))
-                r = fs_may_drop_setid(req, node);
-        if (r == 0 && (valid & WIRE_SET_SIZE))
-                r = fs_resize(req, fs, node, in->size);
-        if (r == 0)
-                r = fs_set_times(fs, node, in);
-        if (r < 0)
-                return r;
-        if (valid & WIRE_SET_MODE)
-                JOURNAL_SET(fs->parts.journal, node->mode,
-                            (node->mode & S_IFMT) | (in->mode & 07777));
-        if (valid & WIRE_SET_UID)
-                JOURNAL_SET(fs->parts.journal, node->uid, in->uid);
-        if (valid & WIRE_SET_GID)
-                JOURNAL_SET(fs->parts.journal, node->gid, in->gid);
-        fs_drop_setid(req, fs, node, gid, valid);
-        tree_touch_ctime(fs->parts.tree, node);
-        if (node_is_region(node) && (node->mode != mode || node->uid != uid || node->gid != gid))
-                r = region_own(fs->parts.regions, node);
+        caller_clear(&caller);
         return r;
+}
+
+/* ftruncate(2) of a huge region: its new pages are made before it is answered. */
+
+static void fs_grown(void *userdata, int result, uint64_t huge) {
+        struct fs_waiting *waiting = userdata;
+        struct fuse_request req = channel_undefer(&waiting->deferred);
+
+        (void)huge;
+        free(waiting);
+        if (result < 0)
+                reply_error(&req, result == -ECANCELED ? -EINTR : result);
+        else
+                fs_getattr(&req);
+}
+
+static void fs_growth_interrupted(struct deferred_request *deferred) {
+        work_cancel(((struct fs_waiting *)deferred)->work);
+}
+
+/* False: nothing has to be waited for. */
+static bool fs_await_growth(struct fuse_request *req, struct fs *fs, struct node *node,
+                            uint64_t before) {
+        struct fs_waiting *waiting;
+        int r;
+
+        if (fs_kind(req->node) != CTL_NONE || node->size <= before)
+                return false;
+        waiting = fs_waiting_new(fs);
+        if (!waiting)
+                return false; /* small pages will do */
+        if (!volume_populate_growth(fs->volume, node, before, fs_grown, waiting, &waiting->work)) {
+                free(waiting);
+                return false;
+        }
+        r = txn_commit(fs->volume->txn);
+        if (r < 0) {
+                free(waiting);
+                reply_error(req, r);
+        } else {
+                channel_defer(&waiting->deferred, req, fs_growth_interrupted);
+        }
+        return true;
 }
 
 void fs_setattr(struct fuse_request *req) {
@@ -193,18 +204,18 @@ void fs_setattr(struct fuse_request *req) {
                 r = -EPERM; /* but truncating a file of .ctl is what `echo … >` does */
         if (r < 0)
                 reply_error(req, r);
-        else if (!fs_populate_huge(req, fs, node, before))
+        else if (!fs_await_growth(req, fs, node, before))
                 fs_getattr(req);
 }
 
 void fs_statfs(struct fuse_request *req) {
         struct fs *fs = fs_of(req);
-        const struct root *root = tree_root_record(fs->parts.tree);
-        uint64_t nodes = tree_inodes(fs->parts.tree);
+        const struct root *root = fs->volume->root;
+        uint64_t nodes = tree_inodes(fs->volume->tree);
         struct space space;
         struct statvfs st = {.f_bsize = 4096, .f_frsize = 4096, .f_namemax = LAYOUT_NAME_MAX};
 
-        regions_space(fs->parts.regions, &space);
+        volume_space(fs->volume, &space);
         if (space.limit > 0) {
                 uint64_t left = space.limit > space.used ? space.limit - space.used : 0;
 

@@ -2,12 +2,17 @@
 #include "fuse/fs_private.h"
 
 struct node *fs_node(struct fs *fs, uint64_t ino) {
-        return tree_node(fs->parts.tree, ino & UINT32_MAX);
+        return tree_node(fs->volume->tree, ino & UINT32_MAX);
 }
 
 struct caller fs_caller(const struct fuse_request *req) {
         return (struct caller){
                 .uid = req->uid, .gid = req->gid, .pid = req->pid, .ask_power = true};
+}
+
+struct change fs_change(const struct fuse_request *req, struct caller *caller) {
+        *caller = fs_caller(req);
+        return (struct change){.caller = caller, .kills_setid = req->kills_setid};
 }
 
 struct create_attrs fs_create_attrs(const struct fuse_request *req, mode_t mode, dev_t rdev) {
@@ -22,7 +27,7 @@ int fs_entry(struct fs *fs, struct node *node, struct wire_entry *entry) {
         entry->valid = FS_FOREVER;
         r = fs_attributes(fs, node, &entry->attributes);
         if (r == 0)
-                tree_lookup_ref(fs->parts.tree, node);
+                tree_lookup_ref(fs->volume->tree, node);
         return r;
 }
 

@@ -5,19 +5,32 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
+#include "base/fault.h"
 #include "fuse/notify.h"
 
 /* Waiting */
 
-static struct fs_waiting *fs_wait(struct fs *fs, struct fs_waiting **list) {
-        struct fs_waiting *waiting = calloc(1, sizeof(*waiting));
+struct fs_waiting *fs_waiting_new(struct fs *fs) {
+        struct fs_waiting *waiting = fs->spare;
 
+        if (fault_strikes(FAULT_MEMORY))
+                return NULL;
         if (!waiting)
-                abort(); /* the next worker gets the request again, and all else is written down */
-        waiting->fs = fs;
+                waiting = malloc(sizeof(*waiting));
+        if (waiting)
+                *waiting = (struct fs_waiting){.fs = fs};
+        fs->spare = NULL;
+        return waiting;
+}
+
+void fs_waiting_return(struct fs *fs, struct fs_waiting *waiting) {
+        free(fs->spare);
+        fs->spare = waiting;
+}
+
+static void fs_wait(struct fs_waiting **list, struct fs_waiting *waiting) {
         waiting->next = *list;
         *list = waiting;
-        return waiting;
 }
 
 static void fs_forget_waiting(struct fs_waiting **list, const struct fs_waiting *waiting) {
@@ -39,13 +52,14 @@ void fs_drop_waiting(struct fs_waiting **list) {
 /* Opening */
 
 void fs_open_ctl(struct fuse_request *req, struct fs *fs, struct node *dir) {
+        const struct wire_open_in *in = req->in->args;
         enum ctl_kind kind = fs_kind(req->node);
         uint32_t flags = WIRE_OPEN_DIRECT_IO;
         struct caller caller = fs_caller(req);
         uint32_t handle;
         int r;
 
-        r = ctl_open(fs->parts.ctl, kind, dir, &caller, &handle);
+        r = ctl_open(fs->ctl, kind, dir, &caller, (in->flags & O_ACCMODE) != O_RDONLY, &handle);
         caller_clear(&caller);
         if (r < 0) {
                 reply_error(req, r);
@@ -58,83 +72,129 @@ void fs_open_ctl(struct fuse_request *req, struct fs *fs, struct node *dir) {
 
 /* Reading */
 
-/* The reader was interrupted while it waited. */
-static void fs_reader_interrupted(struct deferred_request *deferred) {
-        struct fs_waiting *waiting = (struct fs_waiting *)deferred;
-        struct fuse_request req = channel_undefer(deferred);
-
-        fs_forget_waiting(&waiting->fs->readers, waiting);
-        free(waiting);
-        reply_error(&req, -EINTR);
-}
-
-static void fs_await_events(struct fuse_request *req, struct fs *fs, uint32_t handle, size_t size) {
-        struct fs_waiting *waiting = fs_wait(fs, &fs->readers);
-
-        waiting->handle = handle;
-        waiting->size = size;
-        channel_defer(&waiting->deferred, req, fs_reader_interrupted);
-}
-
-void fs_read_ctl(struct fuse_request *req, struct fs *fs) {
-        const struct wire_read_in *in = req->in->args;
-        size_t size = in->size;
-        struct caller caller = fs_caller(req);
-        ssize_t n;
-
-        /* A reply that moves a cursor must fit into an outcome. */
-        if (size > FS_READDIRPLUS_MAX)
-                size = FS_READDIRPLUS_MAX;
-        n = ctl_read(fs->parts.ctl, (uint32_t)in->fh, &caller, fs->buffer, size, in->offset);
-        caller_clear(&caller);
-        if (n == -EAGAIN && fs_kind(req->node) == CTL_EVENTS && !(in->flags & O_NONBLOCK))
-                fs_await_events(req, fs, (uint32_t)in->fh, size);
+static void fs_reply_read(struct fuse_request *req, struct fs *fs, ssize_t n) {
+        if (n == -EAGAIN)
+                reply_error_kept(req, (int)n); /* how far it looked is kept */
         else if (n < 0)
                 reply_error(req, (int)n);
         else
                 reply_bytes(req, fs->buffer, (size_t)n);
 }
 
-static void fs_tell_reader(struct fs *fs, struct fs_waiting **at) {
-        struct fs_waiting *waiting = *at;
-        ssize_t n = ctl_read(fs->parts.ctl, waiting->handle, NULL, fs->buffer, waiting->size, 0);
+/* The reader was interrupted while it waited. */
+static void fs_reader_interrupted(struct deferred_request *deferred) {
+        struct fs_waiting *waiting = (struct fs_waiting *)deferred;
+        struct fuse_request req = channel_undefer(deferred);
+        struct ctl *ctl = waiting->fs->ctl;
+        struct fs_waiting **readers = (struct fs_waiting **)ctl_readers(ctl, waiting->handle);
+
+        ctl_cancel_turn(ctl, &waiting->job);
+        if (readers)
+                fs_forget_waiting(readers, waiting);
+        free(waiting);
+        reply_error(&req, -EINTR);
+}
+
+static void fs_read_on(struct fs_waiting *waiting, bool again);
+
+static void fs_read_in_turn(struct turns_job *job) {
+        fs_read_on((struct fs_waiting *)((char *)job - offsetof(struct fs_waiting, job)), true);
+}
+
+/* There is nothing to read yet: waits for an event, or for a later turn of the loop.  What was done
+ * so far is kept. */
+static int fs_reader_wait(struct fs_waiting *waiting, ssize_t why) {
+        struct ctl *ctl = waiting->fs->ctl;
+        struct fs_waiting **readers;
+        int r;
+
+        r = txn_commit(waiting->fs->volume->txn);
+        if (r < 0)
+                return r;
+        if (why == -EINPROGRESS)
+                return ctl_wait_turn(ctl, &waiting->job);
+        readers = (struct fs_waiting **)ctl_await(ctl, waiting->handle);
+        if (!readers)
+                return -ENOMEM;
+        fs_wait(readers, waiting);
+        return 0;
+}
+
+static bool fs_reader_must_wait(const struct fs_waiting *waiting, ssize_t n) {
+        return n == -EINPROGRESS || (n == -EAGAIN && waiting->blocks);
+}
+
+/* Reads for one who has waited; answers if there is something to be answered. */
+static void fs_read_on(struct fs_waiting *waiting, bool again) {
+        struct fs *fs = waiting->fs;
+        ssize_t n = ctl_read(fs->ctl, waiting->handle, fs->buffer, waiting->size, waiting->offset,
+                             again);
         struct fuse_request req;
 
-        if (n == -EAGAIN) {
-                /* Events of elsewhere moved the cursor. */
-                journal_commit(fs->parts.journal);
-                return;
+        if (fs_reader_must_wait(waiting, n)) {
+                n = fs_reader_wait(waiting, n);
+                if (n == 0)
+                        return;
         }
-        *at = waiting->next;
         req = channel_undefer(&waiting->deferred);
         free(waiting);
-        if (n < 0)
-                reply_error(&req, (int)n);
-        else
-                reply_bytes(&req, fs->buffer, (size_t)n);
+        fs_reply_read(&req, fs, n);
 }
 
-static void fs_wake(void *userdata, uint64_t key) {
-        struct fs *fs = userdata;
+/* One that cannot be answered yet. */
+static void fs_defer_read(struct fuse_request *req, struct fs *fs, const struct fs_waiting *reader,
+                          ssize_t why) {
+        struct fs_waiting *waiting = fs_waiting_new(fs);
+        int r = -ENOMEM;
 
-        notify_poll(tree_root_record(fs->parts.tree)->fuse_fd, key);
-}
-
-void fs_tell_readers(struct fs *fs) {
-        uint64_t next = event_next(fs->parts.tree);
-
-        if (fs->told == next)
-                return;
-        fs->told = next;
-        for (struct fs_waiting **at = &fs->readers; *at;) {
-                struct fs_waiting *waiting = *at;
-
-                fs_tell_reader(fs, at);
-                if (*at == waiting)
-                        at = &waiting->next;
+        if (waiting) {
+                *waiting = *reader;
+                r = fs_reader_wait(waiting, why);
         }
-        ctl_wake(fs->parts.ctl, fs_wake, fs);
-        journal_commit(fs->parts.journal);
+        if (r == 0) {
+                channel_defer(&waiting->deferred, req, fs_reader_interrupted);
+                return;
+        }
+        free(waiting);
+        reply_error(req, r);
+}
+
+void fs_read_ctl(struct fuse_request *req, struct fs *fs) {
+        const struct wire_read_in *in = req->in->args;
+        const struct fs_waiting reader = {
+                .fs = fs,
+                .handle = (uint32_t)in->fh,
+                /* A reply that moves a cursor must fit into an outcome. */
+                .size = in->size < FS_READDIRPLUS_MAX ? in->size : FS_READDIRPLUS_MAX,
+                .offset = in->offset,
+                .blocks = !(in->flags & O_NONBLOCK),
+                .job = {.uid = req->uid, .run = fs_read_in_turn},
+        };
+        ssize_t n;
+
+        n = ctl_read(fs->ctl, reader.handle, fs->buffer, reader.size, reader.offset, false);
+        if (fs_reader_must_wait(&reader, n))
+                fs_defer_read(req, fs, &reader, n);
+        else
+                fs_reply_read(req, fs, n);
+}
+
+void fs_wake(void *userdata, uint64_t key, void *readers) {
+        struct fs *fs = userdata;
+        struct fs_waiting *waiting = readers, *next;
+
+        if (key != 0)
+                notify_poll(fs->volume->root->fuse_fd, key);
+        for (; waiting; waiting = next) {
+                next = waiting->next;
+                fs_read_on(waiting, false);
+        }
+}
+
+void fs_tell_readers(void *userdata) {
+        const struct fs *fs = userdata;
+
+        ctl_tell(fs->ctl);
 }
 
 void fs_poll(struct fuse_request *req) {
@@ -142,7 +202,7 @@ void fs_poll(struct fuse_request *req) {
         struct fs *fs = fs_of(req);
         unsigned int events = POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM;
 
-        if (fs_kind(req->node) == CTL_EVENTS && !ctl_poll(fs->parts.ctl, (uint32_t)in->fh, in->kh))
+        if (fs_kind(req->node) == CTL_EVENTS && !ctl_poll(fs->ctl, (uint32_t)in->fh, in->kh))
                 events = 0;
         reply_poll(req, events);
 }
@@ -152,53 +212,82 @@ void fs_poll(struct fuse_request *req) {
 static void fs_writer_interrupted(struct deferred_request *deferred) {
         const struct fs_waiting *waiting = (struct fs_waiting *)deferred;
 
-        ctl_cancel(waiting->fs->parts.ctl, waiting->unique);
+        ctl_cancel(waiting->fs->ctl, waiting->unique);
 }
 
-static void fs_await_answer(struct fuse_request *req, struct fs *fs, uint64_t unique) {
-        struct fs_waiting *waiting = fs_wait(fs, &fs->waiting);
-
-        waiting->unique = unique;
+static void fs_await_answer(struct fuse_request *req, struct fs *fs, struct fs_waiting *waiting) {
+        waiting->unique = fuse_request_key(req);
+        fs_wait(&fs->waiting, waiting);
         channel_defer(&waiting->deferred, req, fs_writer_interrupted);
 }
 
-void fs_write_ctl(struct fuse_request *req, struct fs *fs) {
+static void fs_reply_result(struct fuse_request *req, int result) {
+        /* What goes with an error is its record, which was waited for. */
+        if (result < 0)
+                reply_error_kept(req, result);
+        else
+                reply_written(req, (size_t)result);
+}
+
+/* A write that has not been seen.  True: it is answered later. */
+static bool fs_begin_write(struct fuse_request *req, struct fs *fs, int *result) {
         const struct wire_write_in *in = req->in->args;
         uint64_t unique = fuse_request_key(req);
         struct caller caller = fs_caller(req);
-        int result = 0;
+        int r;
 
-        switch (invalidations_resume(fs->parts.invalidations, unique, &result)) {
-        case INVALIDATIONS_WAITING:
-                fs_await_answer(req, fs, unique);
+        *result = (int)ctl_write(fs->ctl, (uint32_t)in->fh, &caller, unique, req->in->payload,
+                                 in->size);
+        caller_clear(&caller);
+        if (*result == -EINPROGRESS)
+                return true;
+        if (!invalidations_reply_later(fs->volume->invalidations, unique, *result))
+                return false;
+        r = txn_commit(fs->volume->txn);
+        if (r < 0)
+                *result = r;
+        return r == 0;
+}
+
+void fs_write_ctl(struct fuse_request *req, struct fs *fs) {
+        struct fs_waiting *waiting = fs_waiting_new(fs);
+        bool later = false;
+        int result = -ENOMEM;
+
+        if (!waiting) {
+                reply_error(req, result);
                 return;
+        }
+        switch (invalidations_resume(fs->volume->invalidations, fuse_request_key(req), &result)) {
+        case INVALIDATIONS_WAITING:
+                later = true;
+                break;
         case INVALIDATIONS_DONE:
                 break;
         case INVALIDATIONS_NONE:
-                result = (int)ctl_write(fs->parts.ctl, (uint32_t)in->fh, &caller, unique,
-                                        req->in->payload, in->size);
-                caller_clear(&caller);
-                if (result != -EINPROGRESS &&
-                    !invalidations_answer_later(fs->parts.invalidations, unique, result))
-                        break;
-                fs_await_answer(req, fs, unique);
+                later = fs_begin_write(req, fs, &result);
+                break;
+        }
+        if (later) {
+                fs_await_answer(req, fs, waiting);
                 return;
         }
-        if (result < 0)
-                reply_error(req, result);
-        else
-                reply_written(req, (size_t)result);
+        fs_waiting_return(fs, waiting);
+        fs_reply_result(req, result);
 }
 
 /* A write that had to wait for a region is through. */
 void fs_written(void *userdata, uint64_t unique, int result) {
         struct fs *fs = userdata;
 
-        if (!invalidations_answer_later(fs->parts.invalidations, unique, result))
-                fs_answer(fs, unique, result);
-        if (journal_dirty(fs->parts.journal))
-                journal_commit(fs->parts.journal);
-        fs_settle(fs);
+        if (invalidations_reply_later(fs->volume->invalidations, unique, result)) {
+                int r = txn_commit(fs->volume->txn);
+
+                if (r == 0)
+                        return;
+                result = r;
+        }
+        fs_answer(fs, unique, result);
 }
 
 bool fs_answer(void *userdata, uint64_t unique, int result) {
@@ -213,9 +302,6 @@ bool fs_answer(void *userdata, uint64_t unique, int result) {
         req = channel_undefer(&waiting->deferred);
         fs_forget_waiting(&fs->waiting, waiting);
         free(waiting);
-        if (result < 0)
-                reply_error(&req, result);
-        else
-                reply_written(&req, (size_t)result);
+        fs_reply_result(&req, result);
         return true;
 }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include "fuse/negotiate.h"
 
 enum { COOKIE_DOT = 1, COOKIE_DOT_DOT = 2 };
 
@@ -50,7 +51,7 @@ static bool listing_put_dots(struct listing *listing, uint64_t after, ino_t self
 }
 
 static void listing_put_node(struct listing *listing, const struct dentry *dentry) {
-        struct node *node = tree_node(listing->fs->parts.tree, dentry->node);
+        struct node *node = tree_node(listing->fs->volume->tree, dentry->node);
         struct wire_entry entry;
 
         if (!listing->plus) {
@@ -63,7 +64,7 @@ static void listing_put_node(struct listing *listing, const struct dentry *dentr
 }
 
 static void listing_fill(struct listing *listing, uint64_t after) {
-        struct tree *tree = listing->fs->parts.tree;
+        struct tree *tree = listing->fs->volume->tree;
         const struct node *parent = tree_node(tree, listing->dir->parent);
         uint64_t before = after <= COOKIE_DOT_DOT ? UINT64_MAX : after;
         const struct dentry *dentry;
@@ -93,7 +94,7 @@ static void listing_fill_ctl(struct listing *listing, uint64_t after) {
                 uint64_t cookie = COOKIE_DOT_DOT + kind;
 
                 if (cookie <= after ||
-                    ctl_lookup(fs->parts.ctl, listing->dir, name, strlen(name)) != kind)
+                    ctl_lookup(fs->ctl, listing->dir, name, strlen(name)) != kind)
                         continue;
                 if (!listing_fits(listing, name))
                         return;
@@ -127,9 +128,17 @@ static void fs_list(struct fuse_request *req, bool plus) {
                 reply_bytes(req, fs->buffer, listing.used);
 }
 
-/* There is nothing to be remembered of an open directory. */
+/*
+ * There is nothing to be remembered of an open directory, so the kernel need not ask: ENOSYS once,
+ * and it opens all directories by itself.  It keeps what it has read of one, for everybody, until
+ * mtime moves or it is told: all changes do the one, and those that it did not ask for do the other
+ * as well.
+ */
 void fs_opendir(struct fuse_request *req) {
-        reply_open(req, 0, 0, 0);
+        if (negotiate_can_skip_opendir(tree_root_record(fs_of(req)->volume->tree)))
+                reply_error(req, -ENOSYS);
+        else
+                reply_open(req, 0, WIRE_OPEN_CACHE_DIR | WIRE_OPEN_KEEP_CACHE, 0);
 }
 
 void fs_releasedir(struct fuse_request *req) {

@@ -7,42 +7,11 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { FALLOCATE_AT_ONCE = 4 * 1024 * 1024 }; /* bytes; more is the helper's work */
-
 static bool flags_write(uint32_t flags) {
         return (flags & O_ACCMODE) != O_RDONLY;
 }
 
 /* Opening */
-
-/*
- * The region's one backing id: made at the first open and kept for the life of the region, because
- * the kernel refuses a second one while the first is in use.  0 without passthrough.
- */
-static int fs_backing(struct fs *fs, struct node *node) {
-        int id;
-
-        if (node->backing_id > 0 || !channel_has_passthrough(fs->channel))
-                return node->backing_id;
-        id = channel_backing_open(fs->channel, node->fd);
-        if (id > 0)
-                JOURNAL_SET(fs->parts.journal, node->backing_id, id);
-        return id;
-}
-
-static int fs_may_open(struct fs *fs, struct node *node, uint32_t flags) {
-        struct stat st;
-
-        if (!node_is_region(node) || node->fd < 0)
-                return -ESTALE;
-        /* Its owner may have sealed it through a descriptor that was exported. */
-        if (flags_write(flags) && (node->flags & NODE_EXPORTED))
-                region_stat(fs->parts.regions, node, &st);
-        /* Through passthrough the kernel would let a sealed memfd be mapped for writing. */
-        if (flags_write(flags) && (node->seals & F_SEAL_WRITE))
-                return -EPERM;
-        return 0;
-}
 
 void fs_open(struct fuse_request *req) {
         const struct wire_open_in *in = req->in->args;
@@ -54,68 +23,51 @@ void fs_open(struct fuse_request *req) {
                 fs_open_ctl(req, fs, node);
                 return;
         }
-        r = node ? fs_may_open(fs, node, in->flags) : -ESTALE;
-        if (r == 0)
-                r = backing = fs_backing(fs, node);
-        if (r < 0) {
+        r = node ? volume_open(fs->volume, node, flags_write(in->flags), &backing) : -ESTALE;
+        if (r < 0)
                 reply_error(req, r);
-                return;
-        }
-        tree_opened(fs->parts.tree, node, flags_write(in->flags));
-        lifetime_opened(fs->parts.lifetimes, node, flags_write(in->flags));
-        /* Without passthrough, what holders of a descriptor wrote is seen at the next open. */
-        reply_open(req, 0, node->flags & NODE_EXPORTED ? 0 : WIRE_OPEN_KEEP_CACHE, backing);
+        else
+                /* Without passthrough, what holders of a descriptor wrote is seen at the next open. */
+                reply_open(req, 0, node->flags & NODE_EXPORTED ? 0 : WIRE_OPEN_KEEP_CACHE, backing);
 }
 
-/* A file without a name, until it is linked. */
-static int fs_make_unnamed(struct fuse_request *req, struct node *dir,
-                           const struct create_attrs *birth, struct node **out) {
-        struct tree *tree = fs_of(req)->parts.tree;
+static int fs_make_region(struct fuse_request *req, struct fs *fs, bool named, struct node **out) {
+        const struct wire_create_in *in = req->in->args;
+        const char *name = req->in->name[0];
+        struct node *dir = fs_node(fs, req->node);
+        struct create_attrs attrs = fs_create_attrs(req, S_IFREG | (in->mode & 07777), 0);
+        struct caller caller;
+        struct change by = fs_change(req, &caller);
         int r;
 
-        r = tree_create_unnamed(tree, dir, birth, out);
-        if (r < 0)
-                return r;
-        r = fs_furnish(req, dir, *out);
-        if (r < 0)
-                tree_reap(tree, *out);
+        if (!dir)
+                return -ESTALE;
+        if (fs_kind(req->node) != CTL_NONE)
+                return -ENOENT; /* there is no such control file */
+        if (named)
+                r = volume_make(fs->volume, &by, dir, name, strlen(name), &attrs, out);
+        else
+                r = volume_make_unnamed(fs->volume, &by, dir, &attrs, out);
+        caller_clear(&caller);
         return r;
 }
 
 static void fs_make_open(struct fuse_request *req, bool named) {
         const struct wire_create_in *in = req->in->args;
-        const char *name = req->in->name[0];
         struct fs *fs = fs_of(req);
-        struct node *dir = fs_node(fs, req->node), *node = NULL;
-        struct create_attrs birth = fs_create_attrs(req, S_IFREG | (in->mode & 07777), 0);
+        struct node *node;
         struct wire_entry entry;
         int r, backing = 0;
 
-        if (!dir)
-                r = -ESTALE;
-        else if (fs_kind(req->node) != CTL_NONE)
-                r = -EPERM;
-        else if (named)
-                r = fs_make_region(req, dir, name, &birth, &node);
-        else
-                r = fs_make_unnamed(req, dir, &birth, &node);
-        if (r < 0) {
-                reply_error(req, r);
-                return;
-        }
-        r = backing = fs_backing(fs, node);
-        if (r >= 0) {
-                tree_opened(fs->parts.tree, node, flags_write(in->flags));
-                lifetime_opened(fs->parts.lifetimes, node, flags_write(in->flags));
+        r = fs_make_region(req, fs, named, &node);
+        if (r == 0)
+                r = volume_open(fs->volume, node, flags_write(in->flags), &backing);
+        if (r == 0)
                 r = fs_entry(fs, node, &entry);
-        }
-        if (r < 0) {
-                if (node->nlink > 0)
-                        tree_unlink(fs->parts.tree, dir, name, strlen(name));
+        if (r < 0)
                 reply_error(req, r);
-                return;
-        }
-        reply_create(req, &entry, 0, 0, backing);
+        else
+                reply_create(req, &entry, 0, 0, backing);
 }
 
 void fs_create(struct fuse_request *req) {
@@ -126,28 +78,29 @@ void fs_tmpfile(struct fuse_request *req) {
         fs_make_open(req, false);
 }
 
-static void fs_release_region(struct fuse_request *req, struct fs *fs, struct node *node,
-                              uint32_t flags) {
-        struct caller caller = fs_caller(req);
-        uint64_t ino = node->id;
+static void fs_close(struct fuse_request *req, struct fs *fs) {
+        const struct wire_release_in *in = req->in->args;
+        struct node *node = fs_node(fs, req->node);
+        struct caller caller;
+        struct change by = fs_change(req, &caller);
 
-        if (node->opens == 1)
-                event_add_node(fs->parts.tree, EVENT_LAST_CLOSE, node, &caller);
-        tree_closed(fs->parts.tree, node, flags_write(flags));
-        node = fs_node(fs, ino);
-        if (node)
-                lifetime_closed(fs->parts.lifetimes, node);
+        if (node && fs_kind(req->node) != CTL_NONE)
+                ctl_close(fs->ctl, (uint32_t)in->fh);
+        else if (node)
+                volume_release(fs->volume, &by, node, flags_write(in->flags));
+        caller_clear(&caller);
 }
 
 void fs_release(struct fuse_request *req) {
-        const struct wire_release_in *in = req->in->args;
         struct fs *fs = fs_of(req);
-        struct node *node = fs_node(fs, req->node);
 
-        if (node && fs_kind(req->node) != CTL_NONE)
-                ctl_close(fs->parts.ctl, (uint32_t)in->fh);
-        else if (node)
-                fs_release_region(req, fs, node, in->flags);
+        fs_close(req, fs);
+        /* The kernel takes no error for an answer: it is closed. */
+        if (txn_check(fs->volume->txn) < 0) {
+                txn_abort(fs->volume->txn);
+                fs_close(req, fs);
+                txn_insist(fs->volume->txn);
+        }
         reply_error(req, 0);
 }
 
@@ -175,39 +128,21 @@ void fs_read(struct fuse_request *req) {
                 reply_bytes(req, fs->buffer, (size_t)n);
 }
 
-/* Like tmpfs: as much as fits, and only then an error. */
-static ssize_t fs_write_region(struct fs *fs, struct node *node, const char *bytes, size_t size,
-                               off_t offset) {
-        uint64_t room;
-        int r;
-
-        r = region_reserve_write(fs->parts.regions, node, (uint64_t)offset + size);
-        if (r == -ENOSPC) {
-                room = region_room(fs->parts.regions, node);
-                if (room <= (uint64_t)offset)
-                        return r;
-                size = (size_t)(room - (uint64_t)offset);
-                r = region_reserve_write(fs->parts.regions, node, room);
-        }
-        if (r < 0)
-                return r;
-        return region_write(fs->parts.regions, node, bytes, size, (uint64_t)offset);
-}
-
 void fs_write(struct fuse_request *req) {
         const struct wire_write_in *in = req->in->args;
         struct fs *fs = fs_of(req);
         struct node *node = fs_node(fs, req->node);
-        ssize_t n;
+        struct caller caller;
+        struct change by = fs_change(req, &caller);
+        ssize_t n = -ESTALE;
 
         if (node && fs_kind(req->node) != CTL_NONE) {
                 fs_write_ctl(req, fs);
                 return;
         }
-        n = node ? fs_write_region(fs, node, req->in->payload, in->size, (off_t)in->offset)
-                 : -ESTALE;
-        if (n > 0)
-                fs_drop_setid_written(req, fs, node);
+        if (node)
+                n = volume_write(fs->volume, &by, node, req->in->payload, in->size, in->offset);
+        caller_clear(&caller);
         if (n < 0)
                 reply_error(req, (int)n);
         else
@@ -216,143 +151,52 @@ void fs_write(struct fuse_request *req) {
 
 /* Space */
 
-/* fallocate(2) of much memory, on the helper's thread. */
-struct allocation {
-        struct job job;
-        struct fs *fs;
-        struct deferred_request deferred;
-        int fd;
-        int mode;
-        off_t offset;
-        off_t length;
-        int result;
-};
+static void fs_allocated(void *userdata, int result, uint64_t huge) {
+        struct fs_waiting *waiting = userdata;
+        struct fuse_request req = channel_undefer(&waiting->deferred);
 
-static void allocation_run(struct job *job) {
-        struct allocation *a = (struct allocation *)job;
-
-        if (fallocate(a->fd, a->mode, a->offset, a->length) < 0)
-                a->result = -errno;
-        close(a->fd);
+        (void)huge;
+        free(waiting);
+        /* What was allocated before it failed is there all the same. */
+        reply_error_kept(&req, result);
 }
 
-static void fs_reply_allocated(struct fuse_request *req, struct fs *fs, struct node *node, int r) {
-        struct stat st;
+static void fs_await_allocation(struct fuse_request *req, struct fs *fs,
+                                struct fs_waiting *waiting) {
+        int r = txn_commit(fs->volume->txn);
 
-        if (node) {
-                region_stat(fs->parts.regions, node, &st);
-                tree_touch_ctime(fs->parts.tree, node);
+        if (r == 0) {
+                channel_defer(&waiting->deferred, req, NULL);
+                return;
         }
+        free(waiting);
         reply_error(req, r);
-        fs_settle(fs);
-}
-
-static void allocation_done(struct job *job) {
-        struct allocation *a = (struct allocation *)job;
-        struct fuse_request req = channel_undefer(&a->deferred);
-
-        fs_reply_allocated(&req, a->fs, fs_node(a->fs, req.node), a->result);
-        free(a);
-}
-
-static int fs_allocate_later(struct fuse_request *req, struct fs *fs, struct node *node) {
-        const struct wire_fallocate_in *in = req->in->args;
-        struct allocation *a = calloc(1, sizeof(*a));
-
-        if (!a)
-                return -ENOMEM;
-        a->job.run = allocation_run;
-        a->job.done = allocation_done;
-        a->fs = fs;
-        a->mode = (int)in->mode;
-        a->offset = (off_t)in->offset;
-        a->length = (off_t)in->length;
-        /* One of its own: the region may be given up meanwhile, and its number be another's. */
-        a->fd = dup(node->fd);
-        if (a->fd < 0) {
-                free(a);
-                return -ENOSPC;
-        }
-        job_queue_submit(fs->parts.memory_jobs, &a->job);
-        channel_defer(&a->deferred, req, NULL);
-        return 0;
 }
 
 void fs_fallocate(struct fuse_request *req) {
         const struct wire_fallocate_in *in = req->in->args;
         struct fs *fs = fs_of(req);
         struct node *node = fs_node(fs, req->node);
+        struct fs_waiting *waiting;
         int r;
 
         if (!node || fs_kind(req->node) != CTL_NONE) {
                 reply_error(req, node ? -ENODEV : -ESTALE);
                 return;
         }
-        r = region_fallocate_begin(fs->parts.regions, node, (int)in->mode, in->offset, in->length);
-        if (r == 0 && in->length > FALLOCATE_AT_ONCE) {
-                r = fs_allocate_later(req, fs, node);
-                if (r == 0)
-                        return;
-        } else if (r == 0 &&
-                   fallocate(node->fd, (int)in->mode, (off_t)in->offset, (off_t)in->length) < 0) {
-                r = -errno;
+        waiting = fs_waiting_new(fs);
+        if (!waiting) {
+                reply_error(req, -ENOMEM);
+                return;
         }
-        if (r == 0)
-                fs_reply_allocated(req, fs, node, 0);
-        else
-                reply_error(req, r);
-}
-
-/* ftruncate(2) of a huge region: its new pages are made before it is answered. */
-struct sizing {
-        struct deferred_request deferred; /* first */
-        struct fs *fs;
-        uint64_t before;
-        struct population *population;
-};
-
-static void sizing_done(void *userdata, int result, uint64_t huge) {
-        struct sizing *sizing = userdata;
-        struct fs *fs = sizing->fs;
-        struct fuse_request req = channel_undefer(&sizing->deferred);
-        struct node *node = fs_node(fs, req.node);
-
-        if (node && result == 0)
-                JOURNAL_SET(fs->parts.journal, node->huge, huge);
-        else if (node)
-                region_resize(fs->parts.regions, node, sizing->before);
-        if (!node)
-                reply_error(&req, -ESTALE);
-        else if (result < 0)
-                reply_error(&req, result == -ECANCELED ? -EINTR : result);
-        else
-                fs_getattr(&req);
-        free(sizing);
-        fs_settle(fs);
-}
-
-static void sizing_interrupted(struct deferred_request *deferred) {
-        struct sizing *sizing = (struct sizing *)deferred;
-
-        population_cancel(sizing->population);
-}
-
-bool fs_populate_huge(struct fuse_request *req, struct fs *fs, struct node *node, uint64_t before) {
-        struct sizing *sizing;
-
-        if (!node_is_region(node) || !(node->flags & NODE_HUGE) || node->size <= before)
-                return false;
-        sizing = malloc(sizeof(*sizing));
-        if (!sizing)
-                return false;
-        *sizing = (struct sizing){.fs = fs, .before = before};
-        if (population_start(&sizing->population, fs->parts.memory_jobs, node->fd, node->size, true,
-                             sizing_done, sizing) < 0) {
-                free(sizing);
-                return false; /* small pages will do */
+        r = volume_fallocate(fs->volume, node, (int)in->mode, in->offset, in->length, fs_allocated,
+                             waiting);
+        if (r == -EINPROGRESS) {
+                fs_await_allocation(req, fs, waiting);
+                return;
         }
-        channel_defer(&sizing->deferred, req, sizing_interrupted);
-        return true;
+        fs_waiting_return(fs, waiting);
+        reply_error(req, r);
 }
 
 void fs_lseek(struct fuse_request *req) {

@@ -13,13 +13,12 @@ static void fs_reply_ctl(struct fuse_request *req, struct fs *fs, enum ctl_kind 
         };
 
         fs_ctl_attributes(fs, kind, dir, &entry.attributes);
-        tree_lookup_ref_ctl(fs->parts.tree, dir);
+        tree_lookup_ref_ctl(fs->volume->tree, dir);
         reply_entry(req, &entry);
 }
 
 static void fs_lookup_ctl(struct fuse_request *req, struct fs *fs, struct node *dir) {
-        enum ctl_kind kind =
-                ctl_lookup(fs->parts.ctl, dir, req->in->name[0], req->in->name_length[0]);
+        enum ctl_kind kind = ctl_lookup(fs->ctl, dir, req->in->name[0], req->in->name_length[0]);
 
         if (kind == CTL_NONE || kind == CTL_DIR)
                 reply_error(req, -ENOENT);
@@ -37,10 +36,10 @@ void fs_lookup(struct fuse_request *req) {
                 reply_error(req, -ESTALE);
         } else if (fs_kind(req->node) == CTL_DIR) {
                 fs_lookup_ctl(req, fs, dir);
-        } else if (strcmp(name, ".ctl") == 0) {
+        } else if (ctl_is_name(fs_of(req)->ctl, name)) {
                 fs_reply_ctl(req, fs, CTL_DIR, dir);
         } else {
-                r = tree_lookup(fs->parts.tree, dir, name, req->in->name_length[0], &node);
+                r = tree_lookup(fs->volume->tree, dir, name, req->in->name_length[0], &node);
                 if (r < 0)
                         reply_error(req, r);
                 else
@@ -61,62 +60,19 @@ static struct node *fs_dir_for_change(struct fuse_request *req, uint64_t parent)
         return NULL;
 }
 
-/* Gives a fresh node of a regular file its memory, and notes who made it. */
-int fs_furnish(struct fuse_request *req, const struct node *dir, struct node *node) {
-        struct fs *fs = fs_of(req);
-        struct caller caller = fs_caller(req);
-        uint32_t flags, mode;
-        int r;
-
-        node->creator_uid = caller.uid;
-        node->creator_pid = caller.pid;
-        caller_command(&caller, node->creator_name);
-        command_defaults(fs->parts.tree, dir, &flags, &mode);
-        node->flags |= flags;
-        if (mode != LAYOUT_NO_MODE)
-                node->mode = S_IFREG | mode;
-        /* Huge pages of the private tmpfs are not ours to ask for. */
-        if (flags & NODE_HUGE)
-                r = region_create(fs->parts.regions, node, 0);
-        else
-                r = region_create_growable(fs->parts.regions, node);
-        if (r == 0)
-                r = region_own(fs->parts.regions, node);
-        if (r == 0)
-                r = lifetime_created(fs->parts.lifetimes, node);
-        return r;
-}
-
-int fs_make_region(struct fuse_request *req, struct node *dir, const char *name,
-                   const struct create_attrs *birth, struct node **out) {
-        struct fs *fs = fs_of(req);
-        struct caller caller = fs_caller(req);
-        int r;
-
-        r = tree_create(fs->parts.tree, dir, name, strlen(name), birth, out);
-        if (r < 0)
-                return r;
-        r = fs_furnish(req, dir, *out);
-        if (r < 0)
-                tree_unlink(fs->parts.tree, dir, name, strlen(name));
-        else
-                event_add(fs->parts.tree, EVENT_CREATE, *out, dir, name, strlen(name), &caller);
-        return r;
-}
-
 static void fs_make(struct fuse_request *req, mode_t mode, dev_t rdev) {
         const char *name = req->in->name[0];
         struct fs *fs = fs_of(req);
-        struct create_attrs birth = fs_create_attrs(req, mode, rdev);
+        struct create_attrs attrs = fs_create_attrs(req, mode, rdev);
         struct node *dir = fs_dir_for_change(req, req->node), *node; /* may answer: last */
+        struct caller caller;
+        struct change by = fs_change(req, &caller);
         int r;
 
         if (!dir)
                 return;
-        if (S_ISREG(mode))
-                r = fs_make_region(req, dir, name, &birth, &node);
-        else
-                r = tree_create(fs->parts.tree, dir, name, strlen(name), &birth, &node);
+        r = volume_make(fs->volume, &by, dir, name, strlen(name), &attrs, &node);
+        caller_clear(&caller);
         if (r < 0)
                 reply_error(req, r);
         else
@@ -138,13 +94,13 @@ void fs_mkdir(struct fuse_request *req) {
 void fs_symlink(struct fuse_request *req) {
         const char *name = req->in->name[0], *target = req->in->name[1];
         struct fs *fs = fs_of(req);
-        struct create_attrs birth = fs_create_attrs(req, S_IFLNK | 0777, 0);
+        struct create_attrs attrs = fs_create_attrs(req, S_IFLNK | 0777, 0);
         struct node *dir = fs_dir_for_change(req, req->node), *node; /* may answer: last */
         int r;
 
         if (!dir)
                 return;
-        r = tree_symlink(fs->parts.tree, dir, name, strlen(name), &birth, target, &node);
+        r = volume_symlink(fs->volume, dir, name, strlen(name), &attrs, target, &node);
         if (r < 0)
                 reply_error(req, r);
         else
@@ -159,9 +115,9 @@ void fs_readlink(struct fuse_request *req) {
         if (!node) {
                 reply_error(req, -ESTALE);
         } else if (fs_kind(req->node) == CTL_SOCKET) {
-                reply_text(req, tree_root_record(fs->parts.tree)->settings.socket);
+                reply_text(req, fs->volume->root->settings.socket);
         } else {
-                tree_readlink(fs->parts.tree, node, target);
+                tree_readlink(fs->volume->tree, node, target);
                 reply_text(req, target);
         }
 }
@@ -180,31 +136,25 @@ void fs_link(struct fuse_request *req) {
         else if (fs_kind(in->node) != CTL_NONE)
                 r = -EPERM;
         else
-                r = tree_link(fs->parts.tree, node, dir, name, strlen(name));
+                r = volume_link(fs->volume, node, dir, name, strlen(name));
         if (r < 0)
                 reply_error(req, r);
         else
                 fs_reply_entry(req, fs, node);
 }
 
-/* Before a name goes, if it is a region's. */
-static void fs_tell_removal(struct fuse_request *req, struct node *dir, const char *name) {
-        struct tree *tree = fs_of(req)->parts.tree;
-        struct caller caller = fs_caller(req);
-        struct node *node;
-
-        if (tree_lookup(tree, dir, name, strlen(name), &node) == 0 && node_is_region(node))
-                event_add(tree, EVENT_REMOVE, node, dir, name, strlen(name), &caller);
-}
-
 void fs_unlink(struct fuse_request *req) {
         const char *name = req->in->name[0];
         struct node *dir = fs_dir_for_change(req, req->node);
+        struct caller caller;
+        struct change by = fs_change(req, &caller);
+        int r;
 
         if (!dir)
                 return;
-        fs_tell_removal(req, dir, name);
-        reply_error(req, tree_unlink(fs_of(req)->parts.tree, dir, name, strlen(name)));
+        r = volume_unlink(fs_of(req)->volume, &by, dir, name, strlen(name));
+        caller_clear(&caller);
+        reply_error(req, r);
 }
 
 void fs_rmdir(struct fuse_request *req) {
@@ -213,37 +163,24 @@ void fs_rmdir(struct fuse_request *req) {
 
         if (!dir)
                 return;
-        if (strcmp(name, ".ctl") == 0)
+        if (ctl_is_name(fs_of(req)->ctl, name))
                 reply_error(req, -EBUSY);
         else
-                reply_error(req, tree_rmdir(fs_of(req)->parts.tree, dir, name, strlen(name)));
+                reply_error(req, volume_rmdir(fs_of(req)->volume, dir, name, strlen(name)));
 }
 
 static int fs_move(struct fuse_request *req, struct node *dir, const char *name,
                    struct node *new_dir, const char *new_name, unsigned int flags) {
-        struct tree *tree = fs_of(req)->parts.tree;
-        struct caller caller = fs_caller(req);
-        struct create_attrs birth = fs_create_attrs(req, 0, 0);
-        struct node *node = NULL, *replaced = NULL;
-        bool removal;
+        struct caller caller;
+        struct change by = fs_change(req, &caller);
         int r;
 
-        if (strcmp(name, ".ctl") == 0 || strcmp(new_name, ".ctl") == 0)
+        if (ctl_is_name(fs_of(req)->ctl, name) || ctl_is_name(fs_of(req)->ctl, new_name))
                 return -EBUSY;
-        tree_lookup(tree, dir, name, strlen(name), &node);
-        tree_lookup(tree, new_dir, new_name, strlen(new_name), &replaced);
-        removal = replaced && replaced != node && node_is_region(replaced) &&
-                  !(flags & RENAME_EXCHANGE);
-        r = tree_rename(tree, dir, name, strlen(name), new_dir, new_name, strlen(new_name), flags,
-                        &birth);
-        if (r < 0)
-                return r;
-        /* The replaced node may be gone by now; its event says no more than its name. */
-        if (removal)
-                event_add(tree, EVENT_REMOVE, NULL, new_dir, new_name, strlen(new_name), &caller);
-        if (node_is_region(node))
-                event_add(tree, EVENT_RENAME, node, new_dir, new_name, strlen(new_name), &caller);
-        return 0;
+        r = volume_rename(fs_of(req)->volume, &by, dir, name, strlen(name), new_dir, new_name,
+                          strlen(new_name), flags);
+        caller_clear(&caller);
+        return r;
 }
 
 static void fs_rename_to(struct fuse_request *req, uint64_t new_parent, unsigned int flags) {
@@ -276,7 +213,7 @@ void fs_forget(void *userdata, uint64_t id, uint64_t count) {
         if (!node)
                 return;
         if (fs_kind(id) != CTL_NONE)
-                tree_lookup_unref_ctl(fs->parts.tree, node, count);
+                tree_lookup_unref_ctl(fs->volume->tree, node, count);
         else if (id != LAYOUT_ROOT_ID)
-                tree_lookup_unref(fs->parts.tree, node, count);
+                tree_lookup_unref(fs->volume->tree, node, count);
 }

@@ -5,7 +5,7 @@
  * fs_private: what the files of fs share.
  */
 
-#include "control/report.h"
+#include "control/report_json.h"
 #include "fuse/fs.h"
 #include "fuse/reply.h"
 
@@ -18,27 +18,26 @@ enum {
         FS_READDIRPLUS_MAX = JOURNAL_OUTCOME_MAX - 4096,
 };
 
-/* A SETATTR without any of these sets nothing. */
-static const uint32_t FS_SETS = WIRE_SET_MODE | WIRE_SET_UID | WIRE_SET_GID | WIRE_SET_SIZE |
-                                WIRE_SET_ATIME | WIRE_SET_MTIME | WIRE_SET_ATIME_NOW |
-                                WIRE_SET_MTIME_NOW;
-
 /* A request that is answered later: when its invalidations have been told, or something happens. */
 struct fs_waiting {
         struct deferred_request deferred; /* first */
         struct fs *fs;
         uint64_t unique; /* invalidations */
-        uint32_t handle; /* events */
+        uint32_t handle; /* readers of a file of .ctl, and what they want */
+        bool blocks;
         size_t size;
+        uint64_t offset;
+        struct turns_job job;
+        struct work *work; /* that it waits for, NULL for none */
         struct fs_waiting *next;
 };
 
 struct fs {
-        struct fs_parts parts;
+        struct volume *volume;
+        struct ctl *ctl;
         struct channel *channel;
         struct fs_waiting *waiting; /* for invalidations */
-        struct fs_waiting *readers; /* for events */
-        uint64_t told;              /* sequence number of the next event that readers wait for */
+        struct fs_waiting *spare;   /* for the next one that has to wait */
         char *buffer;               /* FS_BUFFER_SIZE bytes, for the reply that is being made */
 };
 
@@ -60,6 +59,8 @@ static inline uint64_t fs_ctl_ino(enum ctl_kind kind, const struct node *dir) {
 /* The node, or for a file of .ctl its directory; NULL if it is gone. */
 struct node *fs_node(struct fs *fs, uint64_t id);
 struct caller fs_caller(const struct fuse_request *req);
+/* Who changes something; the caller is the handler's to clear. */
+struct change fs_change(const struct fuse_request *req, struct caller *caller);
 struct create_attrs fs_create_attrs(const struct fuse_request *req, mode_t mode, dev_t rdev);
 /* The entry of a node; counts a lookup. */
 int fs_entry(struct fs *fs, struct node *node, struct wire_entry *entry);
@@ -75,11 +76,6 @@ void fs_statx(struct fuse_request *req);
 void fs_statfs(struct fuse_request *req);
 
 /* fs_names.c */
-/* Gives a fresh node of a regular file its memory, and notes who made it. */
-int fs_furnish(struct fuse_request *req, const struct node *dir, struct node *node);
-/* Makes a regular file with its memory; leaves nothing behind on failure. */
-int fs_make_region(struct fuse_request *req, struct node *dir, const char *name,
-                   const struct create_attrs *birth, struct node **out);
 void fs_lookup(struct fuse_request *req);
 void fs_mknod(struct fuse_request *req);
 void fs_mkdir(struct fuse_request *req);
@@ -102,20 +98,17 @@ void fs_open_ctl(struct fuse_request *req, struct fs *fs, struct node *dir);
 void fs_read_ctl(struct fuse_request *req, struct fs *fs);
 void fs_write_ctl(struct fuse_request *req, struct fs *fs);
 void fs_poll(struct fuse_request *req);
-/* For ctl_set_answer(). */
+/* For ctl_set_reply(), for invalidations_set_reply(), and for TXN_AFTER_EVENTS. */
 void fs_written(void *userdata, uint64_t unique, int result);
-/* Wakes those who wait for events, if there are new ones. */
-void fs_tell_readers(struct fs *fs);
+bool fs_answer(void *userdata, uint64_t unique, int result);
+void fs_tell_readers(void *userdata);
+/* For ctl_set_wake(). */
+void fs_wake(void *userdata, uint64_t key, void *readers);
+/* Something to wait with, which whoever takes it makes the fs's no more; NULL: out of memory. */
+struct fs_waiting *fs_waiting_new(struct fs *fs);
+/* It was not needed, and is the next one's. */
+void fs_waiting_return(struct fs *fs, struct fs_waiting *waiting);
 void fs_drop_waiting(struct fs_waiting **list);
-
-/* fs_setid.c */
-/* Whether a SETATTR that sets nothing may take the bits that it takes: 0 or -EPERM. */
-int fs_may_drop_setid(const struct fuse_request *req, const struct node *node);
-/* What a SETATTR takes, besides what it sets; group is what the file's was before. */
-void fs_drop_setid(const struct fuse_request *req, struct fs *fs, struct node *node, gid_t group,
-                   uint32_t valid);
-/* The same for a WRITE. */
-void fs_drop_setid_written(const struct fuse_request *req, struct fs *fs, struct node *node);
 
 /* fs_xattr.c */
 void fs_getxattr(struct fuse_request *req);
@@ -131,5 +124,3 @@ void fs_write(struct fuse_request *req);
 void fs_release(struct fuse_request *req);
 void fs_fallocate(struct fuse_request *req);
 void fs_lseek(struct fuse_request *req);
-/* Has a huge region populated that was smaller `before`, and answers then; false: it need not. */
-bool fs_populate_huge(struct fuse_request *req, struct fs *fs, struct node *node, uint64_t before);

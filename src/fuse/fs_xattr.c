@@ -37,11 +37,11 @@ static int fs_xattr_print(FILE *stream, struct fs *fs, struct node *node, const 
         const struct dentry *dentry;
 
         if (strcmp(name, FS_XATTR_WHOLE) != 0)
-                return report_attribute(stream, fs->parts.regions, node,
+                return report_attribute(stream, fs->volume->regions, node,
                                         name + strlen(FS_XATTR_PREFIX));
         /* Of several, one may be where the reader must not look. */
-        dentry = node->nlink == 1 ? tree_name_of(fs->parts.tree, node) : NULL;
-        return report_region(stream, fs->parts.regions, node, dentry ? dentry->name : "");
+        dentry = node->nlink == 1 ? tree_name_of(fs->volume->tree, node) : NULL;
+        return report_region(stream, fs->volume->regions, node, dentry ? dentry->name : "");
 }
 
 static int fs_xattr_value(struct fs *fs, uint64_t ino, const char *name, size_t *length) {

@@ -4,6 +4,12 @@
 #include <string.h>
 
 void reply_error(struct fuse_request *req, int error) {
+        if (error != 0)
+                txn_abort(channel_txn(req->channel));
+        reply_error_kept(req, error);
+}
+
+void reply_error_kept(struct fuse_request *req, int error) {
         struct iovec iov[1];
 
         channel_reply(req, error, iov, 1);

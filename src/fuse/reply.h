@@ -4,13 +4,16 @@
 /*
  * reply: answers to requests, of each form.
  *
- * Each of these ends the request, and commits the transaction with it.  Never: decides anything.
+ * Each of these ends the request, and commits the transaction with it; an error aborts it first.
+ * Never: decides anything.
  */
 
 #include "fuse/channel.h"
 
 /* 0, where there is nothing to say but that it was done; or negative errno. */
 void reply_error(struct fuse_request *req, int error);
+/* An error that goes with a change which stands. */
+void reply_error_kept(struct fuse_request *req, int error);
 void reply_bytes(struct fuse_request *req, const void *bytes, size_t size);
 void reply_text(struct fuse_request *req, const char *text);
 void reply_entry(struct fuse_request *req, const struct wire_entry *entry);

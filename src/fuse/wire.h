@@ -86,6 +86,7 @@ enum {
         WIRE_INIT_PARALLEL_DIROPS = 1 << 18,
         WIRE_INIT_MAX_PAGES = 1 << 22,
         WIRE_INIT_CACHE_SYMLINKS = 1 << 23,
+        WIRE_INIT_NO_OPENDIR = 1 << 24, /* it can do without OPENDIR, and offers it */
         WIRE_INIT_KILLPRIV_V2 = 1 << 28,
         WIRE_INIT_EXT = 1 << 30,         /* there is a flags2 */
         WIRE_INIT2_PASSTHROUGH = 1 << 5, /* bit 37 */
@@ -114,6 +115,7 @@ enum {
         WIRE_OPEN_DIRECT_IO = 1 << 0,
         WIRE_OPEN_KEEP_CACHE = 1 << 1,
         WIRE_OPEN_NONSEEKABLE = 1 << 2,
+        WIRE_OPEN_CACHE_DIR = 1 << 3,
         WIRE_OPEN_PASSTHROUGH = 1 << 7,
 };
 

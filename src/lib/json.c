@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include "name.h"
 
 enum { DEPTH_MAX = 32, KEY_MAX = 64 };
 
@@ -115,6 +116,24 @@ static void read_string(struct reader *reader, char *buffer, size_t size) {
         }
         if (size)
                 *string.at = '\0';
+}
+
+/* A string in which a backslash and three octal digits stand for a byte. */
+static void read_escaped(struct reader *reader, char *buffer, size_t size) {
+        char text[NAME_ESCAPED_MAX];
+        struct string string = {buffer, buffer + size - 1};
+
+        read_string(reader, text, sizeof(text));
+        for (const char *at = text; *at; at++) {
+                if (*at == '\\' && strspn(at + 1, "01234567") >= 3) {
+                        string_add(&string, (unsigned int)((at[1] - '0') * 64 + (at[2] - '0') * 8 +
+                                                           at[3] - '0'));
+                        at += 3;
+                } else {
+                        string_add(&string, (unsigned char)*at);
+                }
+        }
+        *string.at = '\0';
 }
 
 /* Numbers */
@@ -258,6 +277,8 @@ static bool read_number_member(struct reader *reader, const char *key, struct io
 static void read_member(struct reader *reader, const char *key, struct iomem_stat *out) {
         if (strcmp(key, "creator_command") == 0)
                 read_string(reader, out->creator_command, sizeof(out->creator_command));
+        else if (strcmp(key, "creator_command_escaped") == 0)
+                read_escaped(reader, out->creator_command, sizeof(out->creator_command));
         else if (strcmp(key, "mode") == 0)
                 read_mode(reader, out);
         else if (strcmp(key, "flags") == 0)
@@ -287,6 +308,8 @@ static void read_region(struct reader *reader, char *name, struct iomem_stat *ou
                         break;
                 if (strcmp(key, "name") == 0)
                         read_string(reader, name, name ? JSON_NAME_MAX : 0);
+                else if (name && strcmp(key, "name_escaped") == 0)
+                        read_escaped(reader, name, JSON_NAME_MAX);
                 else
                         read_member(reader, key, out);
         } while (!reader->failed && take(reader, ','));

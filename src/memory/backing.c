@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <sys/vfs.h>
 #include <unistd.h>
+#include "base/fault.h"
 
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x0010U
@@ -28,6 +29,8 @@ int backing_reopen(int fd, int flags) {
         char path[32];
         int r;
 
+        if (fault_strikes(FAULT_REOPEN))
+                return -ENOSPC;
         snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
         r = open(path, flags | O_CLOEXEC);
         return r < 0 ? backing_error(errno) : r;
@@ -47,6 +50,8 @@ static int backing_memfd_create(void) {
         unsigned int flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
         int fd;
 
+        if (fault_strikes(FAULT_MEMFD))
+                return -ENOSPC;
         /* Since Linux 6.3, and against the sysctl vm.memfd_noexec where that allows it. */
         fd = memfd_create("iomemfs", flags | MFD_EXEC);
         if (fd < 0 && (errno == EINVAL || errno == EACCES))
@@ -73,7 +78,9 @@ int backing_memfd(uint64_t size) {
         if (fd < 0)
                 return fd;
         r = backing_replace(fd);
-        if (r == 0 && ftruncate(fd, (off_t)size) < 0)
+        if (r == 0 && fault_strikes(FAULT_TRUNCATE))
+                r = -EIO;
+        else if (r == 0 && ftruncate(fd, (off_t)size) < 0)
                 r = -errno;
         if (r < 0)
                 close(fd);
@@ -152,8 +159,11 @@ uint64_t backing_tmpfs_used(int tmpfs) {
 
 int backing_tmpfs_file(int tmpfs) {
         /* Unlike that of memfd_create(2), this descriptor is an open like any other. */
-        int fd = openat(tmpfs, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        int fd;
 
+        if (fault_strikes(FAULT_MEMFD))
+                return -ENOSPC;
+        fd = openat(tmpfs, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
         return fd < 0 ? backing_error(errno) : backing_leave_spare(fd, BACKING_SPARE);
 }
 

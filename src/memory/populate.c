@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/fault.h"
 #include "memory/headroom.h"
 
 #ifndef MADV_POPULATE_WRITE
@@ -144,7 +145,7 @@ static int populate_all(struct population *p) {
                                            p->size - at < PIECE ? p->size - at : PIECE);
         }
         if (r == 0 && p->huge)
-                p->huge_bytes = huge_mapped(base);
+                p->huge_bytes = p->size < HUGE_PAGE ? 0 : huge_mapped(base);
         munmap(raw, raw_size);
         return r;
 }
@@ -163,11 +164,11 @@ static void population_done(struct job *job) {
         free(p);
 }
 
-int population_start(struct population **out, struct job_queue *helper, int fd, uint64_t size,
-                     bool huge, population_fn done, void *userdata) {
+int population_new(struct population **out, int fd, uint64_t size, bool huge, population_fn done,
+                   void *userdata) {
         struct population *p;
 
-        p = calloc(1, sizeof(*p));
+        p = fault_strikes(FAULT_MEMORY) ? NULL : calloc(1, sizeof(*p));
         if (!p)
                 return -ENOMEM;
         p->job.run = population_run;
@@ -177,14 +178,25 @@ int population_start(struct population **out, struct job_queue *helper, int fd, 
         p->done = done;
         p->userdata = userdata;
         /* Of the same open file, so that a lease probe does not count it. */
-        p->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        p->fd = fault_strikes(FAULT_DUP) ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
         if (p->fd < 0) {
                 free(p);
                 return -ENOSPC;
         }
-        job_queue_submit(helper, &p->job);
         *out = p;
         return 0;
+}
+
+void population_start(struct population *population, struct job_queue *helper) {
+        job_queue_submit(helper, &population->job);
+}
+
+struct population *population_free(struct population *population) {
+        if (!population)
+                return NULL;
+        close(population->fd);
+        free(population);
+        return NULL;
 }
 
 void population_cancel(struct population *population) {

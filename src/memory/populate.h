@@ -24,10 +24,14 @@ struct population;
 typedef void (*population_fn)(void *userdata, int result, uint64_t huge);
 
 /*
- * Populates size bytes of fd, which stays the caller's.  done() is called on the loop's thread,
- * once, also after population_cancel(); the population is gone then.  0, -ENOMEM, -ENOSPC.
+ * What it takes to populate size bytes of fd, which stays the caller's.  0, -ENOMEM, -ENOSPC.
  */
-int population_start(struct population **out, struct job_queue *helper, int fd, uint64_t size,
-                     bool huge, population_fn done, void *userdata);
+int population_new(struct population **out, int fd, uint64_t size, bool huge, population_fn done,
+                   void *userdata);
+/* Begins.  done() is called on the loop's thread, once, also after population_cancel(); the
+ * population is gone then. */
+void population_start(struct population *population, struct job_queue *helper);
+/* One that has not been started. */
+struct population *population_free(struct population *population);
 /* Gives up at the next piece. */
 void population_cancel(struct population *population);

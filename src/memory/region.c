@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/fault.h"
 #include "memory/backing.h"
 #include "memory/window.h"
 
@@ -14,6 +15,8 @@ enum {
         PAGE = 4096,
         WINDOW_LEAST = 4 * PAGE, /* bytes; for less, pwrite(2) is as fast as a look for a window */
         WRITE_TAIL = 64,         /* bytes */
+        OWNED_MAX = 8,
+        SEE_AT_ONCE = 4096, /* records that regions_see() looks at */
 };
 
 struct regions {
@@ -21,10 +24,11 @@ struct regions {
         struct root *root;
         struct windows *windows;
 
-        /* Descriptors of regions that were given up, to be closed after the commit. */
-        struct region_remains *remains;
-        size_t n_remains;
-        size_t capacity;
+        /* What the end of the transaction has to see to. */
+        bool limit_stale;          /* the limit of the private tmpfs is not what records say */
+        int new_tmpfs;             /* the private tmpfs was made in it, -1 */
+        uint32_t owned[OWNED_MAX]; /* regions whose stores were given owner and mode */
+        unsigned int n_owned;
 };
 
 static uint64_t page_round(uint64_t n) {
@@ -45,6 +49,9 @@ int regions_new(struct regions **out, struct journal *journal) {
         }
         regions->journal = journal;
         regions->root = journal_root(journal);
+        regions->new_tmpfs = -1;
+        /* The one before may have died before it set the limit. */
+        regions->limit_stale = true;
         /* What the kernel sends when somebody opens a region in the middle of a lease probe. */
         signal(SIGIO, SIG_IGN);
         *out = regions;
@@ -54,11 +61,28 @@ int regions_new(struct regions **out, struct journal *journal) {
 struct regions *regions_free(struct regions *regions) {
         if (!regions)
                 return NULL;
-        regions_bury(regions, NULL, NULL);
         windows_free(regions->windows);
-        free(regions->remains);
         free(regions);
         return NULL;
+}
+
+/* Carries owner and permissions of the node over to the store. */
+static int store_own(const struct node *node) {
+        mode_t mode = node->mode & 07777;
+        struct stat st;
+
+        /* To look is cheaper than to set, and root's new files are as they should be. */
+        if (fstat(node->fd, &st) == 0 && st.st_uid == node->uid && st.st_gid == node->gid &&
+            (st.st_mode & 07777) == mode)
+                return 0;
+        if (fchown(node->fd, node->uid, node->gid) < 0) {
+                if (errno != EPERM)
+                        return -errno;
+                /* The owner is who runs the daemon: the node's permissions would be those of other
+                 * people, who could open a descriptor that they were given for reading again. */
+                mode = 0600 | (mode & (S_ISUID | S_ISGID)); /* see region_note_setid() */
+        }
+        return fchmod(node->fd, mode) < 0 ? -errno : 0;
 }
 
 /* Accounting */
@@ -117,18 +141,23 @@ static uint64_t tmpfs_unaccounted(const struct regions *regions) {
         return used > regions->root->tmpfs_blocks ? used - regions->root->tmpfs_blocks : 0;
 }
 
-/* Looks at every file of the private tmpfs that somebody may have written to. */
-static void regions_look_again(struct regions *regions) {
+bool regions_have_unseen(const struct regions *regions) {
+        return tmpfs_unaccounted(regions) > 0;
+}
+
+bool regions_see(struct regions *regions, uint32_t *at) {
         uint32_t high = journal_high(regions->journal, TABLE_NODE);
+        uint32_t end = high - *at > SEE_AT_ONCE ? *at + SEE_AT_ONCE : high;
         struct stat st;
 
-        for (uint32_t id = 1; id <= high; id++) {
-                struct node *node = journal_get(regions->journal, TABLE_NODE, id);
+        while (*at < end && !journal_is_nearly_full(regions->journal)) {
+                struct node *node = journal_get(regions->journal, TABLE_NODE, ++*at);
 
-                if (node->id == id && node_is_region(node) && node->backing == BACKING_TMPFS &&
+                if (node->id == *at && node_is_region(node) && node->backing == BACKING_TMPFS &&
                     node->fd >= 0 && (node->flags & (NODE_WRITTEN | NODE_EXPORTED)))
                         region_look(regions, node, &st);
         }
+        return *at < high;
 }
 
 static uint64_t regions_used(const struct regions *regions) {
@@ -148,24 +177,28 @@ static bool regions_fit(const struct regions *regions, uint64_t more) {
 
 /* Whether `more` bytes can be promised. */
 static int regions_reserve(struct regions *regions, uint64_t more) {
-        if (more == 0 || regions_fit(regions, more))
-                return 0;
-        /* Holes that were filled look like growth until one looks at each file. */
-        if (tmpfs_unaccounted(regions) > 0)
-                regions_look_again(regions);
-        return regions_fit(regions, more) ? 0 : -ENOSPC;
+        return more == 0 || regions_fit(regions, more) ? 0 : -ENOSPC;
 }
 
 /* The kernel stops growing files of the private tmpfs at what the memfds leave. */
 static int regions_limit_tmpfs(struct regions *regions, uint64_t limit, uint64_t memfds) {
         if (regions->root->tmpfs_fd < 0)
                 return 0;
+        if (fault_strikes(FAULT_LIMIT))
+                return -ENOMEM;
         if (limit == 0)
                 return backing_tmpfs_limit(regions->root->tmpfs_fd, UINT64_MAX);
         return backing_tmpfs_limit(regions->root->tmpfs_fd, limit > memfds ? limit - memfds : 0);
 }
 
-/* Promises a memfd region `held` bytes in all.  Fails before anything has changed. */
+static void regions_sync_limit(struct regions *regions) {
+        if (regions->limit_stale)
+                regions_limit_tmpfs(regions, regions->root->limit_bytes,
+                                    regions->root->charged_memfd);
+        regions->limit_stale = false;
+}
+
+/* Promises a memfd region `held` bytes in all. */
 static int region_reserve(struct regions *regions, struct node *node, uint64_t held) {
         struct root *root = regions->root;
         int r;
@@ -173,28 +206,27 @@ static int region_reserve(struct regions *regions, struct node *node, uint64_t h
         if (held <= node->charge)
                 return 0;
         r = regions_reserve(regions, held - node->charge);
-        if (r == 0 && node->backing == BACKING_MEMFD && root->limit_bytes != 0)
+        if (r == 0 && node->backing == BACKING_MEMFD && root->limit_bytes != 0) {
+                regions->limit_stale = true;
                 r = regions_limit_tmpfs(regions, root->limit_bytes,
                                         root->charged_memfd + held - node->charge);
+        }
         if (r < 0)
                 return r;
         region_set_charge(regions, node, held);
         return 0;
 }
 
-/* Gives back what a memfd region does not need any more. */
+/* Gives back what a region does not need any more; to the kernel's limit when that is committed. */
 static void region_unreserve(struct regions *regions, struct node *node, uint64_t held) {
         if (held >= node->charge)
                 return;
         region_set_charge(regions, node, held);
         if (node->backing == BACKING_MEMFD && regions->root->limit_bytes != 0)
-                regions_limit_tmpfs(regions, regions->root->limit_bytes,
-                                    regions->root->charged_memfd);
+                regions->limit_stale = true;
 }
 
 void regions_space(struct regions *regions, struct space *out) {
-        if (tmpfs_unaccounted(regions) > 0)
-                regions_look_again(regions);
         out->limit = regions->root->limit_bytes;
         out->used = regions_used(regions);
 }
@@ -206,11 +238,34 @@ int regions_set_limit(struct regions *regions, uint64_t bytes) {
         regions_space(regions, &space);
         if (bytes != 0 && bytes < space.used)
                 return -ENOSPC;
+        regions->limit_stale = true;
         r = regions_limit_tmpfs(regions, bytes, regions->root->charged_memfd);
         if (r < 0)
                 return r;
         JOURNAL_SET(regions->journal, regions->root->limit_bytes, bytes);
         return 0;
+}
+
+/* The end of a transaction */
+
+void regions_commit(struct regions *regions) {
+        regions->new_tmpfs = -1;
+        regions->n_owned = 0;
+        regions_sync_limit(regions);
+}
+
+void regions_abort(struct regions *regions) {
+        if (regions->new_tmpfs >= 0)
+                close(regions->new_tmpfs);
+        regions->new_tmpfs = -1;
+        for (; regions->n_owned > 0; regions->n_owned--) {
+                uint32_t id = regions->owned[regions->n_owned - 1];
+                struct node *node = journal_get(regions->journal, TABLE_NODE, id);
+
+                if (node && node->id == id && node_is_region(node) && node->fd >= 0)
+                        store_own(node);
+        }
+        regions_sync_limit(regions);
 }
 
 /* Birth and death */
@@ -233,10 +288,8 @@ int region_create(struct regions *regions, struct node *node, uint64_t size) {
         if (r < 0)
                 return r;
         fd = backing_memfd(size);
-        if (fd < 0) {
-                region_unreserve(regions, node, 0);
+        if (fd < 0)
                 return fd;
-        }
         region_adopt(regions, node, fd, BACKING_MEMFD);
         node->size = size;
         return 0;
@@ -254,6 +307,7 @@ static int regions_make_tmpfs(struct regions *regions) {
         if (fd < 0)
                 return fd;
         JOURNAL_SET(regions->journal, root->tmpfs_fd, fd);
+        regions->new_tmpfs = fd;
         return 0;
 }
 
@@ -274,42 +328,19 @@ int region_create_growable(struct regions *regions, struct node *node) {
         return 0;
 }
 
-void region_release(struct regions *regions, struct node *node) {
-        struct region_remains *remains = regions->remains;
+int region_release(struct regions *regions, struct node *node, uint64_t *blocks) {
+        int fd = node->fd;
 
-        if (node->fd < 0)
-                return;
+        if (fd < 0)
+                return -1;
         windows_forget(regions->windows, node->id);
-        if (regions->n_remains == regions->capacity) {
-                size_t capacity = regions->capacity ? regions->capacity * 2 : 16;
-
-                remains = realloc(remains, capacity * sizeof(*remains));
-                /* Nobody names the descriptor then, and the next worker closes it. */
-                if (remains) {
-                        regions->remains = remains;
-                        regions->capacity = capacity;
-                }
-        }
-        if (remains)
-                regions->remains[regions->n_remains++] = (struct region_remains){
-                        .fd = node->fd,
-                        .blocks = node->blocks,
-                };
+        *blocks = node->blocks;
         region_set_blocks(regions, node, 0);
         region_unreserve(regions, node, 0);
         JOURNAL_SET(regions->journal, node->fd, -1);
         JOURNAL_SET(regions->journal, node->backing_id, 0);
         JOURNAL_SET(regions->journal, node->size, 0);
-}
-
-void regions_bury(struct regions *regions, region_bury_fn bury, void *userdata) {
-        for (size_t i = 0; i < regions->n_remains; i++) {
-                if (bury)
-                        bury(userdata, &regions->remains[i]);
-                else
-                        close(regions->remains[i].fd);
-        }
-        regions->n_remains = 0;
+        return fd;
 }
 
 /* Changes */
@@ -339,16 +370,14 @@ int region_resize(struct regions *regions, struct node *node, uint64_t size) {
                 return r;
         if (size < node->size)
                 windows_forget(regions->windows, node->id);
-        if (ftruncate(node->fd, (off_t)size) < 0) {
-                r = -errno;
-                region_unreserve(regions, node, before);
-                return r;
-        }
+        if (fault_strikes(FAULT_TRUNCATE))
+                return -EIO;
+        if (ftruncate(node->fd, (off_t)size) < 0)
+                return -errno;
         r = region_look(regions, node, &st);
         if (r == 0 && node->charge < before && node->backing == BACKING_MEMFD &&
             regions->root->limit_bytes != 0)
-                regions_limit_tmpfs(regions, regions->root->limit_bytes,
-                                    regions->root->charged_memfd);
+                regions->limit_stale = true;
         return r;
 }
 
@@ -453,8 +482,11 @@ static int region_cut_back(struct regions *regions, struct node *node, struct st
                 return 0;
         room = region_room(regions, node);
         region_reserve(regions, node, room);
+        /* Sealed against it: counts as it is, because a lookup and an rm must not fail for it. */
+        if (ftruncate(node->fd, (off_t)room) < 0)
+                return errno == EPERM ? 0 : -errno;
         regions->root->counters.cut_back++;
-        if (ftruncate(node->fd, (off_t)room) < 0 || fstat(node->fd, st) < 0)
+        if (fstat(node->fd, st) < 0)
                 return -errno;
         /* The writer may be at it still: what it adds is cut at the next look. */
         if (st->st_size > (off_t)room) {
@@ -515,21 +547,13 @@ int region_utimens(struct regions *regions, struct node *node, const struct time
 }
 
 int region_own(struct regions *regions, struct node *node) {
-        struct stat st;
-
-        (void)regions;
         if (node->fd < 0)
                 return 0;
-        /* To look is cheaper than to set, and root's new files are as they should be. */
-        if (fstat(node->fd, &st) == 0 && st.st_uid == node->uid && st.st_gid == node->gid &&
-            (st.st_mode & 07777) == (node->mode & 07777))
-                return 0;
-        /* An ordinary user's daemon owns everything there is. */
-        if (fchown(node->fd, node->uid, node->gid) < 0 && errno != EPERM)
-                return -errno;
-        if (fchmod(node->fd, node->mode & 07777) < 0)
-                return -errno;
-        return 0;
+        if (fault_strikes(FAULT_OWN))
+                return -EIO;
+        if (regions->n_owned < OWNED_MAX)
+                regions->owned[regions->n_owned++] = node->id;
+        return store_own(node);
 }
 
 int region_seal(struct regions *regions, struct node *node, unsigned int seals) {
@@ -544,10 +568,10 @@ int region_seal(struct regions *regions, struct node *node, unsigned int seals) 
              ((node->flags & NODE_EXPORTED) && region_has_other_users(regions, node))))
                 return -EBUSY;
         windows_forget(regions->windows, node->id);
-        if (fcntl(node->fd, F_ADD_SEALS, seals) < 0)
-                return -errno;
         JOURNAL_SET(regions->journal, node->seals, node->seals | seals);
-        return 0;
+        if (fault_strikes(FAULT_SEAL))
+                return -EIO;
+        return fcntl(node->fd, F_ADD_SEALS, seals) < 0 ? -errno : 0;
 }
 
 int region_reopen(struct regions *regions, const struct node *node, int flags) {
@@ -555,14 +579,14 @@ int region_reopen(struct regions *regions, const struct node *node, int flags) {
         return node->fd < 0 ? -ESTALE : backing_reopen(node->fd, flags);
 }
 
-/* For a daemon that is no root, and that the permissions keep from what it has given leave to. */
-static int region_reopen_own(struct regions *regions, struct node *node, int flags) {
+/* An unprivileged daemon may lack permission to reopen its own file. */
+static int region_reopen_own(const struct node *node, int flags) {
         int fd, r;
 
         if (fchmod(node->fd, 0600) < 0)
                 return -errno;
         fd = backing_reopen(node->fd, flags);
-        r = region_own(regions, node);
+        r = store_own(node);
         if (r < 0 && fd >= 0) {
                 close(fd);
                 return r;
@@ -578,15 +602,21 @@ int region_export(struct regions *regions, struct node *node, int flags, bool ow
                 return -ESTALE;
         /* Whoever gets it may want to seal the region. */
         windows_forget(regions->windows, node->id);
-        /* EPERM: it has that seal already. */
-        if (writable && !owner && node->backing == BACKING_MEMFD &&
-            fcntl(node->fd, F_ADD_SEALS, F_SEAL_SEAL) < 0 && errno != EPERM)
-                return -errno;
         fd = backing_reopen(node->fd, flags);
         if (fd == -EACCES)
-                fd = region_reopen_own(regions, node, flags);
-        if (fd >= 0 && !(node->flags & NODE_EXPORTED))
+                fd = region_reopen_own(node, flags);
+        if (fd < 0)
+                return fd;
+        if (!(node->flags & NODE_EXPORTED))
                 JOURNAL_SET(regions->journal, node->flags, node->flags | NODE_EXPORTED);
+        /* Last, as it is for good.  EPERM: it has that seal already. */
+        if (writable && !owner && node->backing == BACKING_MEMFD &&
+            fcntl(node->fd, F_ADD_SEALS, F_SEAL_SEAL) < 0 && errno != EPERM) {
+                int r = -errno;
+
+                close(fd);
+                return r;
+        }
         return fd;
 }
 

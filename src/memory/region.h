@@ -18,6 +18,9 @@
  * The descriptor that a node records is a reopened one (open of /proc/self/fd/N): only those are
  * counted right by the lease probe that tells whether anybody else holds the region.
  *
+ * Changes are part of the current transaction.  What the kernel cannot take back comes last in each
+ * function, so that a caller that does nothing after it can rely on an error to mean no change.
+ *
  * Never: knows names or FUSE, blocks for long (what can is given to the helper by the callers).
  */
 
@@ -31,12 +34,13 @@ struct regions;
 /* Bytes of the largest region: what can be addressed physically.  More is -EFBIG. */
 #define REGION_MAX (UINT64_C(1) << 46)
 
-/* Makes or, if the root record names one, takes over the private tmpfs. 0 or negative errno. */
+/* 0 or negative errno. */
 int regions_new(struct regions **out, struct journal *journal);
 struct regions *regions_free(struct regions *regions);
 
 /* Gives node (a regular file, fresh) its memory: size bytes of BACKING_MEMFD, or an empty file of
- * the store that files of open(O_CREAT) get.  0, -ENOSPC (limit, or out of descriptors). */
+ * the store that files of open(O_CREAT) get.  The descriptor is in the record, and the caller's to
+ * close if the transaction is aborted.  0, -ENOSPC (limit, or out of descriptors). */
 int region_create(struct regions *regions, struct node *node, uint64_t size);
 int region_create_growable(struct regions *regions, struct node *node);
 
@@ -84,19 +88,22 @@ bool region_has_other_users(struct regions *regions, const struct node *node);
 
 /*
  * Gives the memory up: the region counts for nothing any more.  What others still map or hold
- * lives on by itself.  The descriptor is closed by regions_bury().
+ * lives on by itself.  The descriptor (-1: it had none) is the caller's from then on, to be closed
+ * when the transaction is committed; *blocks are bytes allocated, as last known.
  */
-void region_release(struct regions *regions, struct node *node);
+int region_release(struct regions *regions, struct node *node, uint64_t *blocks);
 
-/* What a released region leaves: to be closed when the transaction is committed, not before,
- * because a transaction that is rolled back wants it back. */
-struct region_remains {
-        int fd;
-        uint64_t blocks; /* bytes allocated, as last known: closing may take long */
-};
-typedef void (*region_bury_fn)(void *userdata, const struct region_remains *remains);
-/* After the commit.  bury() closes the descriptor; NULL: close(2). */
-void regions_bury(struct regions *regions, region_bury_fn bury, void *userdata);
+/* The end of a transaction; regions_abort() when the records have been rolled back. */
+void regions_commit(struct regions *regions);
+void regions_abort(struct regions *regions);
+
+/*
+ * Files of the private tmpfs grow behind our back, and holes that are filled look like growth until
+ * one looks at each file.  regions_see() looks at some of the files after *at, which begins at 0;
+ * true: there are more, once this transaction has been committed.
+ */
+bool regions_have_unseen(const struct regions *regions);
+bool regions_see(struct regions *regions, uint32_t *at);
 
 /* Bytes in use and limit, as df shows them. */
 struct space {

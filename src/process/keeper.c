@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "process/keeper.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -20,7 +19,9 @@
 #include "records/layout.h"
 #include "base/log.h"
 #include "process/mount.h"
+#include "process/reexec.h"
 #include "records/blame.h"
+#include "process/wakeup.h"
 #include "process/worker.h"
 
 enum {
@@ -104,13 +105,17 @@ static void keeper_finish(struct keeper *keeper, int status) {
 
 /* Ends the connection and takes the mount off the tree; only when there is no worker. */
 static void keeper_take_down(struct keeper *keeper, int status) {
+        struct root *root = keeper->root;
+        const char *mountpoint = root->settings.mountpoint;
         int r;
 
-        r = mount_detach(keeper->root->settings.mountpoint, keeper->root->fuse_fd);
-        if (r < 0 && r != -EINVAL)
-                log_line(LOG_ERR, "cannot unmount %s: %s", keeper->root->settings.mountpoint,
-                         strerror(-r));
-        keeper->root->fuse_fd = -1;
+        r = mount_detach(mountpoint, root->fuse_fd, root->mount_device);
+        if (r == -ENOENT)
+                log_line(LOG_NOTICE, "our mount is not on top at %s: nothing is unmounted there",
+                         mountpoint);
+        else if (r < 0 && r != -EINVAL)
+                log_line(LOG_ERR, "cannot unmount %s: %s", mountpoint, strerror(-r));
+        root->fuse_fd = -1;
         keeper_finish(keeper, status);
 }
 
@@ -200,7 +205,7 @@ static void keeper_upgrade(struct keeper *keeper) {
 
         log_line(LOG_NOTICE, "upgrading to %s", root->settings.program);
         root->counters.upgrades++;
-        r = keeper_exec(keeper->journal, root->settings.program);
+        r = reexec(keeper->journal, root->settings.program);
         root->counters.upgrades--;
         root->counters.upgrades_refused++;
         log_line(LOG_WARNING, "not upgraded: cannot run %s: %s; going on as before",
@@ -211,6 +216,7 @@ static void keeper_upgrade(struct keeper *keeper) {
 static void keeper_on_end(struct keeper *keeper, int status) {
         int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 
+        wakeup_release_dead(&keeper->root->wakeup, wakeup_clock());
         keeper->worker = 0;
         if (code == WORKER_UNMOUNTED) {
                 log_line(LOG_INFO, "unmounted");
@@ -368,6 +374,7 @@ int keeper_run(struct journal *journal, int ready_fd) {
         };
         sigset_t signals;
 
+        wakeup_release_dead(&keeper.root->wakeup, wakeup_clock());
         keeper_signals(&signals);
         sigprocmask(SIG_BLOCK, &signals, NULL);
         signal(SIGPIPE, SIG_IGN);
@@ -389,37 +396,4 @@ int keeper_run(struct journal *journal, int ready_fd) {
                 keeper_on_signal(&keeper,
                                  sigtimedwait(&signals, NULL, keeper.stopping ? &patience : NULL));
         return keeper.status;
-}
-
-/* Either all descriptors survive an execve(2), or, if it fails, none would again. */
-static int keep_descriptors(void) {
-        struct dirent *entry;
-        DIR *dir;
-
-        dir = opendir("/proc/self/fd");
-        if (!dir)
-                return -errno;
-        while ((entry = readdir(dir))) {
-                int fd = atoi(entry->d_name);
-
-                if (fd > STDERR_FILENO && fd != dirfd(dir))
-                        fcntl(fd, F_SETFD, 0);
-        }
-        closedir(dir);
-        return 0;
-}
-
-int keeper_exec(struct journal *journal, const char *path) {
-        char fd[16];
-        char *argv[] = {"iomemfs", "--resume", fd, NULL};
-        int r;
-
-        snprintf(fd, sizeof(fd), "%d", journal_fd(journal));
-        r = keep_descriptors();
-        if (r == 0) {
-                execve(path, argv, environ);
-                r = -errno;
-        }
-        close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
-        return r;
 }

@@ -17,9 +17,3 @@
 
 /* Serves until unmounted; returns the program's exit status.  ready_fd as for worker_run(). */
 int keeper_run(struct journal *journal, int ready_fd);
-
-/*
- * Executes the program at path as the keeper of this journal, every descriptor kept.  Returns only
- * on failure: negative errno.
- */
-int keeper_exec(struct journal *journal, const char *path);

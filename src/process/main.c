@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -26,6 +27,7 @@
 #include "base/log.h"
 #include "process/mount.h"
 #include "process/options.h"
+#include "process/wakeup.h"
 
 static int main_complain(const char *what, int error) {
         fprintf(stderr, "iomemfs: %s: %s\n", what, strerror(error));
@@ -60,6 +62,8 @@ static int main_fill_settings(struct settings *settings, const struct options *o
         settings->grace_s = options->grace_s;
         settings->huge = options->huge;
         settings->xattr = options->xattr;
+        settings->read_only = (options->mount_flags & MS_RDONLY) != 0;
+        main_copy(settings->ctl_name, sizeof(settings->ctl_name), options->ctl);
         settings->limits = options->limits;
         settings->want_passthrough = options->passthrough;
         settings->root_mode = options->mode;
@@ -72,6 +76,8 @@ static int main_fill_root(struct root *root, const struct options *options) {
         root->fuse_fd = -1;
         root->tmpfs_fd = -1;
         root->listen_fd = -1;
+        wakeup_open(&root->wakeup, options->spin_us ? options->latency : LATENCY_NORMAL,
+                    wakeup_processors(), &wakeup_paths);
         root->log_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         root->limit_bytes =
                 main_round_to_page(options->has_size ? options->size : options_default_size());
@@ -138,6 +144,7 @@ static int main_serve(const struct options *options, int ready_fd) {
                 journal_free(journal);
                 return MOUNT_FAILED;
         }
+        root->mount_device = mount_device(options->mountpoint, root->fuse_fd);
         int status = keeper_run(journal, ready_fd);
         listener_remove(root->settings.socket);
         journal_free(journal);
@@ -220,6 +227,10 @@ static int main_mount(struct options *options) {
                 return mount_upgrade(options);
         if (options->remount)
                 return mount_remount(options);
+        if (mount_is_iomemfs(options->mountpoint)) {
+                fprintf(stderr, "iomemfs: %s: already mounted\n", options->mountpoint);
+                return MOUNT_FAILED;
+        }
         main_raise_limits();
         umask(0);
         signal(SIGPIPE, SIG_IGN);

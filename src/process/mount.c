@@ -5,6 +5,8 @@
 #include <fuse_lowlevel.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/openat2.h>
+#include <mntent.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,6 +15,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,6 +28,7 @@
 #endif
 
 enum {
+        MOUNT_LINE_MAX = 4 * PATH_MAX, /* of a mount, as far as its type */
         UPGRADE_LOOK_NS = 20 * 1000 * 1000,
         UPGRADE_PATIENCE = 500, /* looks */
 };
@@ -62,6 +66,22 @@ int mount_check(struct options *options) {
         free(options->mountpoint);
         options->mountpoint = path;
         return 0;
+}
+
+bool mount_is_iomemfs(const char *path) {
+        char line[MOUNT_LINE_MAX];
+        struct mntent entry;
+        bool found = false;
+        FILE *mounts = setmntent("/proc/self/mounts", "re");
+
+        /* The last one is on top. */
+        while (mounts && getmntent_r(mounts, &entry, line, sizeof(line))) {
+                if (strcmp(entry.mnt_dir, path) == 0)
+                        found = strcmp(entry.mnt_type, "fuse.iomemfs") == 0;
+        }
+        if (mounts)
+                endmntent(mounts);
+        return found;
 }
 
 /* A session of libfuse that is good for mounting only. */
@@ -166,28 +186,144 @@ static int mount_detach_by_fusermount(const char *mountpoint) {
         return status == 0 ? 0 : -EPERM;
 }
 
-int mount_detach(const char *mountpoint, int fuse_fd) {
+/* The number after `key` at the start of a line of /proc/self/fdinfo/FD.  False: not there. */
+static bool fdinfo_number(int fd, const char *key, unsigned long *out) {
+        char path[64], line[256];
+        bool found = false;
+        FILE *info;
+
+        snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+        info = fopen(path, "re");
+        if (!info)
+                return false;
+        while (!found && fgets(line, sizeof(line), info))
+                found = strncmp(line, key, strlen(key)) == 0 &&
+                        sscanf(line + strlen(key), " %lu", out) == 1;
+        fclose(info);
+        return found;
+}
+
+/* A line of mountinfo. */
+struct mount_entry {
+        uint32_t device;    /* minor number of one without a disk; 0: none, or not ours to see */
+        bool is_iomemfs;    /* by its type */
+        unsigned long user; /* who mounted it, if it is FUSE */
+};
+
+static void mount_entry_parse(struct mount_entry *out, const char *line) {
+        const char *type = strstr(line, " - "), *user = strstr(type ? type : "", "user_id=");
+        unsigned long major, minor;
+
+        if (sscanf(line, "%*u %*u %lu:%lu", &major, &minor) == 2 && major == 0)
+                out->device = (uint32_t)minor;
+        out->is_iomemfs = type && strncmp(type, " - fuse.iomemfs ", 16) == 0;
+        out->user = user ? strtoul(user + strlen("user_id="), NULL, 10) : 0;
+}
+
+/* The mount that fd is in; zeros if it cannot be told. */
+static struct mount_entry mount_of(int fd) {
+        struct mount_entry entry = {0};
+        unsigned long mount_id, id;
+        FILE *mounts = NULL;
+        char *line = NULL;
+        size_t size = 0;
+
+        if (fdinfo_number(fd, "mnt_id:", &mount_id))
+                mounts = fopen("/proc/self/mountinfo", "re");
+        while (mounts && getline(&line, &size, mounts) > 0)
+                if (sscanf(line, "%lu", &id) == 1 && id == mount_id)
+                        mount_entry_parse(&entry, line);
+        free(line);
+        if (mounts)
+                fclose(mounts);
+        return entry;
+}
+
+/* The device of whatever is on top at the mount point; 0: a disk, or it cannot be told. */
+static uint32_t mount_top_device(const char *mountpoint) {
+        /* O_PATH: the file system itself is not asked. */
+        int fd = open(mountpoint, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        uint32_t device;
+
+        if (fd < 0)
+                return 0;
+        device = mount_of(fd).device;
+        close(fd);
+        return device;
+}
+
+uint32_t mount_device(const char *mountpoint, int fuse_fd) {
+        unsigned long connection;
+
+        /* Linux 6.17 says it; before, there is nobody else who could have mounted by now. */
+        if (fdinfo_number(fuse_fd, "fuse_connection:", &connection))
+                return (uint32_t)connection;
+        return mount_top_device(mountpoint);
+}
+
+int mount_detach(const char *mountpoint, int fuse_fd, uint32_t device) {
         /* Ends the connection, so that the unmount waits for nobody's answer. */
         if (fuse_fd >= 0)
                 close(fuse_fd);
+        if (device == 0 || mount_top_device(mountpoint) != device)
+                return -ENOENT;
         if (umount2(mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
                 return 0;
         return errno == EPERM ? mount_detach_by_fusermount(mountpoint) : -errno;
 }
 
-/* Writes a line to DIR/.ctl/admin and tells why it was refused, in the daemon's own words. */
-static int mount_administer(const struct options *options, const char *line) {
-        char path[PATH_MAX], reason[256];
-        int n = snprintf(path, sizeof(path), "%s/.ctl/admin", options->mountpoint);
-        int fd = n < PATH_MAX ? open(path, O_RDWR | O_CLOEXEC | O_NOCTTY) : -1;
-        int status = MOUNT_OK;
+/*
+ * The directory, if it is in an iomemfs that root or we have mounted; else -1, after one line on
+ * stderr.  Somebody else's file system could be anything that calls itself so.
+ */
+static int mount_open(const struct options *options) {
+        const char *path = options->mountpoint;
+        int fd = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        struct mount_entry entry;
 
-        if (fd < 0 && errno == ENOENT) {
-                fprintf(stderr, "iomemfs: %s: no iomemfs is mounted there\n", options->mountpoint);
-                return MOUNT_FAILED;
-        }
         if (fd < 0) {
                 fprintf(stderr, "iomemfs: %s: %s\n", path, strerror(errno));
+                return -1;
+        }
+        entry = mount_of(fd);
+        if (entry.is_iomemfs && (entry.user == 0 || entry.user == geteuid()))
+                return fd;
+        if (entry.is_iomemfs)
+                fprintf(stderr, "iomemfs: %s: mounted by user %lu, who can do that\n", path,
+                        entry.user);
+        else
+                fprintf(stderr, "iomemfs: %s: no iomemfs is mounted there\n", path);
+        close(fd);
+        return -1;
+}
+
+/* Opens a control file of it; never by a symbolic link, never in another mount. */
+static int mount_open_file(const struct options *options, int mount_fd, const char *name,
+                           int flags) {
+        struct open_how how = {
+                .flags = (unsigned int)(flags | O_CLOEXEC | O_NOCTTY),
+                .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV,
+        };
+        char path[LAYOUT_NAME_MAX + sizeof("/admin")];
+
+        snprintf(path, sizeof(path), "%s/%s", options->ctl, name);
+        return (int)syscall(SYS_openat2, mount_fd, path, &how, sizeof(how));
+}
+
+/* Writes a line to .ctl/admin and tells why it was refused, in the daemon's own words. */
+static int mount_administer(const struct options *options, int mount_fd, const char *line) {
+        int status = MOUNT_OK, fd;
+        char reason[256];
+
+        if (!options->ctl[0]) {
+                fprintf(stderr, "iomemfs: %s: nothing can be changed with ctl=off\n",
+                        options->mountpoint);
+                return MOUNT_FAILED;
+        }
+        fd = mount_open_file(options, mount_fd, "admin", O_RDWR);
+        if (fd < 0) {
+                fprintf(stderr, "iomemfs: %s/%s/admin: %s%s\n", options->mountpoint, options->ctl,
+                        strerror(errno), errno == ENOENT ? " (mounted with another ctl=?)" : "");
                 return MOUNT_FAILED;
         }
         if (write(fd, line, strlen(line)) < 0) {
@@ -204,56 +340,91 @@ static int mount_administer(const struct options *options, const char *line) {
         return status;
 }
 
-/* Flags of the mount itself (ro, noexec, …): of those that were named, the ones that differ. */
-static int mount_remount_flags(const struct options *options) {
+/* The flags of the mount itself (ro, noexec, …) as they are, and as they are wanted. */
+static int mount_wanted_flags(const struct options *options, int mount_fd, unsigned long *now,
+                              unsigned long *then) {
         struct statvfs vfs;
 
-        if (statvfs(options->mountpoint, &vfs) < 0) {
+        if (fstatvfs(mount_fd, &vfs) < 0) {
                 fprintf(stderr, "iomemfs: %s: %s\n", options->mountpoint, strerror(errno));
                 return MOUNT_FAILED;
         }
-        unsigned long now = mount_current_flags(&vfs);
-        unsigned long then = (now & ~options->mount_flags_cleared) | options->mount_flags;
-        if (then == now)
-                return MOUNT_OK;
-        if (mount(NULL, options->mountpoint, NULL, MS_REMOUNT | then, NULL) < 0) {
-                fprintf(stderr, "iomemfs: remount of %s: %s\n", options->mountpoint,
-                        strerror(errno));
-                return MOUNT_FAILED;
-        }
+        *now = mount_current_flags(&vfs);
+        *then = (*now & ~options->mount_flags_cleared) | options->mount_flags;
         return MOUNT_OK;
 }
 
-int mount_remount(const struct options *options) {
-        char line[128] = "remount";
-        size_t length = strlen(line);
-        int status = MOUNT_OK;
+static int mount_change_flags(const struct options *options, int mount_fd, unsigned long flags) {
+        char path[64];
+
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", mount_fd);
+        if (mount(NULL, path, NULL, MS_REMOUNT | flags, NULL) == 0)
+                return MOUNT_OK;
+        fprintf(stderr, "iomemfs: remount of %s: %s\n", options->mountpoint, strerror(errno));
+        return MOUNT_FAILED;
+}
+
+/* What the daemon has to know; "" for nothing. */
+static void mount_remount_line(const struct options *options, const char *access, char line[128]) {
+        int n = snprintf(line, 128, "remount%s", access);
+        int start = n;
 
         if (options->has_size)
-                length += (size_t)snprintf(line + length, sizeof(line) - length, " size=%llu",
-                                           (unsigned long long)options->size);
+                n += snprintf(line + n, 128 - (size_t)n, " size=%llu",
+                              (unsigned long long)options->size);
         if (options->has_nr_inodes)
-                length += (size_t)snprintf(line + length, sizeof(line) - length, " nr_inodes=%llu",
-                                           (unsigned long long)options->nr_inodes);
-        if (options->has_size || options->has_nr_inodes) {
-                snprintf(line + length, sizeof(line) - length, "\n");
-                status = mount_administer(options, line);
+                n += snprintf(line + n, 128 - (size_t)n, " nr_inodes=%llu",
+                              (unsigned long long)options->nr_inodes);
+        snprintf(line + n, 128 - (size_t)n, "\n");
+        if (n == start && !access[0])
+                line[0] = '\0';
+}
+
+/* The daemon is told while its control file can be written to: before ro, and after rw. */
+static int mount_remount_open(const struct options *options, int mount_fd) {
+        unsigned long now = 0, then = 0;
+        const char *access = "";
+        char line[128];
+        int status;
+
+        status = mount_wanted_flags(options, mount_fd, &now, &then);
+        if (status == MOUNT_OK && (now & ~then & MS_RDONLY)) {
+                status = mount_change_flags(options, mount_fd, then);
+                now = then;
+                access = " rw";
+        } else if (then & ~now & MS_RDONLY) {
+                access = " ro";
         }
-        return status ? status : mount_remount_flags(options);
+        mount_remount_line(options, access, line);
+        if (status == MOUNT_OK && line[0])
+                status = mount_administer(options, mount_fd, line);
+        if (status == MOUNT_OK && then != now)
+                status = mount_change_flags(options, mount_fd, then);
+        return status;
+}
+
+int mount_remount(const struct options *options) {
+        int fd = mount_open(options), status;
+
+        if (fd < 0)
+                return MOUNT_FAILED;
+        status = mount_remount_open(options, fd);
+        close(fd);
+        return status;
 }
 
 /* How often upgrades were made, or refused, by .ctl/stats; false if that cannot be read. */
-static bool mount_count_upgrades(const struct options *options, unsigned long *made,
+static bool mount_count_upgrades(const struct options *options, int mount_fd, unsigned long *made,
                                  unsigned long *refused) {
-        char path[PATH_MAX], line[256];
-        int found = 0;
-        FILE *stats;
+        int found = 0, fd = mount_open_file(options, mount_fd, "stats", O_RDONLY);
+        FILE *stats = fd < 0 ? NULL : fdopen(fd, "r");
+        char line[256];
 
-        if (snprintf(path, sizeof(path), "%s/.ctl/stats", options->mountpoint) >= PATH_MAX)
+        if (!stats) {
+                if (fd >= 0)
+                        close(fd);
                 return false;
-        stats = fopen(path, "re");
-        if (!stats)
-                return false;
+        }
         while (fgets(line, sizeof(line), stats)) {
                 found += sscanf(line, "iomemfs_upgrades_total %lu", made) == 1;
                 found += sscanf(line, "iomemfs_upgrades_refused_total %lu", refused) == 1;
@@ -263,15 +434,15 @@ static bool mount_count_upgrades(const struct options *options, unsigned long *m
 }
 
 /* Asks, and waits for what comes of it. */
-int mount_upgrade(const struct options *options) {
+static int mount_upgrade_at(const struct options *options, int mount_fd) {
         unsigned long made, refused, made_now, refused_now;
         int status;
 
-        if (!mount_count_upgrades(options, &made, &refused))
+        if (!mount_count_upgrades(options, mount_fd, &made, &refused))
                 made = refused = 0;
-        status = mount_administer(options, "upgrade\n");
+        status = mount_administer(options, mount_fd, "upgrade\n");
         for (int waited = 0; status == MOUNT_OK; waited++) {
-                if (!mount_count_upgrades(options, &made_now, &refused_now))
+                if (!mount_count_upgrades(options, mount_fd, &made_now, &refused_now))
                         break;
                 if (made_now > made)
                         return MOUNT_OK;
@@ -286,4 +457,14 @@ int mount_upgrade(const struct options *options) {
                 fprintf(stderr, "iomemfs: %s: cannot tell whether it was upgraded\n",
                         options->mountpoint);
         return MOUNT_FAILED;
+}
+
+int mount_upgrade(const struct options *options) {
+        int fd = mount_open(options), status = MOUNT_FAILED;
+
+        if (fd >= 0) {
+                status = mount_upgrade_at(options, fd);
+                close(fd);
+        }
+        return status;
 }

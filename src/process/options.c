@@ -285,6 +285,19 @@ static int options_passthrough(struct options *options, const char *value) {
         return options_complain("passthrough=%s: say auto, on or off", value);
 }
 
+static int options_latency(struct options *options, const char *value) {
+        static const char *const words[] = {
+                [LATENCY_AUTO] = "auto", [LATENCY_LOW] = "low", [LATENCY_NORMAL] = "normal"};
+
+        for (unsigned int i = 0; i < sizeof(words) / sizeof(*words); i++) {
+                if (!strcmp(value, words[i])) {
+                        options->latency = i;
+                        return 0;
+                }
+        }
+        return options_complain("latency=%s: say auto, low or normal", value);
+}
+
 static int options_socket(struct options *options, const char *value) {
         const struct sockaddr_un *address = NULL;
         bool none = !strcmp(value, "none");
@@ -362,6 +375,16 @@ static int options_xattr(struct options *options, const char *value) {
         return 0;
 }
 
+static int options_ctl(struct options *options, const char *value) {
+        bool off = !strcmp(value, "off");
+
+        if (!value[0] || !strcmp(value, ".") || !strcmp(value, "..") ||
+            strpbrk(value, "/ \t\n\\") || strlen(value) > LAYOUT_NAME_MAX)
+                return options_complain("ctl=%s: say off or a name", value);
+        snprintf(options->ctl, sizeof(options->ctl), "%s", off ? "" : value);
+        return 0;
+}
+
 /* Our own options, each with a value. */
 static const struct options_own {
         const char *name; /* with '=' */
@@ -374,7 +397,8 @@ static const struct options_own {
         {"grace=", options_grace},   {"huge=", options_huge},
         {"xattr=", options_xattr},   {"clients=", options_clients},
         {"waits=", options_waits},   {"unfinished=", options_unfinished},
-        {"unread=", options_unread},
+        {"unread=", options_unread}, {"latency=", options_latency},
+        {"ctl=", options_ctl},
 };
 
 static bool options_set_flag(struct options *options, const char *option) {
@@ -499,10 +523,12 @@ static void options_set_defaults(struct options *options) {
                 .uid = geteuid(),
                 .gid = getegid(),
                 .passthrough = PASSTHROUGH_AUTO,
+                .latency = LATENCY_AUTO,
                 /* Spinning on the only processor keeps the client from running. */
                 .spin_us = one_cpu ? 0 : OPTIONS_SPIN_DEFAULT_US,
                 .grace_s = OPTIONS_GRACE_DEFAULT_S,
                 .xattr = true,
+                .ctl = ".ctl",
                 .limits = {OPTIONS_CLIENTS_DEFAULT, OPTIONS_WAITS_DEFAULT,
                            OPTIONS_UNFINISHED_DEFAULT, OPTIONS_UNREAD_DEFAULT},
         };
@@ -597,49 +623,6 @@ void options_clear(struct options *options) {
         free(options->socket);
         free(options->mount_options);
         *options = (struct options){.resume_fd = -1};
-}
-
-void options_usage(void) {
-        fputs("Usage: iomemfs [SOURCE] DIR [-f] [-v] [-o OPTION,...]\n"
-              "       iomemfs --upgrade DIR\n"
-              "       mount -t fuse.iomemfs SOURCE DIR [-o OPTION,...]\n"
-              "\n"
-              "Mounts a file system of shared memory regions on DIR.\n"
-              "\n"
-              "  -f, --foreground       stay in the foreground, log to standard error\n"
-              "  -v, --verbose          log more\n"
-              "  -h, --help             show this and exit\n"
-              "  -V, --version          show the version and exit\n"
-              "      --upgrade          let the program now installed serve the mount on DIR\n"
-              "\n"
-              "Options for -o, besides those of mount(8) for every file system:\n"
-              "  size=SIZE              limit on memory: bytes, k, m, g, t, or % of RAM; 0: none\n"
-              "                         (default: 50%)\n"
-              "  nr_inodes=NUMBER       limit on files and directories; 0: none\n"
-              "                         (default: one for every two pages of RAM)\n"
-              "  mode=MODE              permissions of the root directory (default: 1777)\n"
-              "  uid=USER, gid=GROUP    owner of the root directory (default: who mounts)\n"
-              "  passthrough=auto|on|off\n"
-              "                         let the kernel reach the memory directly: if it can,\n"
-              "                         or fail, or never (default: auto)\n"
-              "  socket=PATH|none       where programs ask for descriptors\n"
-              "                         (default: /run/iomemfs/DIR.sock)\n"
-              "                         what one user of the socket can hold:\n"
-              "  clients=NUMBER         connections (default: 1024)\n"
-              "  waits=NUMBER           pending waits (default: 256)\n"
-              "  unfinished=SIZE        bytes of unfinished lines (default: 1m)\n"
-              "  unread=SIZE            bytes of answers not read (default: 64m)\n"
-              "  spin=MICROSECONDS      wait busily that long for the next request, 0 to 1000\n"
-              "                         (default: 100; 0 if there is but one processor)\n"
-              "  grace=SECONDS          how long an ephemeral region waits for its first use;\n"
-              "                         0: for ever (default: 60)\n"
-              "  huge=never|always      make regions of huge pages unless said otherwise\n"
-              "                         (default: never)\n"
-              "  xattr=on|off           show who made a region as extended attributes, if the\n"
-              "                         kernel makes that cheap (default: on)\n"
-              "  remount                change size= and nr_inodes= of what is mounted\n"
-              "  allow_other            (ordinary users) let others in as well\n",
-              stdout);
 }
 
 /* The directory for sockets: for services, or of the user's session. */

@@ -25,10 +25,12 @@ struct options {
         uint64_t nr_inodes; /* 0 = no limit */
         uint32_t mode, uid, gid;
         enum passthrough passthrough;
+        enum latency latency;
         char *socket; /* absolute path, "" for none, NULL for the default */
         struct socket_limits limits;
-        bool huge;        /* huge=always */
-        bool xattr;       /* as in struct settings */
+        bool huge;                     /* huge=always */
+        bool xattr;                    /* as in struct settings */
+        char ctl[LAYOUT_NAME_MAX + 1]; /* name of .ctl, "" for none */
         uint32_t grace_s; /* how long an ephemeral region waits for its first use, seconds */
         uint32_t spin_us; /* longest spin before the loop sleeps, microseconds */
 

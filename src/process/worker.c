@@ -2,26 +2,25 @@
 #include "process/worker.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 #include "socket/server.h"
 #include "fuse/channel.h"
 #include "fuse/fs.h"
-#include "process/keeper.h"
+#include "process/recovery.h"
+#include "process/reexec.h"
+#include "process/spin.h"
+#include "process/wakeup.h"
 #include "base/log.h"
 #include "fuse/notifier.h"
 
 enum {
         REQUESTS_PER_TURN = 64, /* before other descriptors get their turn */
-        SPIN_MISSES_MAX = 4,    /* spins in vain until we stop spinning */
-        SPIN_HITS_MIN = 3,      /* requests close together until we spin again */
         KEEPER_RETRY_MS = 1000,
 };
 
@@ -36,11 +35,7 @@ struct worker {
         struct loop *loop;
         struct job_queue *notify_jobs; /* waits for the notifier */
         struct job_queue *memory_jobs; /* works on memory */
-        struct tree *tree;
-        struct regions *regions;
-        struct invalidations *invalidations;
-        struct lifetimes *lifetimes;
-        struct commander commander;
+        struct volume *volume;
         struct ctl *ctl;
         struct fs *fs;
         struct channel *channel;
@@ -48,103 +43,8 @@ struct worker {
 
         struct loop_source *fuse_source, *signal_source, *keeper_source, *retry;
 
-        uint64_t spin_ns;   /* 0: never */
-        uint64_t last_seen; /* when the last request was done */
-        unsigned int misses, hits;
+        struct spin spin;
 };
-
-static uint64_t now_ns(void) {
-        struct timespec now;
-
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
-/*
- * Descriptors.  All processes share one table, so what a dead worker had open for itself is still
- * open.  Whatever no record names is closed.
- */
-
-struct fd_list {
-        int *fds;
-        size_t n, max;
-};
-
-static void fd_keep(struct fd_list *list, int fd) {
-        if (fd > STDERR_FILENO && list->n < list->max)
-                list->fds[list->n++] = fd;
-}
-
-static int fd_compare(const void *a, const void *b) {
-        return *(const int *)a - *(const int *)b;
-}
-
-static void fd_keep_records(struct fd_list *list, struct journal *journal) {
-        for (uint32_t i = 1; i <= journal_high(journal, TABLE_NODE); i++) {
-                const struct node *node = journal_get(journal, TABLE_NODE, i);
-
-                if (node->id == i && node_is_region(node))
-                        fd_keep(list, node->fd);
-        }
-        for (uint32_t i = 1; i <= journal_high(journal, TABLE_HANDLE); i++) {
-                const struct handle *handle = journal_get(journal, TABLE_HANDLE, i);
-
-                if (handle->id == i)
-                        fd_keep(list, handle->fd);
-        }
-        for (uint32_t i = 1; i <= journal_high(journal, TABLE_CLIENT); i++) {
-                const struct client *client = journal_get(journal, TABLE_CLIENT, i);
-
-                if (client->id == i) {
-                        fd_keep(list, client->fd);
-                        fd_keep(list, client->reply_fd);
-                        fd_keep(list, client->text_fd);
-                }
-        }
-}
-
-static void close_between(const struct fd_list *list) {
-        unsigned int from = STDERR_FILENO + 1;
-
-        for (size_t i = 0; i < list->n; i++) {
-                unsigned int fd = (unsigned int)list->fds[i];
-
-                if (fd > from)
-                        close_range(from, fd - 1, 0);
-                if (fd >= from)
-                        from = fd + 1;
-        }
-        close_range(from, ~0U, 0);
-}
-
-static int worker_close_strays(struct worker *worker) {
-        const struct root *root = worker->root;
-        const int own[] = {
-                root->fuse_fd,
-                root->tmpfs_fd,
-                root->listen_fd,
-                root->log_fd,
-                journal_fd(worker->journal),
-                worker->ready_fd,
-                worker->keeper_pidfd,
-        };
-        struct fd_list list = {
-                .max = sizeof(own) / sizeof(own[0]) + journal_used(worker->journal, TABLE_NODE) +
-                       journal_used(worker->journal, TABLE_HANDLE) +
-                       3 * journal_used(worker->journal, TABLE_CLIENT),
-        };
-
-        list.fds = calloc(list.max, sizeof(*list.fds));
-        if (!list.fds)
-                return -ENOMEM;
-        for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
-                fd_keep(&list, own[i]);
-        fd_keep_records(&list, worker->journal);
-        qsort(list.fds, list.n, sizeof(*list.fds), fd_compare);
-        close_between(&list);
-        free(list.fds);
-        return 0;
-}
 
 /* Requests. */
 
@@ -171,7 +71,6 @@ static unsigned int worker_requests(struct worker *worker) {
         int r = 1;
 
         while (n < REQUESTS_PER_TURN && (r = channel_dispatch(worker->channel)) > 0) {
-                fs_settle(worker->fs);
                 if (!worker->root->ready && channel_is_ready(worker->channel))
                         worker_announce(worker);
                 n++;
@@ -188,51 +87,27 @@ static unsigned int worker_requests(struct worker *worker) {
 
 static void worker_on_fuse(void *userdata, uint32_t events) {
         struct worker *worker = userdata;
-        bool asleep = worker->spin_ns > 0 && worker->misses >= SPIN_MISSES_MAX;
-        uint64_t woken = asleep ? now_ns() : 0;
+        uint64_t woken = spin_woken(&worker->spin);
 
         (void)events;
-        if (worker_requests(worker) == 0 || !asleep)
-                return;
-        /* Would a spin have caught it? */
-        worker->hits = woken - worker->last_seen < worker->spin_ns ? worker->hits + 1 : 0;
-        worker->last_seen = now_ns();
-        if (worker->hits >= SPIN_HITS_MIN)
-                worker->misses = 0;
+        if (worker_requests(worker) > 0)
+                spin_handled(&worker->spin, woken);
 }
 
-/*
- * A wake-up from sleep costs more than most requests.  So, while they come one after the other, we
- * look for the next one for a while before we sleep.
- */
-static bool worker_spin(struct worker *worker) {
-        uint64_t end;
+static bool worker_look(void *userdata) {
+        struct worker *worker = userdata;
 
-        if (worker->spin_ns == 0 || worker->misses >= SPIN_MISSES_MAX)
-                return false;
-        end = now_ns() + worker->spin_ns;
-        do {
-                if (worker_requests(worker) > 0) {
-                        worker->misses = 0;
-                        return true;
-                }
-        } while (!loop_is_stopped(worker->loop) && now_ns() < end);
-        worker->misses++;
-        worker->hits = 0;
-        worker->last_seen = end;
-        return false;
+        return worker_requests(worker) > 0 || loop_is_stopped(worker->loop);
 }
 
 static bool worker_idle(void *userdata) {
         struct worker *worker = userdata;
 
-        channel_settle(worker->channel);
-        fs_settle(worker->fs);
         if (worker->root->upgrade_wanted) {
                 worker->root->upgrade_wanted = 0;
                 syscall(SYS_pidfd_send_signal, worker->keeper_pidfd, SIGHUP, NULL, 0);
         }
-        return worker_spin(worker);
+        return spin_run(&worker->spin, worker_look, worker);
 }
 
 /* Signals and the keeper. */
@@ -256,7 +131,7 @@ static void worker_succeed(void *userdata, uint32_t events) {
         worker->keeper_source = loop_remove(worker->keeper_source);
         worker->root->counters.takeovers++;
         log_line(LOG_WARNING, "the keeper has died; taking its place");
-        r = keeper_exec(worker->journal, "/proc/self/exe");
+        r = reexec(worker->journal, "/proc/self/exe");
         log_line(LOG_ERR, "the keeper has died, and its place cannot be taken: %s", strerror(-r));
         loop_arm(worker->retry, KEEPER_RETRY_MS);
 }
@@ -288,150 +163,88 @@ static int worker_watch(struct worker *worker) {
 
 /* The rooms, from the lowest up. */
 
-static void worker_settle(void *userdata) {
-        struct worker *worker = userdata;
+static void worker_tell_entry(void *userdata, uint64_t dir, const char *name, size_t length) {
+        const struct worker *worker = userdata;
 
-        fs_settle(worker->fs);
+        notifier_tell_entry(worker->notifier, worker->root->fuse_fd, dir, name, length);
 }
 
-static int worker_build_lifetimes(struct worker *worker) {
-        const struct lifetime_parts parts = {
-                .loop = worker->loop,
-                .tree = worker->tree,
-                .regions = worker->regions,
-                .invalidations = worker->invalidations,
-                .settle = worker_settle,
-                .userdata = worker,
-        };
+static void worker_tell_inode(void *userdata, uint64_t node) {
+        const struct worker *worker = userdata;
 
-        return lifetimes_new(&worker->lifetimes, &parts);
+        notifier_tell_inode(worker->notifier, worker->root->fuse_fd, node);
 }
 
-static int worker_build_rooms(struct worker *worker) {
-        struct journal *journal = worker->journal;
+static int worker_build_volume(struct worker *worker) {
         int r;
 
         r = job_queue_new(&worker->notify_jobs, worker->loop, "notify-jobs");
         if (r == 0)
                 r = job_queue_new(&worker->memory_jobs, worker->loop, "memory-jobs");
         if (r == 0)
-                r = regions_new(&worker->regions, journal);
-        if (r == 0)
-                r = fs_new(&worker->fs);
-        if (r == 0)
-                r = tree_new(&worker->tree, journal, fs_abandon, worker->fs);
-        if (r == 0)
-                r = invalidations_new(&worker->invalidations, journal, worker->notify_jobs,
-                                      worker->notifier, fs_answer, worker->fs);
-        if (r == 0)
-                r = worker_build_lifetimes(worker);
-        if (r < 0)
-                return r;
-        worker->commander = (struct commander){
-                .journal = journal,
-                .tree = worker->tree,
-                .regions = worker->regions,
-                .invalidations = worker->invalidations,
-                .lifetimes = worker->lifetimes,
-                .memory_jobs = worker->memory_jobs,
-        };
-        return ctl_new(&worker->ctl, &worker->commander);
+                r = volume_new(&worker->volume, worker->journal, worker->loop, worker->memory_jobs,
+                               worker->notify_jobs);
+        return r < 0 ? r : ctl_new(&worker->ctl, worker->volume);
 }
 
 static int worker_build_fs(struct worker *worker) {
-        const struct fs_parts parts = {
-                .journal = worker->journal,
-                .tree = worker->tree,
-                .regions = worker->regions,
-                .invalidations = worker->invalidations,
-                .lifetimes = worker->lifetimes,
-                .ctl = worker->ctl,
-                .memory_jobs = worker->memory_jobs,
+        struct volume_kernel kernel = {
+                .backing_open = channel_backing_open,
+                .backing_close = channel_backing_close,
+                .teller = {worker_tell_entry, worker_tell_inode, worker},
         };
         int r;
 
-        fs_set_parts(worker->fs, &parts);
-        r = channel_new(&worker->channel, worker->journal, fs_operations(), worker->fs);
+        r = fs_new(&worker->fs, worker->volume, worker->ctl);
         if (r == 0)
-                fs_set_channel(worker->fs, worker->channel);
-        return r;
+                r = channel_new(&worker->channel, worker->volume->txn, fs_operations(), worker->fs);
+        if (r < 0)
+                return r;
+        fs_set_channel(worker->fs, worker->channel);
+        kernel.userdata = worker->channel;
+        volume_set_kernel(worker->volume, &kernel);
+        return 0;
 }
 
-/* The socket: last, when everything can be answered. */
-static int worker_build_server(struct worker *worker) {
-        const struct server_parts parts = {
-                .loop = worker->loop,
-                .commander = &worker->commander,
-                .settle = worker_settle,
-                .settle_userdata = worker,
-        };
+/* For recovery_run(). */
+static int worker_build(void *userdata, struct recovered *out) {
+        struct worker *worker = userdata;
+        int r = 0;
 
-        return server_new(&worker->server, &parts);
-}
-
-static uint64_t spin_limit(const struct root *root) {
-        cpu_set_t cpus;
-
-        /* With one CPU, whoever would ask cannot run while we look. */
-        if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0 && CPU_COUNT(&cpus) < 2)
-                return 0;
-        return (uint64_t)root->settings.spin_us * 1000;
-}
-
-static int worker_build(struct worker *worker) {
-        int r;
-
-        server_adopt(worker->journal);
-        r = worker_close_strays(worker);
-        if (r == 0) {
-                worker->notifier = notifier_start(worker->root->fuse_fd);
-                if (worker->notifier < 0)
-                        r = worker->notifier;
-        }
+        worker->notifier = notifier_start(worker->root->fuse_fd);
+        if (worker->notifier < 0)
+                r = worker->notifier;
         if (r == 0)
                 r = loop_new(&worker->loop);
         if (r == 0)
-                r = worker_build_rooms(worker);
+                r = worker_build_volume(worker);
         if (r == 0)
                 r = worker_build_fs(worker);
         if (r == 0)
                 r = worker_watch(worker);
-        worker->spin_ns = spin_limit(worker->root);
+        spin_init(&worker->spin, &worker->root->wakeup, worker->root->settings.spin_us);
+        *out = (struct recovered){worker->volume, worker->channel, ctl_listings(worker->ctl)};
         return r;
-}
-
-/* For tests: a worker that comes after one that was struck may be struck as well. */
-static void worker_arm_crash(struct worker *worker) {
-        struct root *root = worker->root;
-
-        if (root->crash_again == 0 || journal_crash_left(worker->journal) > 0 || !root->started)
-                return;
-        journal_crash_after(worker->journal, root->crash_again);
-        root->crash_again = 0;
 }
 
 /* From the records of whoever was before to a file system that answers. */
 static int worker_start(struct worker *worker) {
-        uint64_t start = now_ns();
+        const int own[] = {worker->ready_fd, worker->keeper_pidfd};
+        const struct recovery recovery = {
+                .journal = worker->journal,
+                .own_fds = own,
+                .n_own_fds = sizeof(own) / sizeof(own[0]),
+                .build = worker_build,
+                .userdata = worker,
+        };
+        uint64_t start = wakeup_clock();
         int r;
 
-        journal_rollback(worker->journal);
-        worker_arm_crash(worker);
-        r = worker_build(worker);
-        if (r == 0)
-                r = channel_resume(worker->channel);
-        if (r == 0)
-                r = worker_build_server(worker);
+        r = recovery_run(&recovery, &worker->server);
         if (r < 0)
                 return r;
-        if (worker->root->ready) {
-                event_add_restart(worker->tree);
-                journal_commit(worker->journal);
-        }
-        lifetimes_start(worker->lifetimes);
-        worker->root->serving = 1;
         log_line(LOG_DEBUG, "serving, %llu microseconds after the start",
-                 (unsigned long long)(now_ns() - start) / 1000);
+                 (unsigned long long)(wakeup_clock() - start) / 1000);
         return 0;
 }
 

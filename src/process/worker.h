@@ -6,7 +6,7 @@
  *
  * Puts the rooms together over the journal that it is given, and serves: the kernel, the socket,
  * signals, the helpers' reports.  It starts the same way whether it is the first or comes after a
- * crash: closes the descriptors that no record names, rebuilds the indexes, replays INIT.
+ * crash: see recovery.h.
  *
  * Never: lives on when the file system is unmounted.
  */

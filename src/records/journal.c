@@ -2,17 +2,22 @@
 #include "records/journal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include "base/fault.h"
 
 enum {
         JOURNAL_MAGIC = 0x696f6d66, /* "iomf" */
-        LOG_SIZE = 4 * 1024 * 1024,
         PAGE = 4096,
+        LOG_KEEP = 1024 * 1024, /* bytes of the log that stay allocated after a transaction */
 };
+
+/* Address space, and memory only for what a transaction takes of it. */
+#define LOG_SIZE (UINT64_C(1) << 30)
 
 struct table {
         uint32_t record_size;
@@ -211,7 +216,11 @@ void *journal_get(const struct journal *journal, unsigned int index, uint32_t id
         return (uint8_t *)journal->header + table->offset + (size_t)table->record_size * (id - 1);
 }
 
-uint32_t journal_new(struct journal *journal, unsigned int index) {
+uint32_t journal_new(struct journal *journal, unsigned int table) {
+        return fault_strikes(FAULT_RECORD) ? 0 : journal_new_reserved(journal, table);
+}
+
+uint32_t journal_new_reserved(struct journal *journal, unsigned int index) {
         struct table *table = &journal->header->tables[index];
         uint32_t id = table->free;
         uint32_t *record;
@@ -262,7 +271,7 @@ void journal_touch(struct journal *journal, const void *p, size_t size) {
                 .padded = padded,
         };
 
-        /* No request comes near this: a bug, and the rollback that follows is the right answer. */
+        /* 256 times the bound that every walk keeps: what comes here has lost its way. */
         if (used + padded + sizeof(entry) > LOG_SIZE)
                 abort();
         journal_crash_point(journal);
@@ -272,10 +281,35 @@ void journal_touch(struct journal *journal, const void *p, size_t size) {
         journal_crash_point(journal);
 }
 
+bool journal_is_nearly_full(const struct journal *journal) {
+        return log_used(journal->header) > JOURNAL_NEARLY_FULL;
+}
+
+size_t journal_size(const struct journal *journal) {
+        return log_used(journal->header);
+}
+
+bool journal_is_over(const struct journal *journal) {
+        return log_used(journal->header) > JOURNAL_BOUND;
+}
+
+/* A long transaction is over: gives the memory of its log back. */
+static void log_trim(struct journal *journal, uint32_t used) {
+        const struct header *header = journal->header;
+
+        if (used > LOG_KEEP)
+                fallocate(journal->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                          (off_t)header->log_offset + LOG_KEEP,
+                          (off_t)round_up(used, PAGE) - LOG_KEEP);
+}
+
 void journal_commit(struct journal *journal) {
+        uint32_t used = log_used(journal->header);
+
         journal_crash_point(journal);
         set_state(journal->header, journal->header->state & ~UINT64_C(0xffffffff));
         journal_crash_point(journal);
+        log_trim(journal, used);
 }
 
 static unsigned int outcome_index(const struct header *header) {
@@ -287,6 +321,7 @@ void journal_commit_outcome(struct journal *journal, uint64_t key, const struct 
         struct header *header = journal->header;
         unsigned int next = !outcome_index(header);
         struct outcome *outcome = &header->outcomes[next];
+        uint32_t used = log_used(header);
         size_t length = 0, at = 0;
 
         for (int i = 0; i < n_iov; i++)
@@ -301,6 +336,7 @@ void journal_commit_outcome(struct journal *journal, uint64_t key, const struct 
         journal_crash_point(journal);
         set_state(header, (uint64_t)next << 32);
         journal_crash_point(journal);
+        log_trim(journal, used);
 }
 
 const void *journal_outcome(const struct journal *journal, uint64_t *key, size_t *length) {
@@ -313,6 +349,7 @@ const void *journal_outcome(const struct journal *journal, uint64_t *key, size_t
 
 void journal_rollback(struct journal *journal) {
         struct header *header = journal->header;
+        uint32_t used = log_used(header);
         struct log_entry entry;
 
         /* Idempotent: a kill in here leaves a log whose rest is rolled back next time. */
@@ -323,6 +360,7 @@ void journal_rollback(struct journal *journal) {
                 memcpy((uint8_t *)header + entry.offset, end - entry.padded, entry.length);
                 set_state(header, header->state - entry.padded - sizeof(entry));
         }
+        log_trim(journal, used);
 }
 
 bool journal_dirty(const struct journal *journal) {

@@ -12,7 +12,11 @@
  * So, after a kill at any instruction, every transaction has happened wholly or not at all, and
  * the outcome of the last one that happened can be told again.
  *
- * Never: knows what a record means, allocates per change, locks.  One thread changes an journal.
+ * A transaction is bounded.  Whoever walks many records asks journal_is_nearly_full() and commits
+ * as it goes; one that has grown beyond JOURNAL_BOUND all the same is not to be committed.  The log
+ * itself has room for many times that, so that it can always be undone.
+ *
+ * Never: knows what a record means, allocates per change, locks.  One thread changes a journal.
  * Stores of a killed process are not lost (the memory is the memfd's), so no flushes are needed,
  * only compiler ordering.
  */
@@ -39,15 +43,17 @@ struct journal_spec {
 
 enum {
         JOURNAL_MAX_TABLES = 16,
-        JOURNAL_OUTCOME_MAX = 64 * 1024, /* bytes; longer outcomes are not kept */
+        JOURNAL_OUTCOME_MAX = 64 * 1024,         /* bytes; longer outcomes are not kept */
+        JOURNAL_BOUND = 4 * 1024 * 1024,         /* bytes of undo log that a transaction may take */
+        JOURNAL_NEARLY_FULL = JOURNAL_BOUND / 4, /* so much is time to commit for who can go on */
 };
 
-/* Makes an journal in a new memfd (close-on-exec).  0, or -ENOMEM and the errors of memfd_create. */
+/* Makes a journal in a new memfd (close-on-exec).  0, or -ENOMEM and the errors of memfd_create. */
 int journal_create(struct journal **out, const struct journal_spec *spec);
 
 /*
  * Attaches to the journal in fd, which is taken over on success only, and rolls back what its last
- * user left unfinished.  0, -EPROTO if it is no journal or one of another layout, -ENOMEM.
+ * user left unfinished.  0, -EPROTO if it is no journal, or one of another layout, -ENOMEM.
  */
 int journal_attach(struct journal **out, int fd, const struct journal_spec *spec);
 
@@ -65,6 +71,8 @@ void *journal_get(const struct journal *journal, unsigned int table, uint32_t id
 /* Takes a record, zeroed; 0 if the table is full.  Its bytes may be set without journal_touch()
  * until the commit. */
 uint32_t journal_new(struct journal *journal, unsigned int table);
+/* The same for who knows that the table is not full. */
+uint32_t journal_new_reserved(struct journal *journal, unsigned int table);
 
 /* Gives a record back.  Its first 4 bytes become the link of the free list. */
 void journal_delete(struct journal *journal, unsigned int table, uint32_t id);
@@ -82,7 +90,16 @@ void journal_touch(struct journal *journal, const void *p, size_t size);
                 (lvalue) = (value);                                  \
         } while (0)
 
-/* Ends the transaction: what was changed stays.  The outcome before it remains valid. */
+/* Whether whoever walks many records should commit now, and whether it is too late for that. */
+bool journal_is_nearly_full(const struct journal *journal);
+bool journal_is_over(const struct journal *journal);
+/* Bytes of undo log that the transaction has taken. */
+size_t journal_size(const struct journal *journal);
+
+/*
+ * Ends the transaction: what was changed stays.  The outcome before it remains valid.  Called by
+ * volume/txn only, which knows what else belongs to the end of a transaction.
+ */
 void journal_commit(struct journal *journal);
 
 /*

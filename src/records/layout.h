@@ -23,7 +23,7 @@ enum {
 #ifdef IOMEMFS_TEST_LAYOUT_VERSION /* a build that must refuse the records of this one */
         LAYOUT_VERSION = IOMEMFS_TEST_LAYOUT_VERSION,
 #else
-        LAYOUT_VERSION = 4,
+        LAYOUT_VERSION = 6,
 #endif
         LAYOUT_ROOT_ID = 1, /* node id of the root directory, FUSE_ROOT_ID as well */
 
@@ -179,26 +179,58 @@ struct event_cursor {
         uint64_t next;    /* sequence number of the event to be told */
         uint64_t lost;    /* events before it that are to be told as lost first */
         uint64_t partial; /* bytes of the line to be told that were read already */
-        uint32_t uid;     /* of the reader */
-        uint32_t pad;
+        uint64_t told;    /* lines told; the next one has this number, plus 1 */
 };
 
-/* An open file of .ctl. */
+/* A directory that a listing is in, and the last entry of it that was looked at. */
+struct walk_level {
+        uint32_t dir; /* node id */
+        uint32_t generation;
+        uint64_t after; /* cookie */
+};
+
+/* Where a listing that is being read is; see listing.h. */
+struct listing_state {
+        uint32_t phase; /* enum listing_phase */
+        uint32_t items; /* items written in this phase, so far as the first one is different */
+        uint32_t depth;
+        uint32_t levels;       /* text records with that many walk_levels, outermost first */
+        uint32_t carry;        /* text records with bytes that are rendered and not yet read */
+        uint32_t carry_length; /* bytes in there */
+        uint32_t carry_at;     /* of these, the ones that have been read */
+        uint32_t position;     /* the last record looked at, where a table is gone through */
+        uint64_t at;           /* offset of the next byte */
+        uint64_t sums[4];
+};
+
+/* Bits of handle.flags. */
+enum {
+        HANDLE_POWERLESS = 1 << 0, /* see struct caller */
+        HANDLE_ONE_LINE = 1 << 1,  /* a listing for the socket, whose answers are lines */
+};
+
+/*
+ * An open file of .ctl, a listing that the socket sends, or the last error of a user.  It has the
+ * identity of whoever opened it.
+ */
 struct handle {
         uint32_t id;
         uint32_t kind; /* enum ctl_kind */
         uint32_t dir;  /* node id of the directory whose .ctl it is */
-        int32_t fd;    /* memfd with the listing that reads return, -1 if none yet */
-        uint32_t uid;  /* of who opened it */
-        uint32_t text; /* text record with the last error, 0 if none */
+        uint32_t dir_generation;
+        uint32_t uid, gid;
+        uint32_t groups; /* text records with supplementary groups */
+        uint32_t n_groups;
+        uint32_t flags; /* HANDLE_… */
+        uint32_t text;  /* text record with the last error, 0 if none */
         uint32_t text_length;
-        uint32_t pad;
-        uint64_t base;   /* offset at which reading of the error or the usage began */
+        uint32_t done;   /* lines of the suspended write that were carried out before that */
         uint64_t unique; /* of the write that was suspended last */
-        uint32_t done;   /* lines of it that were carried out before that */
-        uint32_t done_pad;
-        uint64_t poll;              /* events: what wakes poll(2), 0 for nobody */
+        uint64_t base;   /* offset at which reading of the error or the usage began */
+        uint64_t poll;   /* events: what wakes poll(2), 0 for nobody */
+        uint64_t order;  /* last errors: grows */
         struct event_cursor cursor; /* events */
+        struct listing_state listing;
 };
 
 /* The kernel must be told of a change it did not ask for, and perhaps a reply waits for that. */
@@ -228,14 +260,14 @@ struct client {
         int32_t fd;
         uint32_t uid, gid;
         int32_t pid;
-        uint32_t in_length; /* unlogged while it grows */
-        uint64_t deadline;  /* wait: milliseconds of CLOCK_MONOTONIC, 0 for none */
-        uint32_t waiting;   /* 1: the first line of `in` is a wait that was taken up */
-        int32_t reply_fd;   /* rides on the first byte of the answer, -1 for none */
-        int32_t text_fd;    /* memfd with the answer if it is longer than `out`, else -1 */
-        uint32_t closing;   /* 1: the connection ends with the answer */
-        uint32_t powerless; /* 1: see struct caller */
-        uint32_t client_pad;
+        uint32_t in_length;  /* unlogged while it grows */
+        uint64_t deadline;   /* wait: milliseconds of CLOCK_MONOTONIC, 0 for none */
+        uint32_t waiting;    /* 1: the first line of `in` is a wait that was taken up */
+        int32_t reply_fd;    /* rides on the first byte of the answer, -1 for none */
+        int32_t text_fd;     /* memfd with an answer that `out` has no room for, else -1 */
+        uint32_t closing;    /* 1: the connection ends with the answer */
+        uint32_t powerless;  /* 1: see struct caller */
+        uint32_t listing;    /* handle of the listing whose pieces follow the answer, 0 for none */
         uint64_t out_length; /* bytes of the answer, 0 for none */
         uint64_t out_sent;
         char out[LAYOUT_REPLY_MAX];
@@ -245,6 +277,13 @@ struct client {
 enum {
         EVENT_RING = 4096,    /* events that are kept */
         EVENT_PATH_MAX = 440, /* bytes; longer paths are cut, and end in "..." */
+        EVENT_GUARDS = 4,     /* directories on the way that not everybody may list */
+};
+
+/* A directory on the way to an event that not everybody may list. */
+struct event_guard {
+        uint32_t end; /* bytes of the path up to its end; 0: the root directory */
+        uint32_t uid, gid, mode;
 };
 
 /* Something happened to a region; see event.h. */
@@ -256,9 +295,10 @@ struct event {
         uint32_t seals;
         uint64_t size;
         uint64_t ino;
-        uint32_t length;     /* of path */
-        uint32_t hidden;     /* bytes of path up to the innermost directory that is not for all */
-        uint32_t hidden_uid; /* who may list it; root's if several would have to */
+        uint32_t dir;      /* node id of the directory, 0 for none */
+        uint32_t n_guards; /* more than EVENT_GUARDS: told to root only */
+        struct event_guard guards[EVENT_GUARDS];
+        uint32_t length; /* of path */
         uint32_t pad;
         char path[EVENT_PATH_MAX]; /* from the root of the file system, without a slash in front */
 };
@@ -287,6 +327,8 @@ struct socket_limits {
 
 enum passthrough { PASSTHROUGH_AUTO, PASSTHROUGH_ON, PASSTHROUGH_OFF };
 
+enum latency { LATENCY_AUTO, LATENCY_LOW, LATENCY_NORMAL };
+
 /* What was asked for at mount time, as far as it is needed after a change of process. */
 struct settings {
         char mountpoint[PATH_MAX]; /* absolute */
@@ -302,7 +344,20 @@ struct settings {
         uint32_t grace_s; /* how long an ephemeral region waits for its first use; 0: for ever */
         uint32_t huge;    /* 1: regions are made of huge pages unless said otherwise */
         uint32_t xattr;   /* 1: regions have extended attributes, if the kernel makes that cheap */
+        uint32_t read_only;                 /* 1: mounted ro */
+        char ctl_name[LAYOUT_NAME_MAX + 1]; /* name of .ctl, "" for none (ctl=) */
         struct socket_limits limits;
+};
+
+/* The request for short wake-ups, and its bounds (process/wakeup.h); unlogged.  Times in nanoseconds. */
+struct wakeup {
+        int32_t fd;        /* of the kernel's PM QoS interface, -1: never asks */
+        uint32_t held;     /* 1: the kernel was asked */
+        uint64_t at;       /* CLOCK_MONOTONIC: when the rest was brought up to date */
+        uint64_t saved_ns; /* how long it may be held */
+        uint64_t turns_ns; /* how often it may be taken up, in time that earns it */
+        uint64_t held_ns;  /* how long it was held, in all */
+        uint64_t turns;    /* how often it was taken up, in all */
 };
 
 /* A request during which workers died; unlogged. */
@@ -325,10 +380,10 @@ struct root {
         uint32_t init_length; /* of the saved INIT request; 0: it has not been answered */
         uint32_t passthrough; /* 1 if the kernel granted it */
         uint8_t init[512];
-        uint32_t request_at; /* unlogged: where in the scratch area a request is, or goes */
-        uint32_t request_pad;
-        uint64_t forget_done; /* entries done of the FORGET in the scratch area */
-        uint32_t n_closing;   /* backing ids to close when the transaction has been committed */
+        uint32_t request_at;    /* unlogged: where in the scratch area a request is, or goes */
+        uint32_t in_background; /* unlogged: 1 while work is done that nobody waits for */
+        uint64_t forget_done;   /* entries done of the FORGET in the scratch area */
+        uint32_t n_closing;     /* backing ids to close when the transaction has been committed */
         int32_t closing[LAYOUT_CLOSING_MAX];
         int32_t last_backing;    /* unlogged: the newest backing id */
         uint32_t current_opcode; /* unlogged, with current */
@@ -363,8 +418,11 @@ struct root {
 
         uint64_t next_invalidation;
         uint64_t next_event;
-        uint32_t accepting; /* unlogged: 1 while a connection has no record yet */
-        uint32_t broker_pad;
+        uint32_t accepting;         /* unlogged: 1 while a connection has no record yet */
+        uint32_t mount_device;      /* of our mount, see mount.h; 0: not known */
+        uint32_t background_deaths; /* unlogged: workers in a row that died in background work */
+        uint32_t root_pad;
+        struct wakeup wakeup;
         struct counters counters;
 };
 

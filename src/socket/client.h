@@ -14,20 +14,24 @@
 #include "volume/access.h"
 #include "socket/request.h"
 
+/* Tells a connection that has no record an error, if that can be done at once. */
+void client_say(int fd, int error, const char *text);
+
 /* Writes a new connection down; takes fd.  NULL, and fd left alone, if there is no room. */
-struct client *client_new(struct journal *journal, int fd, const struct caller *caller);
+struct client *client_new(struct txn *txn, int fd, const struct caller *caller);
 /* Ends the connection. */
-void client_delete(struct journal *journal, struct client *client);
+void client_delete(struct txn *txn, struct client *client);
 
 /* In a new worker: finds the end of what its predecessor received and did not count. */
 void client_recount(struct client *client);
 
 /* Takes the first line, of `length` bytes, off the input, and ends the wait that it was. */
-void client_take_line(struct journal *journal, struct client *client, size_t length);
-/* Writes the answer down, and takes its descriptors over.  last: the connection ends with it. */
-void client_set_answer(struct journal *journal, struct client *client, struct answer *answer,
-                       bool last);
-/* Sends a piece of the answer; its start takes the descriptor along.  Bytes, or negative errno. */
-ssize_t client_send(struct journal *journal, struct client *client);
+void client_take_line(struct txn *txn, struct client *client, size_t length);
+/* Writes the answer down, with its descriptors.  last: the connection ends with it. */
+void client_set_answer(struct txn *txn, struct client *client, struct answer *answer, bool last);
+/* Adds to an answer that has a file.  0, -ENOSPC. */
+int client_append(struct txn *txn, struct client *client, const char *bytes, size_t n);
+/* Sends a piece of the answer; its start takes the descriptor along.  0, or negative errno. */
+int client_send(struct txn *txn, struct client *client);
 /* The answer is out, or nobody wants it. */
-void client_answered(struct journal *journal, struct client *client);
+void client_answered(struct txn *txn, struct client *client);

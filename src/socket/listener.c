@@ -8,10 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include "base/peer.h"
+#include "socket/disposal.h"
 
 enum {
         /* Small, so that what a client does not read is kept by the client's own lines, not by
@@ -46,11 +49,33 @@ static bool socket_is_live(const struct sockaddr_un *address) {
         return r == 0 || r == -EAGAIN; /* EAGAIN: alive, its queue is full */
 }
 
+/* A name beside path that nobody can have foreseen.  -ENAMETOOLONG: there is no room for it. */
+static int address_set_temporary(struct sockaddr_un *address, const char *path) {
+        char name[PATH_MAX];
+        uint32_t random;
+
+        if (getrandom(&random, sizeof(random), 0) != sizeof(random))
+                return -EIO;
+        snprintf(name, sizeof(name), "%s.%08x", path, (unsigned int)random);
+        return address_set(address, name);
+}
+
+/*
+ * The mode comes with the name: the directory may be one that others can write to, and who names
+ * the file again, to change its mode, may name another by then.
+ */
+static int socket_bind_open(int fd, const struct sockaddr_un *address) {
+        mode_t mask = umask(0111);
+        int r = bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
+
+        umask(mask);
+        return r;
+}
+
 /* Binds under a name of our own and moves it into place: never a moment without a listener. */
 static int socket_bind(int fd, const char *path) {
         struct sockaddr_un address, temporary;
         struct stat st;
-        char name[PATH_MAX];
         int r;
 
         r = address_set(&address, path);
@@ -58,14 +83,20 @@ static int socket_bind(int fd, const char *path) {
                 return r;
         if (lstat(path, &st) == 0 && (!S_ISSOCK(st.st_mode) || socket_is_live(&address)))
                 return -EADDRINUSE;
-        snprintf(name, sizeof(name), "%s.%d", path, (int)getpid());
-        /* Where there is no room for a longer name: in place, with a short gap. */
-        if (address_set(&temporary, name) < 0)
+        r = address_set_temporary(&temporary, path);
+        if (r == -ENAMETOOLONG) {
+                /* In place, with a short gap. */
                 temporary = address;
-        unlink(temporary.sun_path);
-        if (bind(fd, (struct sockaddr *)&temporary, sizeof(temporary)) < 0 ||
-            chmod(temporary.sun_path, 0666) < 0 || listen(fd, LISTENER_BACKLOG) < 0 ||
-            rename(temporary.sun_path, path) < 0) {
+                unlink(path);
+        } else if (r < 0) {
+                return r;
+        }
+        r = socket_bind_open(fd, &temporary);
+        if (r < 0)
+                return r;
+        /* Before anybody can connect. */
+        disposal_refuse_rights(fd);
+        if (listen(fd, LISTENER_BACKLOG) < 0 || rename(temporary.sun_path, path) < 0) {
                 r = -errno;
                 unlink(temporary.sun_path);
         }
@@ -132,21 +163,18 @@ int listener_identify(int fd, struct caller *out) {
         out->uid = credentials.uid;
         out->gid = credentials.gid;
         out->pid = credentials.pid;
-        out->powerless = credentials.uid == 0 && !caller_has_power(credentials.pid);
+        /* In this order: the number may have become another process's. */
+        out->powerless =
+                credentials.uid == 0 && !(caller_has_power(credentials.pid) && peer_lives(fd));
         return 0;
 }
 
-int listener_accept(int listen_fd, struct caller *out) {
-        int size = LISTENER_SEND_BUFFER, fd, r;
+int listener_accept(int listen_fd) {
+        int size = LISTENER_SEND_BUFFER, fd;
 
         fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0)
                 return -errno;
-        r = listener_identify(fd, out);
-        if (r < 0) {
-                close(fd);
-                return r;
-        }
         setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
         return fd;
 }

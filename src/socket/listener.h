@@ -20,13 +20,11 @@
 int listener_open(const char *path, bool make_directory);
 void listener_remove(const char *path);
 
-/*
- * Takes a connection: its descriptor, and uid, gid and pid of who connected.  -EAGAIN if there is
- * none; -EMFILE, -ENFILE if there is no descriptor for it; -EOWNERDEAD, the connection closed, if
- * the caller is nobody in our user namespace.
- */
-int listener_accept(int fd, struct caller *out);
-/* Fills in who is at the other end of a connection that was accepted.  0, -EOWNERDEAD, … */
+/* Takes a connection: its descriptor.  -EAGAIN if there is none; -EMFILE, -ENFILE if there is no
+ * descriptor for it. */
+int listener_accept(int fd);
+/* Fills in uid, gid and pid of who connected.  0; -EOWNERDEAD if it is nobody in our user
+ * namespace. */
 int listener_identify(int fd, struct caller *out);
 /* Fills in the supplementary groups of the one who connected. 0, -ENOMEM, … */
 int listener_groups(int fd, struct caller *caller);

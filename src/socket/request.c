@@ -10,12 +10,14 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/fault.h"
 #include "base/words.h"
-#include "control/report.h"
+#include "control/report_json.h"
 
 /* A request at work. */
 struct inquiry {
-        struct commander *commander;
+        struct volume *volume;
+        struct listings *listings;
         struct caller *caller;
         const struct request *request;
         struct answer *answer;
@@ -23,12 +25,10 @@ struct inquiry {
 };
 
 void answer_clear(struct answer *answer) {
-        if (answer->fd >= 0)
-                close(answer->fd);
-        if (answer->text_fd >= 0)
-                close(answer->text_fd);
-        answer->fd = answer->text_fd = -1;
         answer->length = 0;
+        answer->fd = answer->text_fd = -1;
+        answer->listing = answer->populates = 0;
+        answer->failed = answer->waits = answer->invalidations = false;
 }
 
 static void answer_say(struct answer *answer, const char *tag, int error, const char *text) {
@@ -38,7 +38,6 @@ static void answer_say(struct answer *answer, const char *tag, int error, const 
 
 void answer_fail(struct answer *answer, const char *tag, int error, const char *text) {
         answer_clear(answer);
-        answer->waits = false;
         answer_say(answer, tag, error, text);
 }
 
@@ -50,6 +49,8 @@ static const char *inquiry_reason(int error) {
                 return "is a directory";
         case ELOOP:
                 return "is or leads through a symbolic link";
+        case ENFILE:
+                return "too many listings and control files of this user are open";
         case ENOENT:
                 return "no such region";
         case ENOSPC:
@@ -87,7 +88,7 @@ static void inquiry_say_size(struct inquiry *inquiry) {
 
 /* Walks to the name as open(2) would, but through no symbolic link. */
 static int inquiry_find(struct inquiry *inquiry) {
-        struct tree *tree = inquiry->commander->tree;
+        struct tree *tree = inquiry->volume->tree;
         struct node *dir = tree_node(tree, LAYOUT_ROOT_ID);
         const char *name;
         size_t length;
@@ -110,44 +111,46 @@ static int inquiry_find_region(struct inquiry *inquiry) {
         return node_is_region(inquiry->node) ? 0 : -ENXIO;
 }
 
-/* Descriptors */
+/* Whether the request would change something on a mount that is read-only. */
+static bool inquiry_is_refused(const struct inquiry *inquiry) {
+        const struct command *command = &inquiry->request->command;
 
-static int inquiry_export(struct inquiry *inquiry, bool writable) {
-        struct commander *commander = inquiry->commander;
-        struct node *node = inquiry->node;
-        bool first = !(node->flags & NODE_EXPORTED);
-        int r;
-
-        r = region_export(commander->regions, node, writable ? O_RDWR : O_RDONLY,
-                          access_owns(inquiry->caller, node));
-        if (r < 0)
-                return r;
-        inquiry->answer->fd = r;
-        lifetime_opened(commander->lifetimes, node, writable);
-        /* The size may change from now on without anybody asking us: no more caching of it. */
-        return first ? invalidation_inode(commander->invalidations, node->id) : 0;
+        if (!inquiry->volume->root->settings.read_only)
+                return false;
+        switch (command->verb) {
+        case COMMAND_LIST:
+        case COMMAND_STAT:
+        case COMMAND_WAIT:
+                return false;
+        case COMMAND_OPEN:
+                return command->writable;
+        default:
+                return true;
+        }
 }
 
-static int inquiry_may_open(struct inquiry *inquiry, bool writable) {
-        struct node *node = inquiry->node;
+/* Descriptors */
 
-        if (!access_allows(inquiry->caller, node, ACCESS_READ | (writable ? ACCESS_WRITE : 0)))
-                return -EACCES;
-        return writable && (node->seals & F_SEAL_WRITE) ? -EPERM : 0;
+static int inquiry_lend(struct inquiry *inquiry, bool writable) {
+        const struct change by = {.caller = inquiry->caller, .unasked = true};
+        int fd = volume_lend(inquiry->volume, &by, inquiry->node, writable);
+
+        if (fd < 0)
+                return fd;
+        inquiry->answer->fd = fd;
+        return 0;
 }
 
 static void inquiry_open(struct inquiry *inquiry) {
         bool writable = inquiry->request->command.writable;
-        struct stat st;
+        unsigned int mask = ACCESS_READ | (writable ? ACCESS_WRITE : 0);
         int r;
 
         r = inquiry_find_region(inquiry);
+        if (r == 0 && !access_allows(inquiry->caller, inquiry->node, mask))
+                r = -EACCES;
         if (r == 0)
-                r = region_stat(inquiry->commander->regions, inquiry->node, &st);
-        if (r == 0)
-                r = inquiry_may_open(inquiry, writable);
-        if (r == 0)
-                r = inquiry_export(inquiry, writable);
+                r = inquiry_lend(inquiry, writable);
         if (r < 0)
                 inquiry_fail(inquiry, r);
         else
@@ -158,11 +161,11 @@ static void inquiry_open(struct inquiry *inquiry) {
 
 static int inquiry_run(struct inquiry *inquiry) {
         const struct command *command = &inquiry->request->command;
-        struct node *root = tree_node(inquiry->commander->tree, LAYOUT_ROOT_ID);
+        struct node *root = tree_node(inquiry->volume->tree, LAYOUT_ROOT_ID);
         struct command_error error = {0};
         int r;
 
-        r = command_run(inquiry->commander, root, inquiry->caller, command, &inquiry->node, &error);
+        r = command_run(inquiry->volume, root, inquiry->caller, command, &inquiry->node, &error);
         if (r == -EINPROGRESS)
                 inquiry->answer->populates = inquiry->node->id;
         else if (r < 0)
@@ -170,54 +173,38 @@ static int inquiry_run(struct inquiry *inquiry) {
         return r;
 }
 
-/* Once the name is made there is no way back: makes sure of the descriptor before. */
-static int inquiry_spare(const struct inquiry *inquiry) {
-        const struct root *root = tree_root_record(inquiry->commander->tree);
+static void inquiry_create(struct inquiry *inquiry) {
+        int r = inquiry_run(inquiry);
 
-        return fcntl(root->log_fd >= 0 ? root->log_fd : root->fuse_fd, F_DUPFD_CLOEXEC, 0);
-}
-
-/* The region has its name: what remains is to open it. */
-static void inquiry_created(struct inquiry *inquiry) {
-        int r = inquiry_export(inquiry, true);
-
+        if (r < 0)
+                return;
+        r = inquiry_lend(inquiry, true);
         if (r < 0)
                 inquiry_fail(inquiry, r);
         else
                 inquiry_say_size(inquiry);
 }
 
-static void inquiry_create(struct inquiry *inquiry) {
-        int spare = inquiry_spare(inquiry), r;
-
-        if (spare < 0) {
-                inquiry_fail(inquiry, -ENOSPC);
-                return;
-        }
-        r = inquiry_run(inquiry);
-        close(spare);
-        if (r == 0)
-                inquiry_created(inquiry);
-}
-
 static void inquiry_populated(struct inquiry *inquiry, int result, uint64_t huge) {
-        struct commander *commander = inquiry->commander;
-        struct node *root = tree_node(commander->tree, LAYOUT_ROOT_ID);
-        int spare = inquiry_spare(inquiry), r;
+        struct volume *volume = inquiry->volume;
+        struct node *root = tree_node(volume->tree, LAYOUT_ROOT_ID);
         struct command_error error = {0};
+        int r;
 
-        if (spare < 0) {
-                command_abort(commander, inquiry->node);
-                inquiry_fail(inquiry, -ENOSPC);
+        r = command_finish(volume, root, inquiry->caller, &inquiry->request->command, inquiry->node,
+                           result, huge, &error);
+        if (r < 0) {
+                answer_fail(inquiry->answer, inquiry->request->tag, r, error.text);
                 return;
         }
-        r = command_finish(commander, root, inquiry->caller, &inquiry->request->command,
-                           inquiry->node, result, huge, &error);
-        close(spare);
-        if (r == 0)
-                inquiry_created(inquiry);
-        else
-                answer_fail(inquiry->answer, inquiry->request->tag, r, error.text);
+        r = inquiry_lend(inquiry, true);
+        if (r < 0) {
+                txn_abort(volume->txn);
+                volume_drop(volume, inquiry->node);
+                inquiry_fail(inquiry, r);
+                return;
+        }
+        inquiry_say_size(inquiry);
 }
 
 static void inquiry_resize(struct inquiry *inquiry) {
@@ -232,49 +219,44 @@ static void inquiry_change(struct inquiry *inquiry) {
 
 /* Looking */
 
-static int text_keep(struct answer *answer, const char *text, size_t length) {
-        int fd;
+/* Puts the text into a file, whose position stays at its start. */
+static int text_store(struct inquiry *inquiry, const char *text, size_t length) {
+        int fd = fault_strikes(FAULT_MEMFD) ? -1 : memfd_create("iomemfs-answer", MFD_CLOEXEC);
 
-        if (length <= sizeof(answer->text)) {
-                memcpy(answer->text, text, length);
-                return 0;
-        }
-        fd = memfd_create("iomemfs-answer", MFD_CLOEXEC);
         if (fd < 0)
                 return -ENOSPC;
-        for (size_t at = 0; at < length;) {
-                ssize_t n = write(fd, text + at, length - at);
+        fd = txn_own_fd(inquiry->volume->txn, fd);
+        if (fd < 0)
+                return fd;
+        if (pwrite(fd, text, length, 0) != (ssize_t)length)
+                return -ENOSPC;
+        inquiry->answer->text_fd = fd;
+        inquiry->answer->length = length;
+        return 0;
+}
 
-                if (n < 0) {
-                        close(fd);
-                        return -ENOSPC;
-                }
-                at += (size_t)n;
-        }
-        answer->text_fd = fd;
+static int text_keep(struct inquiry *inquiry, const char *text, size_t length) {
+        if (length > sizeof(inquiry->answer->text))
+                return text_store(inquiry, text, length);
+        memcpy(inquiry->answer->text, text, length);
+        inquiry->answer->length = length;
         return 0;
 }
 
 /* Keeps what was written as one line: no newline in JSON is more than a space. */
-static int text_finish(struct answer *answer, char *text, size_t length) {
+static int text_finish(struct inquiry *inquiry, char *text, size_t length) {
         while (length > 0 && text[length - 1] == '\n')
                 length--;
         for (char *p = text; (p = memchr(p, '\n', (size_t)(text + length - p))); p++)
                 *p = ' ';
         text[length++] = '\n';
-        answer->length = length;
-        return text_keep(answer, text, length);
+        return text_keep(inquiry, text, length);
 }
 
 static int inquiry_render(struct inquiry *inquiry, FILE *stream) {
-        struct commander *commander = inquiry->commander;
-        const struct command *command = &inquiry->request->command;
-
         fprintf(stream, "%sok ", inquiry->request->tag);
-        if (command->verb == COMMAND_LIST)
-                return report_json(stream, commander->tree, commander->regions, inquiry->caller,
-                                   inquiry->node);
-        return report_region(stream, commander->regions, inquiry->node, command->name);
+        return report_region(stream, inquiry->volume->regions, inquiry->node,
+                             inquiry->request->command.name);
 }
 
 static void inquiry_report(struct inquiry *inquiry) {
@@ -291,10 +273,23 @@ static void inquiry_report(struct inquiry *inquiry) {
                         r = -ENOMEM;
         }
         if (r == 0)
-                r = text_finish(inquiry->answer, text, length);
+                r = text_finish(inquiry, text, length);
         free(text);
         if (r < 0)
                 inquiry_fail(inquiry, r);
+}
+
+/* Opens the listing; what it says is rendered as it is sent. */
+static int inquiry_open_listing(struct inquiry *inquiry) {
+        char start[sizeof(inquiry->request->tag) + sizeof("ok ")];
+        int r;
+
+        r = listing_open(inquiry->listings, inquiry->caller, inquiry->node,
+                         &inquiry->answer->listing);
+        if (r < 0)
+                return r;
+        snprintf(start, sizeof(start), "%sok ", inquiry->request->tag);
+        return text_store(inquiry, start, strlen(start));
 }
 
 static void inquiry_list(struct inquiry *inquiry) {
@@ -303,15 +298,15 @@ static void inquiry_list(struct inquiry *inquiry) {
         if (inquiry->request->command.name[0])
                 r = inquiry_find(inquiry);
         else
-                inquiry->node = tree_node(inquiry->commander->tree, LAYOUT_ROOT_ID);
+                inquiry->node = tree_node(inquiry->volume->tree, LAYOUT_ROOT_ID);
         if (r == 0 && !node_is_dir(inquiry->node))
                 r = -ENOTDIR;
         if (r == 0 && !access_allows(inquiry->caller, inquiry->node, ACCESS_READ | ACCESS_SEARCH))
                 r = -EACCES;
+        if (r == 0)
+                r = inquiry_open_listing(inquiry);
         if (r < 0)
                 inquiry_fail(inquiry, r);
-        else
-                inquiry_report(inquiry);
 }
 
 static void inquiry_stat(struct inquiry *inquiry) {
@@ -332,7 +327,7 @@ static void inquiry_wait(struct inquiry *inquiry) {
                 return;
         }
         if (r == 0)
-                r = region_stat(inquiry->commander->regions, inquiry->node, &st);
+                r = region_stat(inquiry->volume->regions, inquiry->node, &st);
         if (r < 0)
                 inquiry_fail(inquiry, r);
         else
@@ -346,57 +341,47 @@ static void (*const inquiries[])(struct inquiry *inquiry) = {
         [COMMAND_STAT] = inquiry_stat,     [COMMAND_WAIT] = inquiry_wait,
 };
 
-static void answer_empty(struct answer *answer) {
-        answer->length = 0;
-        answer->fd = answer->text_fd = -1;
-        answer->populates = 0;
-        answer->failed = answer->waits = answer->invalidations = false;
+static void inquiry_end(struct inquiry *inquiry, uint64_t invalidations) {
+        struct answer *answer = inquiry->answer;
+
+        answer->invalidations = inquiry->volume->root->next_invalidation != invalidations;
 }
 
-void answer_request(struct commander *commander, struct caller *caller,
+void answer_request(struct volume *volume, struct listings *listings, struct caller *caller,
                     const struct request *request, struct answer *out) {
-        struct root *root = tree_root_record(commander->tree);
         struct inquiry inquiry = {
-                .commander = commander,
+                .volume = volume,
+                .listings = listings,
                 .caller = caller,
                 .request = request,
                 .answer = out,
         };
-        uint64_t invalidations = root->next_invalidation;
+        uint64_t invalidations = volume->root->next_invalidation;
 
-        answer_empty(out);
+        answer_clear(out);
         if (request->error < 0)
                 answer_fail(out, request->tag, request->error, request->error_text.text);
+        else if (inquiry_is_refused(&inquiry))
+                answer_fail_name(out, request, -EROFS, "the file system is mounted read-only");
         else
                 inquiries[request->command.verb](&inquiry);
-        out->invalidations = root->next_invalidation != invalidations;
+        if (out->failed)
+                txn_abort(volume->txn);
+        inquiry_end(&inquiry, invalidations);
 }
 
-int answer_populate(struct commander *commander, const struct request *request,
-                    const struct answer *answer, struct population **out, population_fn done,
-                    void *userdata) {
-        return command_populate(commander, &request->command,
-                                tree_node(commander->tree, answer->populates), out, done, userdata);
-}
-
-void answer_abort(struct commander *commander, uint32_t node) {
-        command_abort(commander, tree_node(commander->tree, node));
-}
-
-void answer_populated(struct commander *commander, struct caller *caller,
-                      const struct request *request, uint32_t node, int result, uint64_t huge,
-                      struct answer *out) {
-        const struct root *root = tree_root_record(commander->tree);
+void answer_populated(struct volume *volume, struct caller *caller, const struct request *request,
+                      uint32_t node, int result, uint64_t huge, struct answer *out) {
         struct inquiry inquiry = {
-                .commander = commander,
+                .volume = volume,
                 .caller = caller,
                 .request = request,
                 .answer = out,
-                .node = tree_node(commander->tree, node),
+                .node = tree_node(volume->tree, node),
         };
-        uint64_t invalidations = root->next_invalidation;
+        uint64_t invalidations = volume->root->next_invalidation;
 
-        answer_empty(out);
+        answer_clear(out);
         inquiry_populated(&inquiry, result, huge);
-        out->invalidations = root->next_invalidation != invalidations;
+        inquiry_end(&inquiry, invalidations);
 }

@@ -7,39 +7,36 @@
  * A descriptor that is handed out is a fresh open of the region with just the access asked for,
  * and only for who could have opened the file.
  *
- * Owns the descriptors of an answer until somebody takes them.  Never: commits, sends, knows of
- * connections.
+ * The descriptors of an answer are the transaction's, until they are written down with it.  Never:
+ * commits, sends, knows of connections.
  */
 
+#include "control/listing.h"
 #include "socket/protocol.h"
 
 struct answer {
         char text[LAYOUT_REPLY_MAX];
         uint64_t length;
-        int fd;      /* to ride on the first byte, -1 for none */
-        int text_fd; /* the whole answer, if it is longer than text; -1 */
+        int fd;           /* to ride on the first byte, -1 for none */
+        int text_fd;      /* the answer, if it is longer than text, or a listing; -1 */
+        uint32_t listing; /* handle of a listing whose pieces follow, 0 for none */
         bool failed;
         bool waits;         /* what is waited for does not exist yet; there is no answer */
         uint32_t populates; /* node that has to be populated first, 0 for none; no answer yet */
         bool invalidations; /* to be given when the kernel has been told of the change */
 };
 
-/* Nothing but the changes that the request makes is in the transaction afterwards. */
-void answer_request(struct commander *commander, struct caller *caller,
+/* Nothing but the changes that the request makes is in the transaction afterwards; none if it
+ * failed. */
+void answer_request(struct volume *volume, struct listings *listings, struct caller *caller,
                     const struct request *request, struct answer *out);
-/* Starts the population that a request waits for; done() as population_start() has it. */
-int answer_populate(struct commander *commander, const struct request *request,
-                    const struct answer *answer, struct population **out, population_fn done,
-                    void *userdata);
-/* The second half of such a request. */
-void answer_populated(struct commander *commander, struct caller *caller,
-                      const struct request *request, uint32_t node, int result, uint64_t huge,
-                      struct answer *out);
-/* Gives up a region that could not be populated. */
-void answer_abort(struct commander *commander, uint32_t node);
-/* Makes an answer an error; what it had is given back. */
+/* The second half of a request that waits for a population; node: the region without a name. */
+void answer_populated(struct volume *volume, struct caller *caller, const struct request *request,
+                      uint32_t node, int result, uint64_t huge, struct answer *out);
+/* Makes an answer an error.  What it had is the transaction's to give back. */
 void answer_fail(struct answer *answer, const char *tag, int error, const char *text);
 /* The same, with the name that the request is about. */
 void answer_fail_name(struct answer *answer, const struct request *request, int error,
                       const char *reason);
+/* An answer without anything. */
 void answer_clear(struct answer *answer);

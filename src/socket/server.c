@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "socket/server.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +12,9 @@
 #include <unistd.h>
 #include "socket/request.h"
 #include "socket/client.h"
+#include "socket/disposal.h"
 #include "socket/listener.h"
+#include "socket/outbox.h"
 #include "base/log.h"
 #include "records/blame.h"
 #include "socket/account.h"
@@ -23,6 +24,7 @@ enum {
         ACCEPT_PAUSE_MS = 100,
         WAITS_AT_ONCE = 8, /* waits looked at after every change */
         WAITS_PER_MS = 50, /* waits looked at: so many cost a twentieth of a processor */
+        PARKED_LOOK_MS = 50,
 };
 
 struct peer {
@@ -31,20 +33,24 @@ struct peer {
         struct account *user;
         struct loop_source *source; /* NULL when only the invalidations' end is waited for */
         uint32_t events;
-        bool telling;                  /* the answer waits for the kernel */
-        struct population *population; /* that the request waits for, NULL for none */
-        uint32_t populated;            /* its node */
-        bool ended;                    /* nothing more will come */
-        bool mute;                     /* nobody reads any more */
+        bool telling;       /* the answer waits for the kernel */
+        struct work *work;  /* that the request waits for, NULL for none */
+        uint32_t populated; /* its node, 0 for none */
+        bool ended;         /* nothing more will come */
+        bool parked;        /* it ends when what it was sent can be disposed of */
+        struct outbox outbox;
         uint64_t unfinished, unread;
         struct peer *previous, *next;
 };
 
 struct server {
-        struct server_parts parts;
+        struct volume *volume;
+        struct listings *listings;
+        struct txn *txn;
         struct journal *journal;
         struct root *root;
-        struct loop_source *listening, *accept_pause, *poke, *deadline;
+        struct loop_source *listening, *accept_pause, *poke, *deadline, *look_parked;
+        struct disposal disposal;
         struct peer *peers;
         struct account *users;
         uint32_t n_waiting;
@@ -79,6 +85,7 @@ static void peer_charge_unread(struct peer *peer, uint64_t bytes) {
 /* Birth and death of connections */
 
 static void peer_ready(void *userdata, uint32_t events);
+static void peer_sent(struct outbox *outbox);
 
 static void peer_watch(struct peer *peer, uint32_t events) {
         if (!peer->source || peer->events == events)
@@ -89,7 +96,7 @@ static void peer_watch(struct peer *peer, uint32_t events) {
 
 static int peer_attach(struct peer *peer) {
         peer->events = EPOLLIN;
-        return loop_add(peer->server->parts.loop, &peer->source, peer->record->fd, peer->events,
+        return loop_add(peer->server->volume->loop, &peer->source, peer->record->fd, peer->events,
                         peer_ready, peer);
 }
 
@@ -102,6 +109,7 @@ static int peer_new(struct server *server, struct client *record, struct peer **
                 peer->server = server;
                 peer->record = record;
                 peer->user = user;
+                outbox_init(&peer->outbox, server->listings, server->txn, record, peer_sent);
                 r = peer_attach(peer);
         }
         if (r < 0) {
@@ -129,6 +137,7 @@ static struct peer *peer_free(struct peer *peer) {
 
         peer_charge_unfinished(peer, 0);
         peer_charge_unread(peer, 0);
+        outbox_clear(&peer->outbox);
         loop_remove(peer->source);
         if (peer->previous)
                 peer->previous->next = peer->next;
@@ -146,53 +155,89 @@ static void peer_end(struct peer *peer) {
         struct server *server = peer->server;
         struct client *record = peer->record;
 
+        if (disposal_prepare_close(&server->disposal, record->fd, record->uid, false) < 0) {
+                peer->source = loop_remove(peer->source);
+                peer->parked = true;
+                loop_arm(server->look_parked, PARKED_LOOK_MS);
+                return;
+        }
         if (record->waiting)
                 wait_end(peer);
+        outbox_drop_listing(&peer->outbox);
         peer_free(peer);
-        client_delete(server->journal, record);
+        client_delete(server->txn, record);
+}
+
+static void server_on_look_parked(void *userdata, uint32_t events) {
+        struct server *server = userdata;
+        struct peer *next;
+
+        (void)events;
+        for (struct peer *peer = server->peers; peer; peer = next) {
+                next = peer->next;
+                if (peer->parked)
+                        peer_end(peer);
+        }
 }
 
 /* Answers */
 
-/* Sends what can be sent.  True: all of it is out. */
+/* Sends what can be sent.  True: all of it is out, or nobody wants it. */
 static bool peer_flush(struct peer *peer) {
-        struct client *record = peer->record;
-        ssize_t n = 0;
-
-        while (!peer->mute && record->out_sent < record->out_length) {
-                n = client_send(peer->server->journal, record);
-                if (n == -EAGAIN)
-                        return false;
-                if (n < 0) {
-                        peer->mute = true;
-                        break;
-                }
-        }
-        client_answered(peer->server->journal, record);
+        if (!outbox_flush(&peer->outbox))
+                return false;
         peer_charge_unread(peer, 0);
         return true;
 }
 
 static void peer_told(void *userdata);
 
-/* Writes the answer down, takes the line away, and commits both with what was changed. */
+static uint64_t answer_charge(const struct answer *answer) {
+        if (answer->text_fd < 0)
+                return 0;
+        return answer->listing ? OUTBOX_LISTING_MAX : answer->length;
+}
+
+/* Takes the line away and writes the answer down, in one transaction with what was changed. */
+static int peer_write_down(struct peer *peer, struct answer *answer, size_t line, bool last) {
+        struct server *server = peer->server;
+
+        client_take_line(server->txn, peer->record, line);
+        client_set_answer(server->txn, peer->record, answer, last);
+        return txn_commit(server->txn);
+}
+
+/* What was done cannot be: all of it has been aborted, and that is the answer. */
+static void peer_fail(struct peer *peer, struct answer *answer, size_t line, int error, bool last) {
+        struct server *server = peer->server;
+        struct node *node = tree_node(server->volume->tree, peer->populated);
+
+        if (node)
+                volume_drop(server->volume, node);
+        answer_fail(answer, server->request.tag, error, strerrordesc_np(-error));
+        /* What is left is small: it is refused for want of memory, if at all. */
+        while (peer_write_down(peer, answer, line, last) < 0)
+                answer_fail(answer, server->request.tag, error, strerrordesc_np(-error));
+}
+
 static void peer_answer(struct peer *peer, struct answer *answer, size_t line, bool last) {
         struct server *server = peer->server;
-        struct client *record = peer->record;
+        bool waited = peer->record->waiting;
+        uint64_t charge = answer_charge(answer);
+        int r;
 
-        if (record->waiting)
+        r = peer_write_down(peer, answer, line, last);
+        if (r < 0)
+                peer_fail(peer, answer, line, r, last);
+        peer->populated = 0;
+        if (waited)
                 wait_end(peer);
-        if (answer->text_fd >= 0)
-                peer_charge_unread(peer, answer->length);
-        client_take_line(server->journal, record, line);
-        client_set_answer(server->journal, record, answer, last);
+        if (charge > 0 && r == 0)
+                peer_charge_unread(peer, charge);
         server->root->counters.commands++;
         server->root->counters.command_errors += answer->failed;
-        journal_commit(server->journal);
-
-        server->parts.settle(server->parts.settle_userdata);
         if (answer->invalidations &&
-            invalidations_after(server->parts.commander->invalidations, peer_told, peer) == 0)
+            invalidations_after(server->volume->invalidations, peer_told, peer) == 0)
                 peer->telling = true;
 }
 
@@ -220,6 +265,7 @@ static bool peer_wait(struct peer *peer) {
         struct server *server = peer->server;
         struct client *record = peer->record;
         const struct request *request = &server->request;
+        int r;
 
         if (record->waiting) {
                 if (record->deadline == 0 || now_ms() < record->deadline)
@@ -236,7 +282,11 @@ static bool peer_wait(struct peer *peer) {
         if (request->command.timeout_ms > 0)
                 JOURNAL_SET(server->journal, record->deadline,
                             now_ms() + request->command.timeout_ms);
-        journal_commit(server->journal);
+        r = txn_commit(server->txn);
+        if (r < 0) {
+                answer_fail(&server->answer, request->tag, r, strerrordesc_np(-r));
+                return false;
+        }
         peer->user->waits++;
         server->n_waiting++;
         server_set_deadline(server, record->deadline);
@@ -252,6 +302,7 @@ static void peer_caller(const struct peer *peer, struct caller *out) {
                 .uid = record->uid,
                 .gid = record->gid,
                 .pid = record->pid,
+                .connection = record->fd,
                 .powerless = record->powerless,
         };
         /* Without its groups a caller has fewer rights, never more. */
@@ -263,22 +314,24 @@ static void peer_populated(void *userdata, int result, uint64_t huge);
 /* The line stays where it is until its region is populated.  False: it has to be answered now. */
 static bool peer_populate(struct peer *peer) {
         struct server *server = peer->server;
-        struct commander *commander = server->parts.commander;
+        struct volume *volume = server->volume;
         struct answer *answer = &server->answer;
+        uint32_t id = answer->populates;
         int r = -EAGAIN;
 
         if (peer->user->waits < server->root->settings.limits.waits)
-                r = answer_populate(commander, &server->request, answer, &peer->population,
-                                    peer_populated, peer);
+                r = volume_populate(volume, tree_node(volume->tree, id), peer_populated, peer,
+                                    &peer->work);
+        if (r == 0)
+                r = txn_commit(server->txn);
         if (r < 0) {
-                answer_abort(commander, answer->populates);
+                txn_abort(server->txn);
+                peer->work = NULL;
                 answer_fail_name(answer, &server->request, r, strerrordesc_np(-r));
                 return false;
         }
-        peer->populated = answer->populates;
+        peer->populated = id;
         peer->user->waits++;
-        journal_commit(server->journal);
-        server->parts.settle(server->parts.settle_userdata);
         return true;
 }
 
@@ -290,13 +343,15 @@ static void peer_try(struct peer *peer, size_t line) {
 
         protocol_parse(&server->request, peer->record->in, line - 1);
         peer_caller(peer, &caller);
-        answer_request(server->parts.commander, &caller, &server->request, answer);
+        answer_request(server->volume, server->listings, &caller, &server->request, answer);
         caller_clear(&caller);
         if ((answer->waits && peer_wait(peer)) || (answer->populates && peer_populate(peer)))
                 return;
-        if (answer->text_fd >= 0 && peer->user->unread + answer->length > limits->unread)
+        if (answer->text_fd >= 0 && peer->user->unread + answer_charge(answer) > limits->unread) {
+                txn_abort(server->txn);
                 answer_fail(answer, server->request.tag, -ENOBUFS,
                             "read the answers of this user's other connections first (unread=)");
+        }
         peer_answer(peer, answer, line, false);
 }
 
@@ -321,13 +376,15 @@ static bool peer_receive(struct peer *peer) {
         struct client *record = peer->record;
         ssize_t n;
 
-        n = recv(record->fd, record->in + record->in_length, sizeof(record->in) - record->in_length,
-                 MSG_DONTWAIT);
+        n = disposal_receive(record->fd, record->in + record->in_length,
+                             sizeof(record->in) - record->in_length);
         if (n > 0) {
                 record->in_length += (uint32_t)n;
                 return true;
         }
-        if (n == 0 || (errno != EAGAIN && errno != EINTR))
+        if (n == -EBADMSG)
+                peer_refuse(peer, record->in_length, -EPERM, "no descriptors are taken here", true);
+        else if (n != -EAGAIN && n != -EINTR)
                 peer->ended = true;
         return false;
 }
@@ -351,7 +408,7 @@ static bool peer_advance(struct peer *peer) {
 
         if (line == 0) {
                 if (!peer_receive(peer))
-                        return false;
+                        return record->out_length > 0;
                 line = protocol_line(record->in, record->in_length);
         }
         if (line == 0) {
@@ -371,7 +428,7 @@ static bool peer_is_pending(const struct peer *peer) {
 static void peer_rest(struct peer *peer) {
         struct client *record = peer->record;
 
-        if (peer->telling || record->waiting || peer->population)
+        if (peer->telling || record->waiting || peer->work || outbox_waits(&peer->outbox))
                 peer_watch(peer, 0);
         else if (peer_is_pending(peer) || protocol_line(record->in, record->in_length) > 0)
                 peer_watch(peer, EPOLLOUT);
@@ -383,13 +440,13 @@ static void peer_rest(struct peer *peer) {
 static void peer_step(struct peer *peer) {
         struct client *record = peer->record;
 
-        if (!peer_is_pending(peer) && !record->waiting && !peer->population)
+        if (!peer_is_pending(peer) && !record->waiting && !peer->work)
                 peer_advance(peer);
         if (peer_is_pending(peer) && !peer->telling && peer_flush(peer) && record->closing) {
                 peer_end(peer);
                 return;
         }
-        if (peer->ended && !peer_is_pending(peer) && !record->waiting && !peer->population &&
+        if (peer->ended && !peer_is_pending(peer) && !record->waiting && !peer->work &&
             protocol_line(record->in, record->in_length) == 0) {
                 peer_end(peer);
                 return;
@@ -402,17 +459,22 @@ static void peer_ready(void *userdata, uint32_t events) {
         bool gone = events & (EPOLLHUP | EPOLLERR);
 
         /* Whole lines of one who has gone are still carried out, but nobody waits any more. */
-        if (gone && peer->record->waiting) {
+        if (gone && (peer->record->waiting || outbox_waits(&peer->outbox))) {
                 peer_end(peer);
                 return;
         }
-        if (gone && peer->population)
-                population_cancel(peer->population);
-        if (gone && (peer->telling || peer->population)) {
+        if (gone && peer->work)
+                work_cancel(peer->work);
+        if (gone && (peer->telling || peer->work)) {
                 peer->source = loop_remove(peer->source);
                 return;
         }
         peer_step(peer);
+}
+
+/* A piece of a listing is out, or has to wait. */
+static void peer_sent(struct outbox *outbox) {
+        peer_step((struct peer *)((char *)outbox - offsetof(struct peer, outbox)));
 }
 
 /* Goes on after something was waited for. */
@@ -438,12 +500,12 @@ static void peer_populated(void *userdata, int result, uint64_t huge) {
         size_t line = protocol_line(record->in, record->in_length);
         struct caller caller;
 
-        peer->population = NULL;
+        peer->work = NULL;
         peer->user->waits--;
         protocol_parse(&server->request, record->in, line - 1);
         peer_caller(peer, &caller);
-        answer_populated(server->parts.commander, &caller, &server->request, peer->populated,
-                         result, huge, &server->answer);
+        answer_populated(server->volume, &caller, &server->request, peer->populated, result, huge,
+                         &server->answer);
         caller_clear(&caller);
         peer_answer(peer, &server->answer, line, false);
         peer_go_on(peer);
@@ -456,7 +518,7 @@ static void server_look(struct server *server) {
         server->next_deadline = 0;
         for (struct peer *peer = server->peers; peer; peer = next) {
                 next = peer->next;
-                if (!peer->record->waiting)
+                if (!peer->record->waiting || peer->parked)
                         continue;
                 peer_carry_out(peer, protocol_line(peer->record->in, peer->record->in_length));
                 if (peer->record->waiting)
@@ -498,12 +560,15 @@ static void server_on_name(void *userdata) {
 
 /* Accepting */
 
-static void connection_refuse(int fd, int error, const char *text) {
-        char line[128];
-        size_t length = protocol_answer(line, sizeof(line), "", error, text);
-
-        send(fd, line, length, MSG_NOSIGNAL | MSG_DONTWAIT);
+static void connection_close(struct server *server, int fd, const struct caller *caller) {
+        disposal_prepare_close(&server->disposal, fd, caller->uid, true);
         close(fd);
+}
+
+static void connection_refuse(struct server *server, int fd, const struct caller *caller,
+                              const char *text) {
+        client_say(fd, -EUSERS, text);
+        connection_close(server, fd, caller);
 }
 
 static void server_welcome(struct server *server, int fd, const struct caller *caller) {
@@ -512,20 +577,22 @@ static void server_welcome(struct server *server, int fd, const struct caller *c
         struct peer *peer;
 
         if (user && user->clients >= server->root->settings.limits.clients) {
-                connection_refuse(fd, -EUSERS, "too many connections of this user (clients=)");
+                connection_refuse(server, fd, caller,
+                                  "too many connections of this user (clients=)");
                 return;
         }
         if (!user || journal_used(server->journal, TABLE_CLIENT) >= server->max_clients ||
-            !(record = client_new(server->journal, fd, caller))) {
+            !(record = client_new(server->txn, fd, caller))) {
                 if (user)
                         account_drop_if_idle(&server->users, user);
-                connection_refuse(fd, -EUSERS, "too many connections");
+                connection_refuse(server, fd, caller, "too many connections");
                 return;
         }
         if (peer_new(server, record, &peer) < 0) {
-                journal_delete(server->journal, TABLE_CLIENT, record->id);
-                journal_commit(server->journal);
-                connection_refuse(fd, -ENOMEM, "out of memory");
+                /* The record goes, and the connection with it, in which this is the last word. */
+                client_say(fd, -ENOMEM, "out of memory");
+                disposal_prepare_close(&server->disposal, fd, caller->uid, true);
+                client_delete(server->txn, record);
         }
 }
 
@@ -540,19 +607,21 @@ static void server_pause_accept(struct server *server) {
 
 /* Takes one connection.  False: there is none, or no more can be taken. */
 static bool server_accept(struct server *server) {
-        struct caller caller;
+        struct caller caller = {0};
         int fd;
 
         server->root->accepting = 1;
-        fd = listener_accept(server->root->listen_fd, &caller);
-        if (fd >= 0)
+        fd = listener_accept(server->root->listen_fd);
+        if (fd >= 0 && listener_identify(fd, &caller) < 0)
+                connection_close(server, fd, &caller);
+        else if (fd >= 0)
                 server_welcome(server, fd, &caller);
         server->root->accepting = 0;
         if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM || fd == -ENOBUFS)
                 server_pause_accept(server);
         else if (fd >= 0)
                 server->warned = false;
-        return fd >= 0 || fd == -EOWNERDEAD || fd == -ECONNABORTED || fd == -EINTR;
+        return fd >= 0 || fd == -ECONNABORTED || fd == -EINTR;
 }
 
 static void server_on_accept(void *userdata, uint32_t events) {
@@ -568,34 +637,6 @@ static void server_on_accept_again(void *userdata, uint32_t events) {
 
         (void)events;
         loop_modify(server->listening, EPOLLIN);
-}
-
-static bool connection_is_known(struct journal *journal, int fd) {
-        for (uint32_t id = 1; id <= journal_high(journal, TABLE_CLIENT); id++) {
-                const struct client *record = journal_get(journal, TABLE_CLIENT, id);
-
-                if (record->id == id && record->fd == fd)
-                        return true;
-        }
-        return false;
-}
-
-void server_adopt(struct journal *journal) {
-        struct root *root = journal_root(journal);
-        DIR *fds = root->accepting ? opendir("/proc/self/fd") : NULL;
-        struct dirent *entry;
-        struct caller caller;
-
-        while (fds && (entry = readdir(fds))) {
-                int fd = atoi(entry->d_name);
-
-                if (entry->d_name[0] != '.' && listener_is_own(fd, root->listen_fd) &&
-                    !connection_is_known(journal, fd) && listener_identify(fd, &caller) == 0)
-                        client_new(journal, fd, &caller);
-        }
-        if (fds)
-                closedir(fds);
-        root->accepting = 0;
 }
 
 /* Putting together */
@@ -616,15 +657,16 @@ static int server_resume(struct server *server) {
                 if (r < 0)
                         return r;
                 if (record->text_fd >= 0)
-                        peer_charge_unread(peer, record->out_length);
+                        peer_charge_unread(peer, record->listing ? OUTBOX_LISTING_MAX
+                                                                 : record->out_length);
                 if (record->waiting) {
                         server->n_waiting++;
                         peer->user->waits++;
                 }
                 /* Its answer may have to wait for invalidations that the last worker did not tell. */
-                peer->telling = peer_is_pending(peer) &&
-                                invalidations_after(server->parts.commander->invalidations,
-                                                    peer_told, peer) == 0;
+                peer->telling =
+                        peer_is_pending(peer) &&
+                        invalidations_after(server->volume->invalidations, peer_told, peer) == 0;
                 peer_rest(peer);
         }
         if (server->n_waiting > 0)
@@ -640,7 +682,7 @@ static uint32_t clients_limit(void) {
 }
 
 static int server_build(struct server *server) {
-        struct loop *loop = server->parts.loop;
+        struct loop *loop = server->volume->loop;
         int r;
 
         r = loop_add_timer(loop, &server->accept_pause, server_on_accept_again, server);
@@ -648,25 +690,28 @@ static int server_build(struct server *server) {
                 r = loop_add_timer(loop, &server->poke, server_on_poke, server);
         if (r == 0)
                 r = loop_add_timer(loop, &server->deadline, server_on_deadline, server);
+        if (r == 0)
+                r = loop_add_timer(loop, &server->look_parked, server_on_look_parked, server);
         if (r == 0 && server->root->listen_fd >= 0)
                 r = loop_add(loop, &server->listening, server->root->listen_fd, EPOLLIN,
                              server_on_accept, server);
         if (r < 0)
                 return r;
-        server->parts.settle(server->parts.settle_userdata);
-        tree_on_name(server->parts.commander->tree, server_on_name, server);
+        txn_set_after(server->txn, TXN_AFTER_NAMES, server_on_name, server);
         return server_resume(server);
 }
 
-int server_new(struct server **out, const struct server_parts *parts) {
+int server_new(struct server **out, struct volume *volume, struct listings *listings) {
         struct server *server;
         int r;
 
         server = calloc(1, sizeof(*server));
         if (!server)
                 return -ENOMEM;
-        server->parts = *parts;
-        server->journal = parts->commander->journal;
+        server->volume = volume;
+        server->listings = listings;
+        server->txn = volume->txn;
+        server->journal = volume->journal;
         server->root = journal_root(server->journal);
         server->max_clients = clients_limit();
         server->answer.fd = server->answer.text_fd = -1;
@@ -682,13 +727,15 @@ int server_new(struct server **out, const struct server_parts *parts) {
 struct server *server_free(struct server *server) {
         if (!server)
                 return NULL;
-        tree_on_name(server->parts.commander->tree, NULL, NULL);
+        txn_set_after(server->txn, TXN_AFTER_NAMES, NULL, NULL);
         while (server->peers)
                 peer_free(server->peers);
         loop_remove(server->listening);
         loop_remove(server->accept_pause);
         loop_remove(server->poke);
         loop_remove(server->deadline);
+        loop_remove(server->look_parked);
+        disposal_end(&server->disposal);
         free(server);
         return NULL;
 }

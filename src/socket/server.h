@@ -18,24 +18,13 @@
  */
 
 #include "control/command.h"
-#include "base/loop.h"
+#include "control/listing.h"
 
 struct server;
 
-struct server_parts {
-        struct loop *loop;
-        struct commander *commander;
-        /* After a commit: sends invalidations, and closes what was given up. */
-        void (*settle)(void *userdata);
-        void *settle_userdata;
-};
-
-/* Serves the records' clients and, if there is one, the listening socket of the root record. */
-int server_new(struct server **out, const struct server_parts *parts);
-struct server *server_free(struct server *server);
-
 /*
- * For a worker that takes over, before it closes what no record names: gives a record to a
- * connection that its predecessor took and died before it wrote it down.
+ * Serves the records' clients and, if there is one, the listening socket of the root record.  The
+ * volume outlives it.
  */
-void server_adopt(struct journal *journal);
+int server_new(struct server **out, struct volume *volume, struct listings *listings);
+struct server *server_free(struct server *server);

@@ -54,6 +54,16 @@ const struct pending *pending_next(const struct tree *tree, uint32_t *at) {
         return NULL;
 }
 
+const struct pending *pending_get(const struct tree *tree, uint32_t id) {
+        const struct pending *record = journal_get(tree_arena(tree), TABLE_PENDING, id);
+
+        return record && record->id == id ? record : NULL;
+}
+
+uint32_t pending_high(const struct tree *tree) {
+        return journal_high(tree_arena(tree), TABLE_PENDING);
+}
+
 const struct node *pending_dir(const struct tree *tree, const struct pending *record) {
         const struct node *dir = tree_node(tree, record->dir);
 

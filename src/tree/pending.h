@@ -22,5 +22,8 @@ void pending_end(struct tree *tree, struct node *node);
 
 /* The next record after *at, which begins at 0; NULL at the end. */
 const struct pending *pending_next(const struct tree *tree, uint32_t *at);
+/* The live record with that id, or NULL; and the largest id that there may be. */
+const struct pending *pending_get(const struct tree *tree, uint32_t id);
+uint32_t pending_high(const struct tree *tree);
 /* The directory where it will be, NULL if that is gone. */
 const struct node *pending_dir(const struct tree *tree, const struct pending *record);

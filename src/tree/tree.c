@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include "tree/dentry_index.h"
 
 enum { FIRST_COOKIE = 3 }; /* 1 and 2 are "." and ".." to a reader */
@@ -19,20 +18,6 @@ struct tree {
         void (*on_name)(void *userdata);
         void *on_name_userdata;
 };
-
-struct stamp stamp_now(void) {
-        struct timespec now;
-
-        /* The clock of the kernel's own time stamps, so that ours and a memfd's can be compared. */
-        clock_gettime(CLOCK_REALTIME_COARSE, &now);
-        return (struct stamp){now.tv_sec, now.tv_nsec};
-}
-
-struct stamp stamp_max(struct stamp a, struct stamp b) {
-        if (a.sec != b.sec)
-                return a.sec > b.sec ? a : b;
-        return a.nsec > b.nsec ? a : b;
-}
 
 struct journal *tree_arena(const struct tree *tree) {
         return tree->journal;
@@ -55,9 +40,12 @@ void tree_touch_ctime(struct tree *tree, struct node *node) {
         JOURNAL_SET(tree->journal, node->ctime, stamp_now());
 }
 
-/* An entry came or went. */
+/*
+ * An entry came or went.  The kernel keeps a listing for as long as mtime does not move, so it moves
+ * each time.
+ */
 static void tree_touch_dir(struct tree *tree, struct node *dir) {
-        struct stamp now = stamp_now();
+        struct stamp now = stamp_moved(dir->mtime);
 
         JOURNAL_SET(tree->journal, dir->mtime, now);
         JOURNAL_SET(tree->journal, dir->ctime, now);
@@ -178,13 +166,13 @@ static bool name_is(const char *name, size_t length, const char *what) {
         return length == strlen(what) && memcmp(name, what, length) == 0;
 }
 
-static int name_check(const char *name, size_t length) {
+static int name_check(const struct tree *tree, const char *name, size_t length) {
         if (length > LAYOUT_NAME_MAX)
                 return -ENAMETOOLONG;
         if (length == 0 || name_is(name, length, ".") || name_is(name, length, "..") ||
             memchr(name, '/', length) || memchr(name, '\0', length))
                 return -EINVAL;
-        if (name_is(name, length, ".ctl"))
+        if (name_is(name, length, tree->root->settings.ctl_name))
                 return -EEXIST;
         return 0;
 }
@@ -218,7 +206,7 @@ static int tree_may_add(const struct tree *tree, const struct node *dir, const c
                 return -ENOTDIR;
         if (dir->nlink == 0)
                 return -ENOENT;
-        r = name_check(name, length);
+        r = name_check(tree, name, length);
         if (r < 0)
                 return r;
         if (tree_find(tree, dir, name, length))
@@ -251,14 +239,17 @@ static void tree_place(struct tree *tree, struct dentry *dentry, struct node *di
         tree_tell_name(tree);
 }
 
-static void tree_add_name(struct tree *tree, struct node *dir, const char *name, size_t length,
-                          struct node *node) {
+static int tree_add_name(struct tree *tree, struct node *dir, const char *name, size_t length,
+                         struct node *node) {
         uint32_t id = journal_new(tree->journal, TABLE_DENTRY);
         struct dentry *dentry = journal_get(tree->journal, TABLE_DENTRY, id);
 
+        if (!dentry)
+                return -ENOSPC;
         dentry->id = id;
         dentry_index_attach(tree->journal, dentry, node);
         tree_place(tree, dentry, dir, name, length);
+        return 0;
 }
 
 static void tree_remove_name(struct tree *tree, struct node *dir, struct dentry *dentry) {
@@ -320,9 +311,8 @@ int tree_create(struct tree *tree, struct node *dir, const char *name, size_t le
                 node->parent = dir->id;
                 tree_add_links(tree, dir, 1);
         }
-        tree_add_name(tree, dir, name, length, node);
         *out = node;
-        return 0;
+        return tree_add_name(tree, dir, name, length, node);
 }
 
 int tree_symlink(struct tree *tree, struct node *dir, const char *name, size_t length,
@@ -366,7 +356,9 @@ int tree_link(struct tree *tree, struct node *node, struct node *dir, const char
                 return -ENOENT;
         if (node->nlink > 0 && !tree_is_below_limit(tree))
                 return -ENOSPC;
-        tree_add_name(tree, dir, name, length, node);
+        r = tree_add_name(tree, dir, name, length, node);
+        if (r < 0)
+                return r;
         tree_add_links(tree, node, 1);
         tree_touch_ctime(tree, node);
         return 0;
@@ -468,9 +460,9 @@ static int tree_exchange(struct tree *tree, struct node *dir, struct dentry *a,
 }
 
 /* Moves the entry, whose new place is free, and leaves a whiteout if wanted. */
-static void tree_move(struct tree *tree, struct node *dir, struct dentry *dentry,
-                      struct node *new_dir, const char *new_name, size_t new_length,
-                      struct node *whiteout) {
+static int tree_move(struct tree *tree, struct node *dir, struct dentry *dentry,
+                     struct node *new_dir, const char *new_name, size_t new_length,
+                     struct node *whiteout) {
         struct node *node = tree_node(tree, dentry->node);
         char name[LAYOUT_NAME_MAX + 1];
         uint32_t length = dentry->length;
@@ -483,10 +475,10 @@ static void tree_move(struct tree *tree, struct node *dir, struct dentry *dentry
         tree_place(tree, dentry, new_dir, new_name, new_length);
         rename_set_parent(tree, node, dir, new_dir);
         tree_touch_ctime(tree, node);
-        if (whiteout) {
-                whiteout->nlink = 1;
-                tree_add_name(tree, dir, name, length, whiteout);
-        }
+        if (!whiteout)
+                return 0;
+        whiteout->nlink = 1;
+        return tree_add_name(tree, dir, name, length, whiteout);
 }
 
 /*
@@ -562,11 +554,9 @@ int tree_rename(struct tree *tree, struct node *dir, const char *name, size_t le
         if (r < 0)
                 return r;
 
-        if (target) {
-                tree_supplant(tree, dir, dentry, new_dir, target, whiteout);
-        } else {
-                tree_move(tree, dir, dentry, new_dir, new_name, new_length, whiteout);
-        }
+        if (!target)
+                return tree_move(tree, dir, dentry, new_dir, new_name, new_length, whiteout);
+        tree_supplant(tree, dir, dentry, new_dir, target, whiteout);
         return 0;
 }
 
@@ -644,7 +634,6 @@ static int tree_make_root(struct tree *tree) {
         node->nlink = 2;
         node->parent = LAYOUT_ROOT_ID;
         node->lookups = 1; /* the kernel holds it for as long as it is mounted */
-        journal_commit(tree->journal);
         return 0;
 }
 

@@ -6,8 +6,8 @@
  *
  * Owns the node, dentry and text records.  The indexes over names are records as well, see
  * dentry_index.h.  All changes are made inside the journal's
- * current transaction; the caller commits.  Functions check everything before they change
- * anything, so that an error means that nothing has changed.
+ * current transaction; the caller commits.  Functions check what is asked for before they change
+ * anything; but -ENOSPC may come in the middle, and whoever gets it aborts the transaction.
  *
  * A node lives as long as it has a name, an open handle, or a lookup of the kernel.  When names
  * and handles are gone the tree tells its owner through `abandon`, so that the memory of a region
@@ -20,7 +20,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
-#include "records/layout.h"
+#include "tree/stamp.h"
 
 struct tree;
 
@@ -34,7 +34,8 @@ struct create_attrs {
         uint64_t rdev;
 };
 
-/* Builds the tree over the journal, making the root directory if there is none.  0, -ENOMEM. */
+/* Builds the tree over the journal, making the root directory if there is none, which the caller
+ * commits.  0, -ENOMEM. */
 int tree_new(struct tree **out, struct journal *journal, tree_abandon_fn abandon, void *userdata);
 struct tree *tree_free(struct tree *tree);
 
@@ -54,7 +55,7 @@ int tree_lookup(const struct tree *tree, const struct node *dir, const char *nam
 /*
  * Makes a node and its first name.  A directory with S_ISGID hands its group down, and S_ISGID to
  * directories.  0, -EEXIST, -ENOENT (dir was removed), -ENOTDIR, -ENAMETOOLONG, -EINVAL (an empty
- * name, ".", ".." or one with a slash), -EEXIST also for ".ctl", -ENOSPC (nr_inodes), -EMLINK,
+ * name, ".", ".." or one with a slash), -EEXIST also for the name of .ctl, -ENOSPC (nr_inodes), -EMLINK,
  * -ENOMEM.
  */
 int tree_create(struct tree *tree, struct node *dir, const char *name, size_t length,
@@ -110,8 +111,4 @@ void tree_reap(struct tree *tree, struct node *node);
 /* Any one name of the node, or NULL if it has none. */
 const struct dentry *tree_name_of(const struct tree *tree, const struct node *node);
 
-/* The real time clock, for the time stamps of a transaction. */
-struct stamp stamp_now(void);
-/* The later one. */
-struct stamp stamp_max(struct stamp a, struct stamp b);
 void tree_touch_ctime(struct tree *tree, struct node *node);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/peer.h"
 
 /* Callers */
 
@@ -89,10 +90,16 @@ bool caller_is_root(struct caller *caller) {
         return !caller->powerless;
 }
 
+/* After something was read by the caller's number: whether that is still the caller's. */
+static bool caller_has_number(const struct caller *caller) {
+        return caller->connection == 0 || peer_lives(caller->connection);
+}
+
 mode_t caller_umask(const struct caller *caller) {
         char *status = proc_read(caller->pid, "status");
         const char *value = status ? status_find(status, "\nUmask:") : NULL;
-        mode_t mask = value ? (mode_t)strtoul(value, NULL, 8) & 0777 : 0077;
+        mode_t mask =
+                value && caller_has_number(caller) ? (mode_t)strtoul(value, NULL, 8) & 0777 : 0077;
 
         free(status);
         return mask;
@@ -126,6 +133,8 @@ static ssize_t comm_read(pid_t pid, char *text, size_t size) {
 void caller_command(const struct caller *caller, char name[16]) {
         ssize_t n = comm_read(caller->pid, name, 16);
 
+        if (n > 0 && !caller_has_number(caller))
+                n = 0;
         memset(name + (n > 0 ? n : 0), 0, (size_t)(n > 0 ? 16 - n : 16));
         /* A newline ends it, if it is not the longest that there can be. */
         name[15] = '\0';
@@ -147,8 +156,7 @@ static void caller_add_group(struct caller *caller, gid_t gid) {
         caller->groups[caller->n_groups++] = gid;
 }
 
-static void caller_load_groups(struct caller *caller) {
-        char *status = proc_read(caller->pid, "status");
+static void caller_take_groups(struct caller *caller, const char *status) {
         const char *value = status ? status_find(status, "\nGroups:") : NULL;
 
         caller->has_groups = true;
@@ -163,7 +171,20 @@ static void caller_load_groups(struct caller *caller) {
                 caller_add_group(caller, (gid_t)gid);
                 value = end;
         }
+}
+
+static void caller_load_groups(struct caller *caller) {
+        char *status = proc_read(caller->pid, "status");
+
+        caller_take_groups(caller, status);
         free(status);
+}
+
+void caller_resolve(struct caller *caller) {
+        if (!caller->has_groups)
+                caller_load_groups(caller);
+        (void)caller_is_root(caller);
+        caller->ask_power = false;
 }
 
 static bool caller_in_group(struct caller *caller, gid_t gid) {
@@ -229,7 +250,7 @@ int access_check_path(const char *path) {
                 size_t length = strcspn(path, "/");
 
                 if (length == 0 || component_is(path, length, ".") ||
-                    component_is(path, length, "..") || component_is(path, length, ".ctl"))
+                    component_is(path, length, ".."))
                         return -EINVAL;
                 if (length > LAYOUT_NAME_MAX)
                         return -ENAMETOOLONG;
@@ -241,6 +262,7 @@ int access_check_path(const char *path) {
 
 int access_walk(const struct tree *tree, struct caller *caller, struct node *dir, const char *path,
                 struct node **out_dir, const char **name, size_t *length) {
+        const char *ctl = tree_root_record(tree)->settings.ctl_name;
         int r;
 
         r = access_check_path(path);
@@ -250,6 +272,8 @@ int access_walk(const struct tree *tree, struct caller *caller, struct node *dir
                 struct node *next;
                 size_t n = strcspn(path, "/");
 
+                if (component_is(path, n, ctl))
+                        return -EINVAL;
                 if (!node_is_dir(dir))
                         return S_ISLNK(dir->mode) ? -ELOOP : -ENOTDIR;
                 if (!access_allows(caller, dir, ACCESS_SEARCH))

@@ -25,6 +25,7 @@ struct caller {
         uid_t uid;
         gid_t gid;
         pid_t pid;      /* 0: not known in our pid namespace */
+        int connection; /* that it came by, whose process may have ended since; 0: none */
         bool powerless; /* uid 0 is nothing special: it has not CAP_DAC_OVERRIDE in our namespace */
         bool ask_power; /* powerless is not known yet; /proc/PID is asked when it matters */
         bool has_groups; /* groups below are final */
@@ -40,6 +41,12 @@ void caller_command(const struct caller *caller, char name[16]);
 
 /* Whether uid 0 of that process has CAP_DAC_OVERRIDE in our user namespace, as far as we can see. */
 bool caller_has_power(pid_t pid);
+
+/*
+ * Looks up now what would otherwise be asked when it matters: for a caller whose identity is to be
+ * kept.  The caller is known to be there, because it waits for us.
+ */
+void caller_resolve(struct caller *caller);
 
 /* Whether it is uid 0 with that power.  Looked up when it is asked for the first time. */
 bool caller_is_root(struct caller *caller);
@@ -62,7 +69,7 @@ int access_check_path(const char *path);
 /*
  * Walks path, relative to dir, as the caller: every directory on the way needs search permission.
  * out_dir is the directory of the last component, *name and *length that component in path.
- * Components "", ".", ".." and ".ctl", and absolute paths, are -EINVAL; a symbolic link on the way
+ * Components "", ".", ".." and the name of .ctl, and absolute paths, are -EINVAL; a symbolic link on the way
  * is -ELOOP.  0, -ENOENT, -ENOTDIR, -EACCES, -ENAMETOOLONG.
  */
 int access_walk(const struct tree *tree, struct caller *caller, struct node *dir, const char *path,

@@ -8,9 +8,11 @@
 #include <sys/stat.h>
 #include "base/words.h"
 #include "volume/access.h"
-#include "control/command.h"
 
-enum { DEPTH_MAX = PATH_MAX / 2 };
+enum {
+        DEPTH_MAX = PATH_MAX / 2,
+        DIRS_PER_STEP = 16,
+};
 
 static const char *const kind_names[_EVENT_N] = {
         [EVENT_CREATE] = "create",   [EVENT_RESIZE] = "resize", [EVENT_SEAL] = "seal",
@@ -20,6 +22,13 @@ static const char *const kind_names[_EVENT_N] = {
 
 uint64_t event_next(const struct tree *tree) {
         return tree_root_record(tree)->next_event;
+}
+
+/* The oldest event that is kept. */
+static uint64_t event_first(const struct tree *tree) {
+        uint64_t next = event_next(tree);
+
+        return next > EVENT_RING ? next - EVENT_RING : 0;
 }
 
 /* Recording */
@@ -41,35 +50,50 @@ static void path_put(struct path *path, const char *name, size_t length) {
         memcpy(path->bytes + path->start, name, length);
 }
 
-static void path_put_dirs(struct path *path, const struct tree *tree, const struct node *dir) {
-        for (int depth = 0; dir && dir->id != LAYOUT_ROOT_ID && depth < DEPTH_MAX; depth++) {
+/* How many directories were visited. */
+static int path_put_dirs(struct path *path, const struct tree *tree, const struct node *dir) {
+        int depth = 0;
+
+        for (; dir && dir->id != LAYOUT_ROOT_ID && depth < DEPTH_MAX; depth++) {
                 const struct dentry *dentry = tree_name_of(tree, dir);
 
                 if (dentry)
                         path_put(path, dentry->name, dentry->length);
                 dir = tree_node(tree, dir->parent);
         }
+        return depth;
 }
 
 static size_t path_length(const struct path *path) {
         return sizeof(path->bytes) - path->start;
 }
 
+static void event_guard(struct event *event, const struct node *dir, size_t end) {
+        if (event->n_guards < EVENT_GUARDS)
+                event->guards[event->n_guards] = (struct event_guard){
+                        .end = (uint32_t)end,
+                        .uid = dir->uid,
+                        .gid = dir->gid,
+                        .mode = dir->mode,
+                };
+        if (event->n_guards <= EVENT_GUARDS)
+                event->n_guards++;
+}
+
 /* Whom the directories above a name hide it from.  path: of the name. */
 static void event_hide(struct event *event, const struct path *path, const struct tree *tree,
                        const struct node *dir, size_t name_length) {
+        const unsigned int list = S_IROTH | S_IXOTH;
         size_t length = path_length(path) - name_length; /* of what leads to dir, with its slash */
 
-        for (int depth = 0; dir && dir->id != LAYOUT_ROOT_ID && depth < DEPTH_MAX; depth++) {
+        for (int depth = 0; dir && depth < DEPTH_MAX; depth++) {
                 const struct dentry *dentry = tree_name_of(tree, dir);
-                bool is_hidden = (~dir->mode & (S_IROTH | S_IXOTH)) != 0;
 
-                if (is_hidden && event->hidden == 0) {
-                        event->hidden = (uint32_t)(length - 1);
-                        event->hidden_uid = dir->uid;
-                } else if (is_hidden && event->hidden_uid != dir->uid) {
-                        event->hidden_uid = 0;
-                }
+                /* A mode may give less to some than to all others. */
+                if ((dir->mode & (list | list << 3 | list << 6)) != (list | list << 3 | list << 6))
+                        event_guard(event, dir, length > 0 ? length - 1 : 0);
+                if (dir->id == LAYOUT_ROOT_ID)
+                        return;
                 length -= dentry ? dentry->length + 1 : 0;
                 dir = tree_node(tree, dir->parent);
         }
@@ -101,8 +125,10 @@ static struct event *event_new(struct tree *tree) {
 
         /* Records are taken in order and never given back, so that ids follow the numbers. */
         if (sequence < EVENT_RING)
-                journal_new(journal, TABLE_EVENT);
+                journal_new_reserved(journal, TABLE_EVENT);
         event = event_get(tree, sequence);
+        if (!event)
+                __builtin_unreachable(); /* gcc 12 warns of what memset() would do to NULL */
         journal_touch(journal, event, sizeof(*event));
         memset(event, 0, offsetof(struct event, path));
         event->sequence = sequence;
@@ -134,6 +160,7 @@ void event_add(struct tree *tree, enum event_kind kind, const struct node *node,
         path_put_dirs(&path, tree, dir);
         event_set_path(event, &path);
         event_hide(event, &path, tree, dir, length);
+        event->dir = dir->id;
         event_fill(event, kind, node, caller);
 }
 
@@ -150,17 +177,55 @@ void event_add_restart(struct tree *tree) {
         event_fill(event_new(tree), EVENT_RESTART, NULL, NULL);
 }
 
+/* Who has something to read */
+
+void event_scopes(const struct tree *tree, uint64_t from,
+                  void (*fn)(void *userdata, const struct node *dir), void *userdata) {
+        uint32_t last = 0;
+
+        if (from < event_first(tree)) {
+                fn(userdata, NULL);
+                return;
+        }
+        for (; from < event_next(tree); from++) {
+                const struct event *event = event_get(tree, from);
+                const struct node *dir = tree_node(tree, event->dir);
+
+                if (!dir) {
+                        fn(userdata, NULL);
+                        return;
+                }
+                if (event->dir == last)
+                        continue;
+                last = event->dir;
+                for (int depth = 0; dir && depth < DEPTH_MAX; depth++) {
+                        fn(userdata, dir);
+                        dir = dir->id != LAYOUT_ROOT_ID ? tree_node(tree, dir->parent) : NULL;
+                }
+        }
+}
+
 /* Telling */
 
-/* Where a reader's directory is now; compared with where events were. */
-static void scope_path(const struct tree *tree, const struct node *dir, struct path *path) {
-        path->start = sizeof(path->bytes);
-        path_put_dirs(path, tree, dir);
+static bool guard_allows(const struct event_guard *guard, struct caller *caller) {
+        const struct node dir = {
+                .mode = guard->mode,
+                .uid = guard->uid,
+                .gid = guard->gid,
+        };
+
+        return access_allows(caller, &dir, ACCESS_READ | ACCESS_SEARCH);
 }
 
 /* Whether a reader in that scope, by its length, may know of the event. */
-static bool event_is_for(const struct event *event, size_t scope_length, uint32_t uid) {
-        return event->hidden <= scope_length || uid == 0 || uid == event->hidden_uid;
+static bool event_is_for(const struct event *event, size_t scope_length, struct caller *caller) {
+        if (event->n_guards > EVENT_GUARDS)
+                return caller_is_root(caller);
+        for (uint32_t i = 0; i < event->n_guards; i++)
+                if (event->guards[i].end >= scope_length &&
+                    !guard_allows(&event->guards[i], caller))
+                        return false;
+        return true;
 }
 
 static bool scope_holds(const struct path *scope, const struct event *event, size_t *skip) {
@@ -175,14 +240,15 @@ static bool scope_holds(const struct path *scope, const struct event *event, siz
 }
 
 /* Formats the line; its length. */
-static size_t event_print(const struct event *event, size_t skip, char buffer[EVENT_LINE_MAX]) {
+static size_t event_print(const struct event *event, uint64_t number, size_t skip,
+                          char buffer[EVENT_LINE_MAX]) {
         char name[4 * EVENT_PATH_MAX + 1] = "-";
         int n;
 
         if (event->length > skip)
                 words_escape(name, event->path + skip, event->length - skip);
-        n = snprintf(buffer, EVENT_LINE_MAX, "%" PRIu64 " %s %s", event->sequence,
-                     kind_names[event->kind], name);
+        n = snprintf(buffer, EVENT_LINE_MAX, "%" PRIu64 " %s %s", number, kind_names[event->kind],
+                     name);
         if (event->kind == EVENT_CREATE || event->kind == EVENT_RESIZE)
                 n += snprintf(buffer + n, EVENT_LINE_MAX - (size_t)n, " size=%" PRIu64,
                               event->size);
@@ -196,67 +262,100 @@ static size_t event_print(const struct event *event, size_t skip, char buffer[EV
         return (size_t)n;
 }
 
-static size_t event_print_lost(const struct event_cursor *cursor, char buffer[EVENT_LINE_MAX]) {
-        int n = snprintf(buffer, EVENT_LINE_MAX, "%" PRIu64 " overflow - lost=%" PRIu64 "\n",
-                         cursor->next, cursor->lost);
+/* How many were lost is for root: among them may be some that are not for the reader. */
+static size_t event_print_lost(const struct event_cursor *cursor, struct caller *caller,
+                               char buffer[EVENT_LINE_MAX]) {
+        int n;
 
+        if (caller_is_root(caller))
+                n = snprintf(buffer, EVENT_LINE_MAX, "%" PRIu64 " overflow - lost=%" PRIu64 "\n",
+                             cursor->told + 1, cursor->lost);
+        else
+                n = snprintf(buffer, EVENT_LINE_MAX, "%" PRIu64 " overflow -\n", cursor->told + 1);
         return (size_t)n;
 }
 
-/* The oldest event that is kept. */
-static uint64_t event_first(const struct tree *tree) {
-        uint64_t next = event_next(tree);
-
-        return next > EVENT_RING ? next - EVENT_RING : 0;
+void event_seek_end(const struct tree *tree, struct event_cursor *cursor) {
+        *cursor = (struct event_cursor){.next = event_next(tree)};
 }
 
-void event_seek_end(const struct tree *tree, struct event_cursor *cursor, uid_t reader) {
-        *cursor = (struct event_cursor){.next = event_next(tree), .uid = reader};
+bool event_is_at_end(const struct tree *tree, const struct event_cursor *cursor) {
+        return cursor->lost == 0 && cursor->next == event_next(tree);
 }
 
-/* Moves over events of elsewhere.  The one that is there then, or NULL. */
-static const struct event *cursor_find(const struct tree *tree, const struct path *scope,
-                                       struct event_cursor *cursor, size_t *skip) {
-        for (; cursor->next < event_next(tree); cursor->next++) {
-                const struct event *event = event_get(tree, cursor->next);
+/* A reader at work. */
+struct telling {
+        const struct tree *tree;
+        const struct event_reader *reader;
+        struct event_cursor *cursor;
+        struct path scope;
+        int floor; /* of the budget, where it is used up */
+};
 
-                if (scope_holds(scope, event, skip) &&
-                    event_is_for(event, path_length(scope), cursor->uid))
+/* False: the budget was used up before. */
+static bool telling_begin(struct telling *telling) {
+        const struct event_reader *reader = telling->reader;
+        int depth, steps;
+
+        if (*reader->budget <= 0)
+                return false;
+        /* Where the directory is now; compared with where events were. */
+        telling->scope.start = sizeof(telling->scope.bytes);
+        depth = path_put_dirs(&telling->scope, telling->tree, reader->dir);
+        *reader->budget -= depth;
+        steps = 1 + depth / DIRS_PER_STEP;
+        telling->floor = *reader->budget < steps ? *reader->budget - steps : 0;
+        return true;
+}
+
+/* Moves over events that are not to be told.  The one that is there then, or NULL. */
+static const struct event *telling_find(struct telling *telling, size_t *skip) {
+        struct event_cursor *cursor = telling->cursor;
+        int *budget = telling->reader->budget;
+
+        for (; cursor->next < event_next(telling->tree) && *budget > telling->floor;
+             cursor->next++) {
+                const struct event *event = event_get(telling->tree, cursor->next);
+
+                --*budget;
+                if (scope_holds(&telling->scope, event, skip) &&
+                    event_is_for(event, path_length(&telling->scope), telling->reader->caller))
                         return event;
         }
         return NULL;
 }
 
 /* The line at the cursor; its length, 0 if there is none. */
-static size_t cursor_line(const struct tree *tree, const struct path *scope,
-                          struct event_cursor *cursor, char line[EVENT_LINE_MAX]) {
+static size_t telling_line(struct telling *telling, char line[EVENT_LINE_MAX]) {
+        struct event_cursor *cursor = telling->cursor;
         const struct event *event;
         size_t skip;
 
-        if (cursor->lost == 0 && cursor->next < event_first(tree)) {
+        if (cursor->lost == 0 && cursor->next < event_first(telling->tree)) {
                 if (cursor->partial > 0) {
                         /* The event that was being read is gone: end its line. */
                         cursor->partial = 0;
                         line[0] = '\n';
                         return 1;
                 }
-                cursor->lost = event_first(tree) - cursor->next;
-                cursor->next = event_first(tree);
+                cursor->lost = event_first(telling->tree) - cursor->next;
+                cursor->next = event_first(telling->tree);
         }
         if (cursor->lost > 0)
-                return event_print_lost(cursor, line);
-        event = cursor_find(tree, scope, cursor, &skip);
-        return event ? event_print(event, skip, line) : 0;
+                return event_print_lost(cursor, telling->reader->caller, line);
+        event = telling_find(telling, &skip);
+        return event ? event_print(event, cursor->told + 1, skip, line) : 0;
 }
 
-size_t event_read(const struct tree *tree, const struct node *dir, struct event_cursor *cursor,
-                  char *buffer, size_t size) {
+size_t event_read(const struct tree *tree, const struct event_reader *reader,
+                  struct event_cursor *cursor, char *buffer, size_t size) {
+        struct telling telling = {.tree = tree, .reader = reader, .cursor = cursor};
         size_t used = 0, length, n;
         char line[EVENT_LINE_MAX];
-        struct path scope;
 
-        scope_path(tree, dir, &scope);
-        while (used < size && (length = cursor_line(tree, &scope, cursor, line)) > 0) {
+        if (!telling_begin(&telling))
+                return 0;
+        while (used < size && (length = telling_line(&telling, line)) > 0) {
                 n = length - cursor->partial;
                 if (n > size - used)
                         n = size - used;
@@ -266,6 +365,7 @@ size_t event_read(const struct tree *tree, const struct node *dir, struct event_
                 if (cursor->partial < length)
                         break;
                 cursor->partial = 0;
+                cursor->told++;
                 if (cursor->lost > 0)
                         cursor->lost = 0;
                 else
@@ -274,12 +374,11 @@ size_t event_read(const struct tree *tree, const struct node *dir, struct event_
         return used;
 }
 
-bool event_waits(const struct tree *tree, const struct node *dir,
-                 const struct event_cursor *cursor) {
-        struct event_cursor copy = *cursor;
+bool event_waits(const struct tree *tree, const struct event_reader *reader,
+                 struct event_cursor *cursor) {
+        struct telling telling = {.tree = tree, .reader = reader, .cursor = cursor};
         char line[EVENT_LINE_MAX];
-        struct path scope;
 
-        scope_path(tree, dir, &scope);
-        return cursor_line(tree, &scope, &copy, line) > 0;
+        /* The rest of a line is something to be read, whatever has become of its event. */
+        return cursor->partial > 0 || (telling_begin(&telling) && telling_line(&telling, line) > 0);
 }

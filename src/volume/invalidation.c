@@ -4,29 +4,37 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include "fuse/notifier.h"
+#include "base/fault.h"
 
-struct invalidations {
-        struct journal *journal;
-        struct root *root;
-        struct job_queue *helper;
-        int notifier;
-        invalidations_answer_fn answer;
-        void *userdata;
-        uint32_t last; /* newest record of this transaction, 0 for none */
-        uint64_t sent; /* orders below this one are with the helper */
-};
-
-/* What the helper's thread gets: copies only. */
+/* What the queue's thread gets: copies only.  Made with the record, begun after the commit. */
 struct notification {
         struct job job;
         struct invalidations *invalidations;
         uint32_t id; /* of the record */
-        int notifier, fuse_fd;
         enum invalidation_kind kind;
         uint64_t node;
+        uint64_t order;
+        struct notification *next; /* of the same transaction, or due */
         uint32_t length;
         char name[LAYOUT_NAME_MAX + 1];
+};
+
+struct notifications {
+        struct notification *first;
+        struct notification **end;
+};
+
+struct invalidations {
+        struct txn *txn;
+        struct journal *journal;
+        struct root *root;
+        struct job_queue *queue;
+        struct invalidation_teller teller;
+        invalidations_reply_fn reply;
+        void *userdata;
+        struct invalidation_mark last; /* of this request */
+        struct notifications fresh;    /* of the current transaction */
+        struct notifications due;      /* committed, not with the queue yet */
 };
 
 struct after {
@@ -34,6 +42,27 @@ struct after {
         void (*fn)(void *userdata);
         void *userdata;
 };
+
+static void notifications_init(struct notifications *list) {
+        list->first = NULL;
+        list->end = &list->first;
+}
+
+static void notifications_push(struct notifications *list, struct notification *notification) {
+        notification->next = NULL;
+        *list->end = notification;
+        list->end = &notification->next;
+}
+
+static void notifications_drop(struct notifications *list) {
+        while (list->first) {
+                struct notification *next = list->first->next;
+
+                free(list->first);
+                list->first = next;
+        }
+        notifications_init(list);
+}
 
 static struct invalidation *invalidation_get(const struct invalidations *invalidations,
                                              uint32_t id) {
@@ -43,11 +72,83 @@ static struct invalidation *invalidation_get(const struct invalidations *invalid
         return invalidation && invalidation->id == id ? invalidation : NULL;
 }
 
+/* Telling */
+
+static void notification_run(struct job *job) {
+        struct notification *notification = (struct notification *)job;
+        const struct invalidation_teller *teller = &notification->invalidations->teller;
+
+        if (notification->kind == INVALIDATION_ENTRY && teller->entry)
+                teller->entry(teller->userdata, notification->node, notification->name,
+                              notification->length);
+        else if (notification->kind == INVALIDATION_INODE && teller->inode)
+                teller->inode(teller->userdata, notification->node);
+}
+
+/* The record goes in the transaction of the reply that waited for it, or in one of its own. */
+static void invalidation_told(struct invalidations *invalidations, uint32_t id) {
+        struct invalidation *invalidation = invalidation_get(invalidations, id);
+        uint64_t unique = invalidation->unique;
+        int result = invalidation->result;
+
+        journal_delete(invalidations->journal, TABLE_INVALIDATION, id);
+        txn_insist(invalidations->txn);
+        if (unique == 0) {
+                (void)txn_commit(invalidations->txn);
+                return;
+        }
+        if (invalidations->reply && invalidations->reply(invalidations->userdata, unique, result))
+                return;
+        txn_abort(invalidations->txn);
+        JOURNAL_SET(invalidations->journal, invalidation->kind, INVALIDATION_TOLD);
+        txn_commit_anyway(invalidations->txn);
+}
+
+static void notification_done(struct job *job) {
+        struct notification *notification = (struct notification *)job;
+
+        invalidation_told(notification->invalidations, notification->id);
+        free(notification);
+}
+
+static struct notification *notification_new(struct invalidations *invalidations,
+                                             const struct invalidation *invalidation) {
+        struct notification *notification;
+
+        notification = fault_strikes(FAULT_MEMORY) ? NULL : calloc(1, sizeof(*notification));
+        if (!notification)
+                return NULL;
+        notification->job.run = notification_run;
+        notification->job.done = notification_done;
+        notification->invalidations = invalidations;
+        notification->id = invalidation->id;
+        notification->kind = invalidation->kind;
+        notification->node = invalidation->node;
+        notification->order = invalidation->order;
+        notification->length = invalidation->length;
+        memcpy(notification->name, invalidation->name, invalidation->length);
+        return notification;
+}
+
+static void invalidations_send(void *userdata) {
+        struct invalidations *invalidations = userdata;
+        struct notification *next;
+
+        for (struct notification *n = invalidations->due.first; n; n = next) {
+                next = n->next;
+                job_queue_submit(invalidations->queue, &n->job);
+        }
+        notifications_init(&invalidations->due);
+}
+
+/* Writing down */
+
 static int invalidation_new(struct invalidations *invalidations, enum invalidation_kind kind,
                             uint64_t node, const char *name, size_t length) {
         uint32_t id = journal_new(invalidations->journal, TABLE_INVALIDATION);
         struct invalidation *invalidation =
                 journal_get(invalidations->journal, TABLE_INVALIDATION, id);
+        struct notification *notification;
 
         if (!invalidation)
                 return -ENOMEM;
@@ -59,7 +160,12 @@ static int invalidation_new(struct invalidations *invalidations, enum invalidati
         memcpy(invalidation->name, name, length);
         JOURNAL_SET(invalidations->journal, invalidations->root->next_invalidation,
                     invalidation->order + 1);
-        invalidations->last = id;
+        notification = notification_new(invalidations, invalidation);
+        if (!notification)
+                return -ENOMEM;
+        notifications_push(&invalidations->fresh, notification);
+        txn_after_commit(invalidations->txn, TXN_AFTER_INVALIDATIONS);
+        invalidations->last = (struct invalidation_mark){id, invalidation->order};
         return 0;
 }
 
@@ -72,13 +178,25 @@ int invalidation_inode(struct invalidations *invalidations, uint32_t node) {
         return invalidation_new(invalidations, INVALIDATION_INODE, node, "", 0);
 }
 
-bool invalidations_answer_later(struct invalidations *invalidations, uint64_t unique, int result) {
-        struct invalidation *invalidation = invalidation_get(invalidations, invalidations->last);
+/* Replies that wait */
 
-        if (!invalidation)
+void invalidations_begin(struct invalidations *invalidations, struct invalidation_mark mark) {
+        invalidations->last = mark;
+}
+
+struct invalidation_mark invalidations_mark(const struct invalidations *invalidations) {
+        return invalidations->last;
+}
+
+bool invalidations_reply_later(struct invalidations *invalidations, uint64_t unique, int result) {
+        struct invalidation *invalidation = invalidation_get(invalidations, invalidations->last.id);
+
+        /* The record may have been told meanwhile, or rolled back, and its id be another's. */
+        if (!invalidation || invalidation->order != invalidations->last.order ||
+            invalidation->kind == INVALIDATION_TOLD)
                 return false;
-        invalidation->unique = unique;
-        invalidation->result = result;
+        JOURNAL_SET(invalidations->journal, invalidation->unique, unique);
+        JOURNAL_SET(invalidations->journal, invalidation->result, result);
         return true;
 }
 
@@ -110,90 +228,6 @@ enum invalidations_state invalidations_resume(struct invalidations *invalidation
         return INVALIDATIONS_DONE;
 }
 
-static void notification_run(struct job *job) {
-        struct notification *notification = (struct notification *)job;
-
-        if (notification->kind == INVALIDATION_ENTRY)
-                notifier_tell_entry(notification->notifier, notification->fuse_fd,
-                                    notification->node, notification->name, notification->length);
-        else
-                notifier_tell_inode(notification->notifier, notification->fuse_fd,
-                                    notification->node);
-}
-
-static void notification_done(struct job *job) {
-        struct notification *notification = (struct notification *)job;
-        struct invalidations *invalidations = notification->invalidations;
-        struct invalidation *invalidation = invalidation_get(invalidations, notification->id);
-        uint64_t unique = invalidation->unique;
-        int result = invalidation->result;
-
-        if (unique == 0) {
-                journal_delete(invalidations->journal, TABLE_INVALIDATION, invalidation->id);
-                journal_commit(invalidations->journal);
-        } else {
-                /* The answer commits, so that the record goes with the answer. */
-                journal_delete(invalidations->journal, TABLE_INVALIDATION, invalidation->id);
-                if (!invalidations->answer(invalidations->userdata, unique, result)) {
-                        journal_rollback(invalidations->journal);
-                        JOURNAL_SET(invalidations->journal, invalidation->kind, INVALIDATION_TOLD);
-                        journal_commit(invalidations->journal);
-                }
-        }
-        free(notification);
-}
-
-static void invalidation_tell(struct invalidations *invalidations,
-                              const struct invalidation *invalidation) {
-        struct notification *notification = calloc(1, sizeof(*notification));
-
-        if (!notification)
-                abort(); /* the next worker finds the record and tells it */
-        notification->job.run = notification_run;
-        notification->job.done = notification_done;
-        notification->invalidations = invalidations;
-        notification->id = invalidation->id;
-        notification->notifier = invalidations->notifier;
-        notification->fuse_fd = invalidations->root->fuse_fd;
-        notification->kind = invalidation->kind;
-        notification->node = invalidation->node;
-        notification->length = invalidation->length;
-        memcpy(notification->name, invalidation->name, invalidation->length);
-        job_queue_submit(invalidations->helper, &notification->job);
-}
-
-static int invalidation_compare(const void *a, const void *b) {
-        const struct invalidation *x = *(const struct invalidation *const *)a;
-        const struct invalidation *y = *(const struct invalidation *const *)b;
-
-        return (x->order > y->order) - (x->order < y->order);
-}
-
-void invalidations_send(struct invalidations *invalidations) {
-        uint32_t high = journal_high(invalidations->journal, TABLE_INVALIDATION);
-        const struct invalidation **unsent;
-        size_t n = 0;
-
-        invalidations->last = 0;
-        if (invalidations->sent == invalidations->root->next_invalidation)
-                return;
-        unsent = calloc(high, sizeof(struct invalidation *));
-        if (!unsent)
-                abort(); /* as above */
-        for (uint32_t id = 1; id <= high; id++) {
-                const struct invalidation *invalidation = invalidation_get(invalidations, id);
-
-                if (invalidation && invalidation->kind != INVALIDATION_TOLD &&
-                    invalidation->order >= invalidations->sent)
-                        unsent[n++] = invalidation;
-        }
-        qsort(unsent, n, sizeof(struct invalidation *), invalidation_compare);
-        for (size_t i = 0; i < n; i++)
-                invalidation_tell(invalidations, unsent[i]);
-        free(unsent);
-        invalidations->sent = invalidations->root->next_invalidation;
-}
-
 static void after_run(struct job *job) {
         (void)job;
 }
@@ -207,7 +241,7 @@ static void after_done(struct job *job) {
 
 int invalidations_after(struct invalidations *invalidations, void (*fn)(void *userdata),
                         void *userdata) {
-        struct after *after = calloc(1, sizeof(*after));
+        struct after *after = fault_strikes(FAULT_MEMORY) ? NULL : calloc(1, sizeof(*after));
 
         if (!after)
                 return -ENOMEM;
@@ -215,28 +249,97 @@ int invalidations_after(struct invalidations *invalidations, void (*fn)(void *us
         after->job.done = after_done;
         after->fn = fn;
         after->userdata = userdata;
-        job_queue_submit(invalidations->helper, &after->job);
+        job_queue_submit(invalidations->queue, &after->job);
         return 0;
 }
 
-int invalidations_new(struct invalidations **out, struct journal *journal, struct job_queue *helper,
-                      int notifier, invalidations_answer_fn answer, void *userdata) {
+/* The whole */
+
+static int notification_compare(const void *a, const void *b) {
+        const struct notification *x = *(struct notification *const *)a;
+        const struct notification *y = *(struct notification *const *)b;
+
+        return (x->order > y->order) - (x->order < y->order);
+}
+
+int invalidations_take_up(struct invalidations *invalidations) {
+        uint32_t high = journal_high(invalidations->journal, TABLE_INVALIDATION);
+        struct notification **untold;
+        size_t n = 0;
+        int r = 0;
+
+        if (journal_used(invalidations->journal, TABLE_INVALIDATION) == 0)
+                return 0;
+        untold = calloc(high, sizeof(struct notification *));
+        if (!untold)
+                return -ENOMEM;
+        for (uint32_t id = 1; id <= high && r == 0; id++) {
+                const struct invalidation *invalidation = invalidation_get(invalidations, id);
+
+                if (!invalidation || invalidation->kind == INVALIDATION_TOLD)
+                        continue;
+                untold[n] = notification_new(invalidations, invalidation);
+                r = untold[n] ? 0 : -ENOMEM;
+                n += r == 0;
+        }
+        qsort(untold, n, sizeof(struct notification *), notification_compare);
+        for (size_t i = 0; i < n; i++)
+                notifications_push(&invalidations->due, untold[i]);
+        free(untold);
+        invalidations_send(invalidations);
+        return r;
+}
+
+static void invalidations_commit(void *userdata) {
+        struct invalidations *invalidations = userdata;
+
+        if (!invalidations->fresh.first)
+                return;
+        *invalidations->due.end = invalidations->fresh.first;
+        invalidations->due.end = invalidations->fresh.end;
+        notifications_init(&invalidations->fresh);
+}
+
+static void invalidations_abort(void *userdata) {
+        struct invalidations *invalidations = userdata;
+
+        notifications_drop(&invalidations->fresh);
+}
+
+int invalidations_new(struct invalidations **out, struct txn *txn, struct job_queue *queue) {
         struct invalidations *invalidations;
 
         invalidations = calloc(1, sizeof(*invalidations));
         if (!invalidations)
                 return -ENOMEM;
-        invalidations->journal = journal;
-        invalidations->root = journal_root(journal);
-        invalidations->helper = helper;
-        invalidations->notifier = notifier;
-        invalidations->answer = answer;
-        invalidations->userdata = userdata;
+        invalidations->txn = txn;
+        invalidations->journal = txn_journal(txn);
+        invalidations->root = journal_root(invalidations->journal);
+        invalidations->queue = queue;
+        notifications_init(&invalidations->fresh);
+        notifications_init(&invalidations->due);
+        txn_set_after(txn, TXN_AFTER_INVALIDATIONS, invalidations_send, invalidations);
+        txn_add_member(txn, invalidations_commit, invalidations_abort, invalidations);
         *out = invalidations;
         return 0;
 }
 
 struct invalidations *invalidations_free(struct invalidations *invalidations) {
+        if (!invalidations)
+                return NULL;
+        notifications_drop(&invalidations->fresh);
+        notifications_drop(&invalidations->due);
         free(invalidations);
         return NULL;
+}
+
+void invalidations_set_teller(struct invalidations *invalidations,
+                              const struct invalidation_teller *teller) {
+        invalidations->teller = *teller;
+}
+
+void invalidations_set_reply(struct invalidations *invalidations, invalidations_reply_fn reply,
+                             void *userdata) {
+        invalidations->reply = reply;
+        invalidations->userdata = userdata;
 }

@@ -5,64 +5,82 @@
  * invalidation: tells the kernel of changes that it did not ask for.
  *
  * A command removes or resizes a region behind the kernel's back; what it has cached must go
- * before the command is answered.  Invalidations are records of the journal, written in the transaction
- * that makes the change, so that a worker that takes over tells them again.  They are told by a
- * helper thread, in order.
+ * before the command is answered.  Invalidations are records of the journal, written in the
+ * transaction that makes the change, so that a worker that takes over tells them again.  After the
+ * commit a thread of its own tells them, in order.
  *
- * The answer to a request can be tied to the last invalidation that it wrote.  It is given when that has
- * been told; by whichever worker: if one dies in between, the request is resent, and
+ * The reply to a request can be tied to the last invalidation that it wrote.  It is sent when that
+ * has been told, by whichever worker: if one dies in between, the request is resent, and
  * invalidations_resume() says how far it got.
  *
- * Owns the invalidation records.  Never: sends from the loop's thread, or answers by itself.
+ * Owns the invalidation records.  Never: sends from the loop's thread, or replies by itself, or
+ * knows how the kernel is told.
  */
 
 #include "base/job_queue.h"
-#include "records/layout.h"
+#include "volume/txn.h"
 
 enum invalidation_kind {
         INVALIDATION_ENTRY, /* a name was removed, or is another's now */
         INVALIDATION_INODE, /* size, times or owner changed */
-        INVALIDATION_TOLD,  /* the kernel knows; the answer waits for the resent request */
+        INVALIDATION_TOLD,  /* the kernel knows; the reply waits for the resent request */
 };
 
 enum invalidations_state {
-        INVALIDATIONS_NONE, /* a request that has not been seen */
-        INVALIDATIONS_WAITING, /* carried out; the answer will be given when the kernel has been told */
-        INVALIDATIONS_DONE, /* carried out and told: answer now */
+        INVALIDATIONS_NONE,    /* a request that has not been seen */
+        INVALIDATIONS_WAITING, /* carried out; replied to when the kernel has been told */
+        INVALIDATIONS_DONE,    /* carried out and told: reply now */
 };
 
 struct invalidations;
 
 /*
- * Answers a request whose invalidations have been told, which commits the transaction.  False if the
- * request is not at hand (it will be resent).
+ * How the kernel is told.  Called by the queue's thread, and may wait.  Both NULL: there is no
+ * kernel that knows anything.
  */
-typedef bool (*invalidations_answer_fn)(void *userdata, uint64_t unique, int result);
+struct invalidation_teller {
+        void (*entry)(void *userdata, uint64_t dir, const char *name, size_t length);
+        void (*inode)(void *userdata, uint64_t node);
+        void *userdata;
+};
 
 /*
- * What a dead worker left untold is told by the first invalidations_send().  notifier: see notifier.h; -1:
- * the helper tells the kernel itself.
+ * Replies to a request whose invalidations have been told, which commits the transaction.  False if
+ * the request is not at hand (it will be resent).
  */
-int invalidations_new(struct invalidations **out, struct journal *journal, struct job_queue *helper,
-                      int notifier, invalidations_answer_fn answer, void *userdata);
+typedef bool (*invalidations_reply_fn)(void *userdata, uint64_t unique, int result);
+
+int invalidations_new(struct invalidations **out, struct txn *txn, struct job_queue *queue);
 struct invalidations *invalidations_free(struct invalidations *invalidations);
+void invalidations_set_teller(struct invalidations *invalidations,
+                              const struct invalidation_teller *teller);
+void invalidations_set_reply(struct invalidations *invalidations, invalidations_reply_fn reply,
+                             void *userdata);
+/* In a worker that comes after another: what that one left untold is told.  0, -ENOMEM. */
+int invalidations_take_up(struct invalidations *invalidations);
 
 /* Within the transaction.  0, -ENOMEM (the table is full). */
 int invalidation_entry(struct invalidations *invalidations, uint32_t dir, const char *name,
                        size_t length);
 int invalidation_inode(struct invalidations *invalidations, uint32_t node);
 
+/* The last invalidation of a request, which its reply waits for. */
+struct invalidation_mark {
+        uint32_t id; /* 0: none yet */
+        uint64_t order;
+};
+/* A request begins, or goes on from a mark; and where it is. */
+void invalidations_begin(struct invalidations *invalidations, struct invalidation_mark mark);
+struct invalidation_mark invalidations_mark(const struct invalidations *invalidations);
 /*
- * Ties the answer (what write(2) returns) to the last invalidation of this transaction.  False if it
- * wrote none: answer at once.
+ * Ties the reply (what write(2) returns) to the last invalidation since invalidations_begin().
+ * False if there is none that has not been told: reply at once.
  */
-bool invalidations_answer_later(struct invalidations *invalidations, uint64_t unique, int result);
-/* How far a request got before; with INVALIDATIONS_DONE the answer, and the record is given back. */
+bool invalidations_reply_later(struct invalidations *invalidations, uint64_t unique, int result);
+/* How far a request got before; with INVALIDATIONS_DONE the result, and the record is given back. */
 enum invalidations_state invalidations_resume(struct invalidations *invalidations, uint64_t unique,
                                               int *result);
 
-/* After the commit: hands what was written down to the helper. */
-void invalidations_send(struct invalidations *invalidations);
-/* Calls fn on the loop when everything written down so far has been told.  0, -ENOMEM. */
+/* Calls fn on the loop when everything that was committed so far has been told.  0, -ENOMEM. */
 int invalidations_after(struct invalidations *invalidations, void (*fn)(void *userdata),
                         void *userdata);

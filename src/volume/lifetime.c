@@ -6,62 +6,101 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
-#include "tree/pending.h"
 #include "base/inotify.h"
 
 enum {
         GROWTH_DELAY_MS = 20, /* from the first write to a look at the size */
         RETRIES_MAX = 7,      /* probes after a close, four times later each: 11 s in all */
         RETRY_FIRST_MS = 2,
-        COMMIT_EACH = 256, /* regions that are given up at the start */
+        GRACE_LEAST_MS = 50,    /* between looks at whose time is up */
+        STEPS_PER_TURN = 32,    /* transactions, before the loop does something else */
+        STEPS_AFTER_COMMIT = 4, /* the same, at the end of a request */
+        RECORDS_PER_STEP = 256,
+        BUSY_MS = 2, /* until the next look, when there is enough under way */
 };
 
-/* Regions to look at again. */
-struct backlog {
+/* A set of node ids, taken out in any order. */
+struct id_set {
         uint32_t *ids;
-        size_t n;
-        size_t capacity;
-        struct loop_source *timer;
+        size_t n, capacity;
+        uint8_t *bits;
+        size_t n_bytes;
 };
 
 struct lifetimes {
-        struct lifetime_parts parts;
+        struct txn *txn;
         struct journal *journal;
         struct root *root;
-        struct watch *closes;
-        struct watch *growth;
-        struct backlog retries;
-        unsigned int attempt; /* of the retries */
-        struct backlog grown;
-        struct loop_source *grace;
-        bool grace_armed;
+        struct tree *tree;
+        struct regions *regions;
+        struct lifetime_acts acts;
+        struct watch *closes, *growth;
+        struct loop_source *soon, *retry_timer, *growth_timer, *grace;
+
+        struct id_set due;     /* to be looked at now */
+        struct id_set again;   /* the same, of those that are tried again */
+        struct id_set retries; /* in use when they were looked at: perhaps just letting go */
+        unsigned int attempt;  /* of the retries */
+        bool failed;           /* one of them not for its users */
+        struct id_set grown;
+        struct id_set touched; /* whose watches the transaction has changed */
+        bool touched_all;      /* it was not possible to remember which */
+        bool grace_armed, soon_armed;
+
+        /* The walk over all regions. */
+        bool scanning, scan_again;
+        uint32_t scan_at, scan_end;
+        uint64_t scan_before; /* nodes that were made later are none of its business */
+        uint64_t scan_next;   /* milliseconds until the next one's time is up */
 };
 
-static bool backlog_add(struct backlog *backlog, uint32_t id) {
-        for (size_t i = 0; i < backlog->n; i++)
-                if (backlog->ids[i] == id)
-                        return true;
-        if (backlog->n == backlog->capacity) {
-                size_t capacity = backlog->capacity ? backlog->capacity * 2 : 16;
-                uint32_t *ids = realloc(backlog->ids, capacity * sizeof(*ids));
+static bool id_set_add(struct id_set *set, uint32_t id) {
+        size_t byte = id / 8;
+
+        if (byte >= set->n_bytes) {
+                size_t n = (byte + 64) * 2;
+                uint8_t *bits = realloc(set->bits, n);
+
+                if (!bits)
+                        return false;
+                memset(bits + set->n_bytes, 0, n - set->n_bytes);
+                set->bits = bits;
+                set->n_bytes = n;
+        }
+        if (set->bits[byte] & (1 << id % 8))
+                return true;
+        if (set->n == set->capacity) {
+                size_t capacity = set->capacity ? set->capacity * 2 : 16;
+                uint32_t *ids = realloc(set->ids, capacity * sizeof(*ids));
 
                 if (!ids)
                         return false;
-                backlog->ids = ids;
-                backlog->capacity = capacity;
+                set->ids = ids;
+                set->capacity = capacity;
         }
-        backlog->ids[backlog->n++] = id;
+        set->bits[byte] |= (uint8_t)(1 << id % 8);
+        set->ids[set->n++] = id;
         return true;
 }
 
-static void lifetimes_commit(struct lifetimes *l) {
-        if (journal_dirty(l->journal))
-                journal_commit(l->journal);
-        l->parts.settle(l->parts.userdata);
+/* 0: it is empty. */
+static uint32_t id_set_take(struct id_set *set) {
+        uint32_t id;
+
+        if (set->n == 0)
+                return 0;
+        id = set->ids[--set->n];
+        set->bits[id / 8] &= (uint8_t) ~(1 << id % 8);
+        return id;
+}
+
+static void id_set_free(struct id_set *set) {
+        free(set->ids);
+        free(set->bits);
 }
 
 static struct node *lifetime_region(const struct lifetimes *l, uint32_t id) {
-        struct node *node = tree_node(l->parts.tree, id);
+        struct node *node = tree_node(l->tree, id);
 
         return node && node_is_region(node) && node->fd >= 0 ? node : NULL;
 }
@@ -70,135 +109,274 @@ static bool is_orphan(const struct node *node) {
         return node->nlink == 0 && node->opens == 0 && !(node->flags & NODE_PENDING);
 }
 
-/* Ephemeral regions and orphans */
+static void lifetimes_soon(struct lifetimes *l) {
+        if (!l->soon_armed && l->acts.is_busy(l->acts.userdata))
+                loop_arm(l->soon, BUSY_MS);
+        else if (!l->soon_armed)
+                loop_arm_soon(l->soon);
+        l->soon_armed = true;
+}
 
-/* Takes the names away; the node may be gone afterwards. */
-static void lifetime_remove(struct lifetimes *l, struct node *node) {
-        for (uint32_t n = node->nlink; n > 0; n--) {
-                const struct dentry *dentry = tree_name_of(l->parts.tree, node);
-                struct node *dir;
-                char name[LAYOUT_NAME_MAX + 1];
-                uint32_t length;
-
-                if (!dentry)
-                        return;
-                dir = tree_node(l->parts.tree, dentry->parent);
-                length = dentry->length;
-                memcpy(name, dentry->name, sizeof(name));
-                invalidation_entry(l->parts.invalidations, dir->id, name, length);
-                invalidation_inode(l->parts.invalidations, dir->id);
-                event_add(l->parts.tree, EVENT_REMOVE, node, dir, name, length, NULL);
-                tree_unlink(l->parts.tree, dir, name, length);
+/* All regions are looked at, from the first on, if one of them cannot be remembered. */
+static void lifetimes_scan(struct lifetimes *l) {
+        lifetimes_soon(l);
+        if (l->scanning) {
+                l->scan_again = true;
+                return;
         }
+        l->scanning = true;
+        l->scan_again = false;
+        l->scan_at = 0;
+        l->scan_end = journal_high(l->journal, TABLE_NODE);
+        l->scan_before = l->root->next_ino;
+        l->scan_next = UINT64_MAX;
+        l->grace_armed = false;
+}
+
+static void lifetime_look_soon(struct lifetimes *l, uint32_t id) {
+        if (!id_set_add(&l->due, id))
+                lifetimes_scan(l);
+        else
+                lifetimes_soon(l);
 }
 
 static void lifetime_retry(struct lifetimes *l, uint32_t id) {
-        if (!backlog_add(&l->retries, id))
+        if (!id_set_add(&l->retries, id))
                 return;
         l->attempt = 0;
-        loop_arm(l->retries.timer, RETRY_FIRST_MS);
+        loop_arm(l->retry_timer, RETRY_FIRST_MS);
 }
 
-/* False: somebody has it still, or is just letting go. */
-static bool lifetime_look(struct lifetimes *l, struct node *node) {
-        bool due = (node->flags & NODE_EPHEMERAL) && (node->flags & NODE_USED) && node->opens == 0;
+/* Watches */
 
-        if (!due && !is_orphan(node))
-                return true;
-        if (region_has_other_users(l->parts.regions, node))
-                return false;
-        if (node->nlink > 0)
-                lifetime_remove(l, node);
-        else
-                tree_reap(l->parts.tree, node);
-        return true;
+static bool may_grow(const struct lifetimes *l, const struct node *node) {
+        return node->backing == BACKING_MEMFD && !(node->seals & F_SEAL_GROW) &&
+               l->root->limit_bytes != 0;
 }
 
-/* Events were lost: every region that is watched may have been let go of. */
-static void lifetimes_look_at_all(struct lifetimes *l) {
-        uint32_t high = journal_high(l->journal, TABLE_NODE);
+/* An abort looks at the watches of the region again. */
+static void lifetime_touch(struct lifetimes *l, uint32_t id) {
+        if (!id_set_add(&l->touched, id))
+                l->touched_all = true;
+}
 
-        for (uint32_t id = 1; id <= high; id++) {
+static int lifetime_watch_closes(struct lifetimes *l, const struct node *node) {
+        lifetime_touch(l, node->id);
+        return watch_add(l->closes, node->fd, node->id);
+}
+
+static void lifetime_watch_growth(struct lifetimes *l, const struct node *node) {
+        lifetime_touch(l, node->id);
+        /* Without a watch growth is seen when the region is looked at the next time. */
+        (void)watch_add(l->growth, node->fd, node->id);
+}
+
+static void lifetime_unwatch(struct lifetimes *l, uint32_t id) {
+        watch_remove(l->closes, id);
+        watch_remove(l->growth, id);
+}
+
+static void lifetimes_commit(void *userdata) {
+        struct lifetimes *l = userdata;
+
+        l->touched_all = false;
+        while (id_set_take(&l->touched))
+                ;
+}
+
+/* Watches as they should be for what the records say again. */
+static void lifetimes_abort(void *userdata) {
+        struct lifetimes *l = userdata;
+        uint32_t id;
+
+        if (l->touched_all)
+                lifetimes_scan(l);
+        l->touched_all = false;
+        while ((id = id_set_take(&l->touched))) {
                 struct node *node = lifetime_region(l, id);
 
-                if (node && !lifetime_look(l, node))
+                lifetime_unwatch(l, id);
+                if (node && ((node->flags & NODE_EPHEMERAL) || is_orphan(node)) &&
+                    watch_add(l->closes, node->fd, id) < 0)
                         lifetime_retry(l, id);
+                if (node && may_grow(l, node) && node->writers > 0)
+                        (void)watch_add(l->growth, node->fd, id);
         }
 }
 
-static void lifetime_on_close(void *userdata, uint32_t id) {
-        struct lifetimes *l = userdata;
-        struct node *node = lifetime_region(l, id);
+/* Whose time has come */
 
-        if (id == 0)
-                lifetimes_look_at_all(l);
-        else if (node && !lifetime_look(l, node))
-                lifetime_retry(l, id);
-        lifetimes_commit(l);
-}
-
-static void lifetimes_on_retry(void *userdata, uint32_t events) {
-        struct lifetimes *l = userdata;
-        size_t left = 0;
-
-        (void)events;
-        for (size_t i = 0; i < l->retries.n; i++) {
-                struct node *node = lifetime_region(l, l->retries.ids[i]);
-
-                if (node && !lifetime_look(l, node))
-                        l->retries.ids[left++] = l->retries.ids[i];
-        }
-        l->retries.n = left;
-        if (left > 0 && ++l->attempt < RETRIES_MAX)
-                loop_arm(l->retries.timer, (uint64_t)RETRY_FIRST_MS << (2 * l->attempt));
-        else
-                l->retries.n = 0; /* held for good: the next close tells */
-        lifetimes_commit(l);
-}
-
-/* Never opened: given some time */
-
+/* Of an ephemeral region that was never opened: how long it may still be. */
 static uint64_t milliseconds_left(const struct lifetimes *l, const struct node *node) {
         struct stamp now = stamp_now();
         int64_t grace = (int64_t)l->root->settings.grace_s * 1000;
         int64_t age = (now.sec - node->btime.sec) * 1000 + (now.nsec - node->btime.nsec) / 1000000;
 
-        /* Its time begins with its name. */
-        if (node->flags & NODE_PENDING)
-                return (uint64_t)grace;
-
+        if (grace == 0)
+                return UINT64_MAX;
         return age < grace ? (uint64_t)(grace - age) : 0;
 }
 
-static void lifetimes_on_grace(void *userdata, uint32_t events) {
+static bool is_due(const struct lifetimes *l, const struct node *node) {
+        if (!(node->flags & NODE_EPHEMERAL) || (node->flags & NODE_PENDING) || node->opens > 0)
+                return false;
+        return (node->flags & NODE_USED) || milliseconds_left(l, node) == 0;
+}
+
+/* Takes one name, or the region itself.  False: somebody has it still, or is just letting go. */
+static bool lifetime_look(struct lifetimes *l, struct node *node) {
+        uint32_t id = node->id;
+
+        if (!is_due(l, node) && !is_orphan(node))
+                return true;
+        if (region_has_other_users(l->regions, node))
+                return false;
+        if (node->nlink == 0)
+                tree_reap(l->tree, node);
+        else if (l->acts.remove_name(l->acts.userdata, node) < 0)
+                txn_fail(l->txn, -ENOMEM);
+        if (txn_commit(l->txn) < 0) {
+                l->failed = true;
+                return false;
+        }
+        node = lifetime_region(l, id);
+        if (node && node->nlink > 0)
+                lifetime_look_soon(l, id);
+        return true;
+}
+
+/* The walk over all */
+
+static void scan_region(struct lifetimes *l, struct node *node) {
+        uint64_t left;
+
+        if (node->writers > 0 && may_grow(l, node))
+                lifetime_watch_growth(l, node);
+        /* Watched first, then looked at, so that no close falls between. */
+        if ((node->flags & NODE_EPHEMERAL) && lifetime_watch_closes(l, node) < 0)
+                return;
+        if (is_due(l, node) || is_orphan(node)) {
+                lifetime_look_soon(l, node->id);
+        } else if ((node->flags & NODE_EPHEMERAL) && !(node->flags & NODE_USED)) {
+                left = milliseconds_left(l, node);
+                if (left < l->scan_next)
+                        l->scan_next = left;
+        }
+}
+
+static void scan_end(struct lifetimes *l) {
+        l->scanning = false;
+        if (l->scan_next != UINT64_MAX) {
+                l->grace_armed = true;
+                loop_arm(l->grace, l->scan_next > GRACE_LEAST_MS ? l->scan_next : GRACE_LEAST_MS);
+        }
+        if (l->scan_again)
+                lifetimes_scan(l);
+}
+
+static void scan_step(struct lifetimes *l) {
+        for (int i = 0; i < RECORDS_PER_STEP && l->scan_at < l->scan_end; i++) {
+                struct node *node = lifetime_region(l, ++l->scan_at);
+
+                if (node && node->ino < l->scan_before)
+                        scan_region(l, node);
+        }
+        txn_commit(l->txn);
+        if (l->scan_at == l->scan_end)
+                scan_end(l);
+}
+
+/* One small transaction.  False: there is nothing to be done. */
+static bool lifetimes_step(struct lifetimes *l) {
+        uint32_t id = id_set_take(&l->due);
+        bool is_retry = id == 0 && l->again.n > 0;
+        struct node *node;
+
+        if (is_retry)
+                id = id_set_take(&l->again);
+        if (id == 0 && !l->scanning)
+                return false;
+        if (id == 0) {
+                scan_step(l);
+                return true;
+        }
+        node = lifetime_region(l, id);
+        if (!node || lifetime_look(l, node))
+                return true;
+        if (is_retry)
+                (void)id_set_add(&l->retries, id);
+        else
+                lifetime_retry(l, id);
+        return true;
+}
+
+static void lifetimes_run(struct lifetimes *l, int steps) {
+        bool trying = l->again.n > 0;
+
+        /* For the next worker, if this one dies of it. */
+        l->root->in_background = 1;
+        while (steps > 0 && !l->acts.is_busy(l->acts.userdata) && lifetimes_step(l))
+                steps--;
+        l->root->in_background = 0;
+        if (trying && l->again.n == 0 && l->retries.n > 0 && l->attempt < RETRIES_MAX)
+                loop_arm(l->retry_timer, (uint64_t)RETRY_FIRST_MS << (2 * l->attempt));
+        else if (trying && l->again.n == 0 && l->failed)
+                loop_arm(l->retry_timer, (uint64_t)RETRY_FIRST_MS << (2 * RETRIES_MAX));
+        else if (trying && l->again.n == 0)
+                /* What is held for good tells by its next close. */
+                while (id_set_take(&l->retries))
+                        ;
+        if (trying && l->again.n == 0)
+                l->failed = false;
+        if (l->due.n > 0 || l->again.n > 0 || l->scanning)
+                lifetimes_soon(l);
+}
+
+static void lifetimes_on_soon(void *userdata, uint32_t events) {
         struct lifetimes *l = userdata;
-        uint32_t high = journal_high(l->journal, TABLE_NODE);
-        uint64_t next = UINT64_MAX;
 
         (void)events;
-        for (uint32_t id = 1; id <= high; id++) {
-                struct node *node = lifetime_region(l, id);
-                uint64_t left;
+        l->soon_armed = false;
+        lifetimes_run(l, STEPS_PER_TURN);
+}
 
-                if (!node || !(node->flags & NODE_EPHEMERAL) || (node->flags & NODE_USED))
-                        continue;
-                left = milliseconds_left(l, node);
-                if (left == 0)
-                        lifetime_remove(l, node);
-                else if (left < next)
-                        next = left;
-        }
-        l->grace_armed = next != UINT64_MAX;
-        if (l->grace_armed)
-                loop_arm(l->grace, next);
-        lifetimes_commit(l);
+static void lifetimes_after_commit(void *userdata) {
+        lifetimes_run(userdata, STEPS_AFTER_COMMIT);
+}
+
+static void lifetimes_on_retry(void *userdata, uint32_t events) {
+        struct lifetimes *l = userdata;
+        struct id_set empty = l->again;
+
+        (void)events;
+        if (l->again.n > 0)
+                return;
+        l->again = l->retries;
+        l->retries = empty;
+        l->attempt++;
+        lifetimes_run(l, STEPS_PER_TURN);
+}
+
+static void lifetimes_on_grace(void *userdata, uint32_t events) {
+        (void)events;
+        lifetimes_scan(userdata);
+}
+
+static void lifetime_on_close(void *userdata, uint32_t id) {
+        struct lifetimes *l = userdata;
+
+        /* Events were lost: every region that is watched may have been let go of. */
+        if (id == 0)
+                lifetimes_scan(l);
+        else
+                lifetime_look_soon(l, id);
 }
 
 static void lifetime_give_grace(struct lifetimes *l, const struct node *node) {
         uint64_t left = milliseconds_left(l, node);
 
         /* An armed timer is due for an older region, and arms itself again. */
-        if (l->grace_armed || l->root->settings.grace_s == 0)
+        if (l->grace_armed || left == UINT64_MAX)
                 return;
         loop_arm(l->grace, left > 0 ? left : 1);
         l->grace_armed = true;
@@ -206,50 +384,47 @@ static void lifetime_give_grace(struct lifetimes *l, const struct node *node) {
 
 /* Growing */
 
-static bool may_grow(const struct lifetimes *l, const struct node *node) {
-        return node->backing == BACKING_MEMFD && !(node->seals & F_SEAL_GROW) &&
-               l->root->limit_bytes != 0;
-}
-
 static void lifetime_on_write(void *userdata, uint32_t id) {
         struct lifetimes *l = userdata;
 
-        /* Lost events (id 0) are of regions that are in the backlog already, or will be. */
-        if (id != 0 && backlog_add(&l->grown, id))
-                loop_arm(l->grown.timer, GROWTH_DELAY_MS);
+        /* Lost events (id 0) are of regions that are in the list already, or will be. */
+        if (id != 0 && id_set_add(&l->grown, id) && l->grown.n == 1)
+                loop_arm(l->growth_timer, GROWTH_DELAY_MS);
+}
+
+static void lifetime_look_at_size(struct lifetimes *l, struct node *node) {
+        uint64_t cuts = l->root->counters.cut_back;
+        struct stat st;
+
+        /* Watched again first, so that no write falls between. */
+        if (node->writers > 0 || (node->flags & NODE_EXPORTED))
+                lifetime_watch_growth(l, node);
+        region_stat(l->regions, node, &st);
+        if (cuts != l->root->counters.cut_back)
+                (void)l->acts.changed(l->acts.userdata, node);
+        txn_commit(l->txn);
 }
 
 static void lifetimes_on_grown(void *userdata, uint32_t events) {
         struct lifetimes *l = userdata;
 
         (void)events;
-        for (size_t i = 0; i < l->grown.n; i++) {
-                struct node *node = lifetime_region(l, l->grown.ids[i]);
-                uint64_t cuts = l->root->counters.cut_back;
-                struct stat st;
+        for (int i = 0; i < STEPS_PER_TURN && l->grown.n > 0; i++) {
+                struct node *node = lifetime_region(l, id_set_take(&l->grown));
 
-                if (!node || !may_grow(l, node))
-                        continue;
-                /* Watched again first, so that no write falls between. */
-                if (node->writers > 0 || (node->flags & NODE_EXPORTED))
-                        watch_add(l->growth, node->fd, node->id);
-                region_stat(l->parts.regions, node, &st);
-                if (cuts != l->root->counters.cut_back)
-                        invalidation_inode(l->parts.invalidations, node->id);
+                if (node && may_grow(l, node))
+                        lifetime_look_at_size(l, node);
         }
-        l->grown.n = 0;
-        lifetimes_commit(l);
+        if (l->grown.n > 0)
+                loop_arm_soon(l->growth_timer);
 }
 
-/* What the rooms above tell */
+/* What the volume tells */
 
 int lifetime_created(struct lifetimes *l, struct node *node) {
-        int r;
-
         if (!(node->flags & NODE_EPHEMERAL))
                 return 0;
-        r = watch_add(l->closes, node->fd, node->id);
-        if (r < 0)
+        if (lifetime_watch_closes(l, node) < 0)
                 return -ENOSPC;
         lifetime_give_grace(l, node);
         return 0;
@@ -258,83 +433,77 @@ int lifetime_created(struct lifetimes *l, struct node *node) {
 void lifetime_opened(struct lifetimes *l, struct node *node, bool writable) {
         if ((node->flags & NODE_EPHEMERAL) && !(node->flags & NODE_USED))
                 JOURNAL_SET(l->journal, node->flags, node->flags | NODE_USED);
-        /* Without a watch growth is seen when the region is looked at the next time. */
         if (writable && may_grow(l, node))
-                watch_add(l->growth, node->fd, node->id);
+                lifetime_watch_growth(l, node);
 }
 
-void lifetime_closed(struct lifetimes *l, struct node *node) {
-        if (node->fd >= 0 && !lifetime_look(l, node))
-                lifetime_retry(l, node->id);
+void lifetime_closed(struct lifetimes *l, const struct node *node) {
+        if (node->fd < 0 || !(is_due(l, node) || is_orphan(node)))
+                return;
+        if (!id_set_add(&l->due, node->id))
+                lifetimes_scan(l);
+        txn_after_commit(l->txn, TXN_AFTER_LIFETIMES);
 }
 
-bool lifetime_abandon(struct lifetimes *l, struct node *node) {
+bool lifetime_release(struct lifetimes *l, struct node *node) {
         if (node->fd < 0)
                 return true;
         /* The private tmpfs counts what is still in use by itself. */
-        if (node->backing == BACKING_MEMFD && region_has_other_users(l->parts.regions, node) &&
-            watch_add(l->closes, node->fd, node->id) == 0) {
+        if (node->backing == BACKING_MEMFD && region_has_other_users(l->regions, node) &&
+            lifetime_watch_closes(l, node) == 0) {
                 lifetime_retry(l, node->id);
                 return false;
         }
-        watch_remove(l->closes, node->id);
-        watch_remove(l->growth, node->id);
+        /* A watch would keep the memory, and the id may soon be another's. */
+        lifetime_touch(l, node->id);
+        lifetime_unwatch(l, node->id);
         return true;
 }
 
 /* The whole */
 
-void lifetimes_start(struct lifetimes *l) {
-        uint32_t high = journal_high(l->journal, TABLE_NODE);
-        unsigned int given_up = 0;
-
-        for (uint32_t id = 1; id <= high; id++) {
-                struct node *node = lifetime_region(l, id);
-
-                if (!node)
-                        continue;
-                if (is_orphan(node) || (node->flags & NODE_PENDING)) {
-                        /* Populating one is begun anew when the request is resent. */
-                        pending_end(l->parts.tree, node);
-                        tree_reap(l->parts.tree, node);
-                        /* No request waits for all of it, and the undo log has an end. */
-                        if (++given_up % COMMIT_EACH == 0)
-                                journal_commit(l->journal);
-                        continue;
-                }
-                if (node->writers > 0 && may_grow(l, node))
-                        watch_add(l->growth, node->fd, node->id);
-                /* Watched first, then looked at, so that no close falls between. */
-                if (lifetime_created(l, node) == 0 && !lifetime_look(l, node))
-                        lifetime_retry(l, id);
-        }
-        lifetimes_commit(l);
+void lifetimes_take_up(struct lifetimes *l) {
+        lifetimes_scan(l);
 }
 
-int lifetimes_new(struct lifetimes **out, const struct lifetime_parts *parts) {
+static int lifetimes_build(struct lifetimes *l, struct loop *loop) {
+        int r;
+
+        r = watch_new(&l->closes, loop, IN_CLOSE, lifetime_on_close, l);
+        if (r == 0)
+                r = watch_new(&l->growth, loop, IN_MODIFY | IN_ONESHOT, lifetime_on_write, l);
+        if (r == 0)
+                r = loop_add_timer(loop, &l->soon, lifetimes_on_soon, l);
+        if (r == 0)
+                r = loop_add_timer(loop, &l->retry_timer, lifetimes_on_retry, l);
+        if (r == 0)
+                r = loop_add_timer(loop, &l->growth_timer, lifetimes_on_grown, l);
+        if (r == 0)
+                r = loop_add_timer(loop, &l->grace, lifetimes_on_grace, l);
+        return r;
+}
+
+int lifetimes_new(struct lifetimes **out, struct loop *loop, struct txn *txn, struct tree *tree,
+                  struct regions *regions, const struct lifetime_acts *acts) {
         struct lifetimes *l;
         int r;
 
         l = calloc(1, sizeof(*l));
         if (!l)
                 return -ENOMEM;
-        l->parts = *parts;
-        l->journal = tree_arena(parts->tree);
-        l->root = tree_root_record(parts->tree);
-        r = watch_new(&l->closes, parts->loop, IN_CLOSE, lifetime_on_close, l);
-        if (r == 0)
-                r = watch_new(&l->growth, parts->loop, IN_MODIFY | IN_ONESHOT, lifetime_on_write,
-                              l);
-        if (r == 0)
-                r = loop_add_timer(parts->loop, &l->retries.timer, lifetimes_on_retry, l);
-        if (r == 0)
-                r = loop_add_timer(parts->loop, &l->grown.timer, lifetimes_on_grown, l);
-        if (r == 0)
-                r = loop_add_timer(parts->loop, &l->grace, lifetimes_on_grace, l);
+        l->txn = txn;
+        l->journal = txn_journal(txn);
+        l->root = journal_root(l->journal);
+        l->tree = tree;
+        l->regions = regions;
+        l->acts = *acts;
+        r = lifetimes_build(l, loop);
         if (r < 0) {
                 lifetimes_free(l);
                 return r;
         }
+        txn_add_member(txn, lifetimes_commit, lifetimes_abort, l);
+        txn_set_after(txn, TXN_AFTER_LIFETIMES, lifetimes_after_commit, l);
         *out = l;
         return 0;
 }
@@ -344,11 +513,15 @@ struct lifetimes *lifetimes_free(struct lifetimes *l) {
                 return NULL;
         watch_free(l->closes);
         watch_free(l->growth);
-        loop_remove(l->retries.timer);
-        loop_remove(l->grown.timer);
+        loop_remove(l->soon);
+        loop_remove(l->retry_timer);
+        loop_remove(l->growth_timer);
         loop_remove(l->grace);
-        free(l->retries.ids);
-        free(l->grown.ids);
+        id_set_free(&l->due);
+        id_set_free(&l->again);
+        id_set_free(&l->retries);
+        id_set_free(&l->grown);
+        id_set_free(&l->touched);
         free(l);
         return NULL;
 }

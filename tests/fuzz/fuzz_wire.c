@@ -29,6 +29,7 @@ static struct {
         bool waits[DEFERRED_MAX];
         uint64_t forgotten;
         unsigned int handled;
+        struct txn *txn;
 } world;
 
 static volatile uint64_t sink;
@@ -200,7 +201,8 @@ static void world_make(void) {
         world.root->log_fd = -1;
         world.root->settings.want_passthrough = PASSTHROUGH_OFF;
         world.kernel = fds[1];
-        FUZZ_CHECK(channel_new(&world.channel, world.journal, &operations, NULL) == 0);
+        FUZZ_CHECK(txn_new(&world.txn, world.journal) == 0);
+        FUZZ_CHECK(channel_new(&world.channel, world.txn, &operations, NULL) == 0);
         kernel_send(&init, sizeof(init));
         FUZZ_CHECK(channel_dispatch(world.channel) == 1);
         FUZZ_CHECK(kernel_receive() == 1);

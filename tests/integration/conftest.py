@@ -41,8 +41,12 @@ def pytest_generate_tests(metafunc):
     metafunc.parametrize("mode", modes, indirect=True, scope="module")
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     for item in items:
+        if support.SLOWNESS != 1:
+            marker = item.get_closest_marker("timeout")
+            limit = float(marker.args[0] if marker else config.getini("timeout"))
+            item.add_marker(pytest.mark.timeout(limit * support.SLOWNESS), append=False)
         if item.get_closest_marker("installed") and os.environ.get("IOMEMFS_INSTALLED") != "1":
             item.add_marker(pytest.mark.skip(reason="the program is not installed"))
 

@@ -24,6 +24,8 @@ import stat
 import time
 import traceback
 
+import support
+
 CLIB = ctypes.CDLL(None, use_errno=True)
 
 AT_FDCWD, AT_SYMLINK_NOFOLLOW, AT_EMPTY_PATH = -100, 0x100, 0x1000
@@ -398,6 +400,7 @@ def _play_family(root, name, at_once):
 
 def play(root, name, at_once=100, limit=120):
     """Plays a family in its own process below root; {case: transcript}."""
+    limit = round(limit * support.SLOWNESS)
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:

@@ -14,6 +14,10 @@ class Refused(OSError):
     def __init__(self, line):
         word, _, text = line.partition(" ")
         super().__init__(getattr(errno, word), text)
+        self.line = line
+
+    def __reduce__(self):
+        return Refused, (self.line,)
 
 
 class Client:

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Starting and ending mounts, acting as other users, waiting for conditions."""
 
+import atexit
 import contextlib
+import functools
 import os
 import pathlib
 import pickle
+import platform
 import re
 import shutil
 import signal
@@ -18,7 +21,9 @@ import uuid
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-LIMIT = 30.0  # seconds that a condition may take on a machine that is busy with other things
+# How many times as long all may take, e.g. on an emulated processor.
+SLOWNESS = float(os.environ.get("IOMEMFS_TEST_SLOWNESS", "1"))
+LIMIT = 30.0 * SLOWNESS  # seconds that a condition may take on a machine that is busy with other things
 # Where the lines of a log name a failure, whatever the test is about.
 LOG_FAILURES = re.compile(
     r"ERROR: \w+Sanitizer|runtime error|SUMMARY: \w+Sanitizer|\berror:|\bleak|Assertion", re.I
@@ -28,9 +33,56 @@ NOBODY = (65534, 65534)
 DAEMON = (1, 1)
 
 
+def kernel_is_from(*version):
+    """Whether the kernel is of this version or a later one: kernel_is_from(6, 9)."""
+    return tuple(int(number) for number in re.findall(r"\d+", platform.release())[:2]) >= version
+
+
+def without_kernel_warnings(stderr, passthrough=True):
+    """
+    What a program said while it mounted, but for what it must say on a kernel before 6.9: that
+    requests are not resent, and, unless passthrough is false, that there is no passthrough.
+    """
+    if kernel_is_from(6, 9):
+        return stderr
+    lines = stderr.splitlines(keepends=True)
+    known = [line for line in lines if "cannot resend requests" in line]
+    assert len(known) == 1, stderr
+    if passthrough:
+        known += [line for line in lines if "no passthrough here" in line]
+    return "".join(line for line in lines if line not in known)
+
+
+def _others_reach(path):
+    """Whether every user can get to this file: the tree may be below /root."""
+    return all(parent.stat().st_mode & 0o001 for parent in (path / "x").resolve().parents)
+
+
+@functools.lru_cache(maxsize=None)
+def _copies():
+    """A folder for copies that every user can reach; it goes with this process."""
+    path = scratch_directory()
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
+
+
+def _copy_build(build):
+    """Copies what is run of a build: not what the linker needs."""
+    for part in ("src", "bench"):
+        shutil.copytree(
+            build / part,
+            _copies() / part,
+            symlinks=True,
+            ignore=shutil.ignore_patterns("*.p", "*.a"),
+        )
+    return _copies()
+
+
+@functools.lru_cache(maxsize=None)
 def build_dir():
-    """The folder of the build under test."""
-    return pathlib.Path(os.environ.get("IOMEMFS_BUILD", ROOT / "build" / "plain"))
+    """The folder of the build under test, or a copy of its programs that every user can run."""
+    build = pathlib.Path(os.environ.get("IOMEMFS_BUILD", ROOT / "build" / "plain")).absolute()
+    return build if _others_reach(build) else _copy_build(build)
 
 
 def program():
@@ -38,11 +90,16 @@ def program():
     return os.environ.get("IOMEMFS") or str(build_dir() / "src" / "process" / "iomemfs")
 
 
-# For the sanitizers, of whatever the tests run.
-os.environ.setdefault(
-    "LSAN_OPTIONS", f"suppressions={ROOT}/tests/leaks.txt:print_suppressions=0"
-)
-os.environ.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
+@functools.lru_cache(maxsize=None)
+def tests_dir():
+    """The folder of all tests, or a copy of what others than root run or read of it."""
+    tests = ROOT / "tests"
+    if _others_reach(tests):
+        return tests
+    copy = _copies() / "tests"
+    shutil.copytree(tests / "integration", copy / "integration")
+    shutil.copy(tests / "leaks.txt", copy)
+    return copy
 
 
 def is_sanitized():
@@ -180,6 +237,11 @@ def scratch_directory(mode=0o755):
     path = pathlib.Path(tempfile.mkdtemp(prefix="iomemfs-test-"))
     path.chmod(mode)
     return path
+
+
+# For the sanitizers, of whatever the tests run.
+os.environ.setdefault("LSAN_OPTIONS", f"suppressions={tests_dir()}/leaks.txt:print_suppressions=0")
+os.environ.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
 
 
 class Mount:

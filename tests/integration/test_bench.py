@@ -11,6 +11,8 @@ from support import ROOT, build_dir
 
 BENCH = ROOT / "bench/run"
 
+pytestmark = pytest.mark.alone
+
 
 def bench(*arguments):
     return subprocess.run(

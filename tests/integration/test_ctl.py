@@ -263,9 +263,11 @@ def test_names_are_written_with_escapes(folder):
     name = b"a b\tc\nd\\e\x7f\x01\xff"
     assert write(folder / ".ctl/create", b"a\\040b\\011c\\012d\\134e\\177\\001\xff 1\n") == 0
     assert os.listdir(os.fsencode(folder)) == [name]
-    assert regions(folder).keys() == {os.fsdecode(name)}
+    (region,) = regions(folder).values()
+    assert region["name"] == "a b\tc\nd\\e\x7f\x01\ufffd"
+    assert region["name_escaped"] == "a\\040b\\011c\\012d\\134e\\177\\001\\377"
     shown = (folder / ".ctl/regions").read_bytes().splitlines()[1].split()[0]
-    assert shown == b"a\\040b\\011c\\012d\\134e\\177\\001\xff"
+    assert shown == b"a\\040b\\011c\\012d\\134e\\177\\001\\377"
     assert write(folder / ".ctl/remove", shown + b"\n") == 0
     assert os.listdir(folder) == []
 
@@ -657,18 +659,21 @@ def test_the_command_is_the_one_of_the_moment(folder):
         assert listed[f"{name}.own"]["creator_command"] == name
 
 
-def test_a_listing_is_of_one_moment(folder):
+def test_a_listing_is_read_as_a_directory_is(folder):
+    """What is there all along is listed once; what comes or goes meanwhile once, or not at all."""
     for i in range(200):
         assert write(folder / ".ctl/create", f"r{i} 1\n") == 0
     fd = os.open(folder / ".ctl/regions", os.O_RDONLY)
     try:
         text = os.read(fd, 100)
-        for i in range(200):
+        for i in range(0, 200, 2):
             assert write(folder / ".ctl/remove", f"r{i}\n") == 0
         text += read_all(fd).encode()
-        assert len(text.splitlines()) == 201
+        names = [line.split()[0] for line in text.splitlines()[1:]]
+        assert len(names) == len(set(names))
+        assert {f"r{i}".encode() for i in range(1, 200, 2)} <= set(names)
         os.lseek(fd, 0, os.SEEK_SET)
-        assert len(read_all(fd).splitlines()) == 1
+        assert len(read_all(fd).splitlines()) == 101
     finally:
         os.close(fd)
 
@@ -715,15 +720,46 @@ def test_stats_are_well_formed(shared_mount):
                 assert words[2] not in typed
                 typed.add(words[2])
         else:
-            match = re.fullmatch(r'(\w+)(\{\w+="[^"]*"(,\w+="[^"]*")*\})? \d+', line)
+            match = re.fullmatch(r'(\w+)(\{\w+="[^"]*"(,\w+="[^"]*")*\})? \d+(\.\d+)?', line)
             assert match and match[1] in typed, line
 
 
 def test_listings_cannot_be_written(folder):
-    for file in ("regions", "regions.json", "stats"):
+    for file in ("regions", "regions.json", "stats", "events", "error"):
         with pytest.raises(PermissionError):
             as_user(NOBODY, os.open, folder / ".ctl" / file, os.O_WRONLY)
-        assert write(folder / ".ctl" / file, "a 1\n") == errno.EBADF
+        for flags in (os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_TRUNC):
+            with pytest.raises(PermissionError) as caught:
+                os.open(folder / ".ctl" / file, flags)
+            assert caught.value.errno == errno.EACCES
+
+
+def test_no_such_control_file(folder):
+    for flags in (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY | os.O_CREAT):
+        with pytest.raises(FileNotFoundError):
+            os.open(folder / ".ctl/creat", flags)
+
+
+BAD_SIZE = "not a size (a whole number with k, m, g or t)\n"
+
+
+def test_last_error(folder):
+    """`echo ... > create || cat error` tells whoever wrote, and nobody else, what was wrong."""
+
+    def shell(line, user=None):
+        command = 'echo "$1" > .ctl/create || cat .ctl/error'
+        return run(["sh", "-c", command, "sh", line], cwd=folder, user=user).stdout
+
+    assert shell("b 1x") == f"1x: {BAD_SIZE}"
+    assert shell("c 1y", NOBODY) == f"1y: {BAD_SIZE}"
+    # It is the last one of this user in this directory.
+    assert (folder / ".ctl/error").read_text() == f"1x: {BAD_SIZE}"
+    assert as_user(DAEMON, (folder / ".ctl/error").read_text) == ""
+    (folder / "sub").mkdir()
+    assert (folder / "sub/.ctl/error").read_text() == ""
+    # A command that succeeds leaves it as it is.
+    assert write(folder / ".ctl/create", "fine 1\n") == 0
+    assert (folder / ".ctl/error").read_text() == f"1x: {BAD_SIZE}"
 
 
 # Scope
@@ -800,7 +836,7 @@ def test_hidden_from_programs(folder, tmp_path):
 
 
 def test_ctl_is_a_directory_that_shows_its_files(folder):
-    want = "create default events regions regions.json remove resize seal stats".split()
+    want = "create default error events regions regions.json remove resize seal stats".split()
     listed = sorted(os.listdir(folder / ".ctl"))
     assert [name for name in listed if name != "socket"] == want
     assert stat.S_ISDIR(os.stat(folder / ".ctl").st_mode)
@@ -839,7 +875,7 @@ def test_ctl_cannot_be_changed(folder):
             attempt()
         assert caught.value.errno in (
             errno.EPERM, errno.EACCES, errno.EEXIST, errno.EBUSY, errno.EXDEV, errno.EISDIR,
-            errno.EOPNOTSUPP, errno.ENOTEMPTY,
+            errno.EOPNOTSUPP, errno.ENOTEMPTY, errno.ENOENT,
         ), (number, caught.value)  # fmt: skip
     assert sorted(os.listdir(folder)) == ["d", "f"]
     assert write(folder / ".ctl/create", "a 1\n") == 0

@@ -12,7 +12,7 @@ import pytest
 
 import holders
 from crash_load import Daemon
-from support import DAEMON, NOBODY, as_user, wait_for
+from support import DAEMON, NOBODY, wait_for
 
 RING = 4096  # events that are kept for slow readers
 LIMIT_MS = 30_000

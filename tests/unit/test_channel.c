@@ -18,6 +18,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "fuse/channel.h"
+#include "fuse/replay.h"
 #include "fuse/reply.h"
 
 enum { BATCH = 200 };
@@ -25,6 +26,7 @@ enum { BATCH = 200 };
 struct kernel {
         struct journal *journal;
         struct root *root;
+        struct txn *txn;
         int fd; /* the kernel's end */
         struct channel *channel;
         uint32_t offers; /* flags of INIT, besides the usual ones */
@@ -142,8 +144,14 @@ static void kernel_send_init(struct kernel *kernel, uint64_t unique) {
 }
 
 static void channel_open(struct kernel *kernel) {
-        assert_int_equal(
-                channel_new(&kernel->channel, kernel->journal, &operations, kernel->journal), 0);
+        assert_int_equal(txn_new(&kernel->txn, kernel->journal), 0);
+        assert_int_equal(channel_new(&kernel->channel, kernel->txn, &operations, kernel->journal),
+                         0);
+}
+
+static void channel_close(struct kernel *kernel) {
+        channel_free(kernel->channel);
+        txn_free(kernel->txn);
 }
 
 static void kernel_new(struct kernel *kernel) {
@@ -160,7 +168,7 @@ static void kernel_new(struct kernel *kernel) {
 }
 
 static void kernel_free(struct kernel *kernel) {
-        channel_free(kernel->channel);
+        channel_close(kernel);
         close(kernel->fd);
         close(kernel->root->fuse_fd);
         journal_free(kernel->journal);
@@ -195,13 +203,15 @@ static void dispatch(struct kernel *kernel) {
         channel_dispatch(kernel->channel);
 }
 
-/* The next worker, as worker_run() has it. */
+/* The next worker, as recovery_run() has it. */
 static void resume(struct kernel *kernel) {
         journal_rollback(kernel->journal);
         kernel->root->counters.restarts++;
-        channel_free(kernel->channel);
+        channel_close(kernel);
         channel_open(kernel);
-        assert_int_equal(channel_resume(kernel->channel), 0);
+        replay_outcome(kernel->journal);
+        channel_finish_forget(kernel->channel);
+        replay_requests(kernel->journal);
 }
 
 /* Reads replies until the wish for resent requests; how many had this unique. */
@@ -251,7 +261,7 @@ static void test_init_is_answered_and_saved(void **state) {
         assert_int_equal(reply.out.max_readahead, 131072);
         assert_int_equal(reply.out.time_gran, 1);
 
-        channel_free(kernel.channel);
+        channel_close(&kernel);
         channel_open(&kernel);
         assert_true(channel_is_ready(kernel.channel));
         assert_int_equal(kernel_receive(&kernel, &reply, sizeof(reply)), -1);
@@ -448,12 +458,39 @@ static void test_a_request_is_answered_later(void **state) {
         expect_silence(&kernel);
         req = channel_undefer(&readers[1]);
         JOURNAL_SET(kernel.journal, kernel.root->next_ino, 7);
-        reply_error(&req, -EAGAIN);
+        reply_error_kept(&req, -EAGAIN);
         expect_reply(&kernel, 6 | WIRE_UNIQUE_RESENT, -EAGAIN);
         assert_false(journal_dirty(kernel.journal));
+        assert_int_equal(kernel.root->next_ino, 7);
         req = channel_undefer(&readers[0]);
         reply_error(&req, 0);
         expect_reply(&kernel, 4, 0);
+        kernel_free(&kernel);
+}
+
+static void test_an_error_aborts(void **state) {
+        struct kernel kernel = {};
+        struct fuse_request req;
+
+        (void)state;
+        kernel_init(&kernel);
+        n_readers = 0;
+        send_read(&kernel, 4, true);
+        send_read(&kernel, 6, true);
+        req = channel_undefer(&readers[0]);
+        JOURNAL_SET(kernel.journal, kernel.root->next_ino, 7);
+        reply_error(&req, -ENOSPC);
+        expect_reply(&kernel, 4, -ENOSPC);
+        assert_int_equal(kernel.root->next_ino, 0);
+
+        /* What cannot be committed is an error, whatever was to be the reply. */
+        req = channel_undefer(&readers[1]);
+        JOURNAL_SET(kernel.journal, kernel.root->next_ino, 7);
+        txn_fail(kernel.txn, -ENOMEM);
+        reply_offset(&req, 12);
+        expect_reply(&kernel, 6, -ENOMEM);
+        assert_int_equal(kernel.root->next_ino, 0);
+        assert_false(journal_dirty(kernel.journal));
         kernel_free(&kernel);
 }
 
@@ -534,7 +571,7 @@ static void test_killpriv_is_taken_with_xattr(void **state) {
                 assert_int_equal(kernel_receive(&kernel, &reply, sizeof(reply)), sizeof(reply));
                 assert_int_equal(!!(reply.out.flags & WIRE_INIT_KILLPRIV_V2), offered && wanted);
                 assert_int_equal(channel_has_xattr(kernel.channel), offered && wanted);
-                channel_free(kernel.channel);
+                channel_close(&kernel);
                 channel_open(&kernel); /* the next worker */
                 assert_int_equal(channel_has_xattr(kernel.channel), offered && wanted);
 
@@ -730,25 +767,6 @@ static void test_nonsense_is_an_error(void **state) {
         kernel_free(&kernel);
 }
 
-static void test_closing_waits_for_the_commit(void **state) {
-        struct kernel kernel = {};
-
-        (void)state;
-        kernel_init(&kernel);
-        for (int i = 1; i <= LAYOUT_CLOSING_MAX + 5; i++)
-                channel_backing_close(kernel.channel, i);
-        assert_int_equal(kernel.root->n_closing, LAYOUT_CLOSING_MAX);
-        channel_settle(kernel.channel);
-        assert_int_equal(kernel.root->n_closing, LAYOUT_CLOSING_MAX);
-        journal_rollback(kernel.journal);
-        assert_int_equal(kernel.root->n_closing, 0);
-        channel_backing_close(kernel.channel, 1);
-        journal_commit(kernel.journal);
-        channel_settle(kernel.channel);
-        assert_int_equal(kernel.root->n_closing, 0);
-        kernel_free(&kernel);
-}
-
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_init_is_answered_and_saved),
@@ -760,6 +778,7 @@ int main(void) {
                 cmocka_unit_test(test_malformed_requests_are_refused),
                 cmocka_unit_test(test_faults_of_handlers),
                 cmocka_unit_test(test_a_request_is_answered_later),
+                cmocka_unit_test(test_an_error_aborts),
                 cmocka_unit_test(test_interrupts_find_their_request),
                 cmocka_unit_test(test_interrupts_may_come_first),
                 cmocka_unit_test(test_killpriv_is_taken_with_xattr),
@@ -771,7 +790,6 @@ int main(void) {
                 cmocka_unit_test(test_forgets_happen_once_anywhere),
                 cmocka_unit_test(test_poison_is_refused_when_resent),
                 cmocka_unit_test(test_nonsense_is_an_error),
-                cmocka_unit_test(test_closing_waits_for_the_commit),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

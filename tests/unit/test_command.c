@@ -14,12 +14,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
 #include "base/words.h"
-#include "control/ctl.h"
+#include "control/ctl_private.h"
 #include "control/report.h"
 
 enum { LIMIT = 64 * 1024 * 1024 };
@@ -30,42 +31,12 @@ struct house {
         struct root *root;
         struct loop *loop;
         struct job_queue *helper;
-        struct commander commander;
+        struct volume *volume;
         struct ctl *ctl;
         struct node *dir; /* the root directory */
         struct caller boss;
         struct caller user;
 };
-
-static bool abandon(void *userdata, struct node *node) {
-        struct house *house = userdata;
-
-        region_release(house->commander.regions, node);
-        return true;
-}
-
-static bool answer(void *userdata, uint64_t unique, int result) {
-        (void)userdata;
-        (void)unique;
-        (void)result;
-        return true;
-}
-
-static void settle(void *userdata) {
-        (void)userdata;
-}
-
-static void house_add_lifetimes(struct house *house) {
-        const struct lifetime_parts parts = {
-                .loop = house->loop,
-                .tree = house->commander.tree,
-                .regions = house->commander.regions,
-                .invalidations = house->commander.invalidations,
-                .settle = settle,
-        };
-
-        assert_int_equal(lifetimes_new(&house->commander.lifetimes, &parts), 0);
-}
 
 static int house_open(void **state) {
         struct house *house = calloc(1, sizeof(*house));
@@ -79,15 +50,11 @@ static int house_open(void **state) {
         house->root->fuse_fd = house->root->tmpfs_fd = -1;
         assert_int_equal(loop_new(&house->loop), 0);
         assert_int_equal(job_queue_new(&house->helper, house->loop, "test"), 0);
-        house->commander.journal = house->journal;
-        assert_int_equal(tree_new(&house->commander.tree, house->journal, abandon, house), 0);
-        assert_int_equal(regions_new(&house->commander.regions, house->journal), 0);
-        assert_int_equal(invalidations_new(&house->commander.invalidations, house->journal,
-                                           house->helper, -1, answer, NULL),
+        assert_int_equal(volume_new(&house->volume, house->journal, house->loop, house->helper,
+                                    house->helper),
                          0);
-        house_add_lifetimes(house);
-        assert_int_equal(ctl_new(&house->ctl, &house->commander), 0);
-        house->dir = tree_node(house->commander.tree, LAYOUT_ROOT_ID);
+        assert_int_equal(ctl_new(&house->ctl, house->volume), 0);
+        house->dir = tree_node(house->volume->tree, LAYOUT_ROOT_ID);
         house->boss = (struct caller){.pid = getpid()};
         house->user = (struct caller){.uid = 1000, .gid = 1000, .has_groups = true};
         *state = house;
@@ -98,17 +65,18 @@ static int house_close(void **state) {
         struct house *house = *state;
 
         ctl_free(house->ctl);
-        lifetimes_free(house->commander.lifetimes);
-        invalidations_free(house->commander.invalidations);
         job_queue_free(house->helper);
-        regions_free(house->commander.regions);
-        tree_free(house->commander.tree);
+        volume_free(house->volume);
         loop_free(house->loop);
         journal_free(house->journal);
         caller_clear(&house->boss);
         caller_clear(&house->user);
         free(house);
         return 0;
+}
+
+static void commit(struct house *house) {
+        assert_int_equal(txn_commit(house->volume->txn), 0);
 }
 
 /* One command in a transaction of its own. */
@@ -120,8 +88,8 @@ static int run_at(struct house *house, struct node *dir, struct caller *caller,
 
         r = command_parse(&command, verb, line, strlen(line), &error);
         if (r == 0)
-                r = command_run(&house->commander, dir, caller, &command, NULL, &error);
-        journal_commit(house->journal);
+                r = command_run(house->volume, dir, caller, &command, NULL, &error);
+        commit(house);
         if (r < 0) {
                 assert_true(error.text[0] != '\0');
                 assert_null(strchr(error.text, '\n'));
@@ -137,9 +105,8 @@ static int run_as(struct house *house, struct caller *caller, enum command_verb 
 static struct node *find(struct house *house, const char *name) {
         struct node *node = NULL;
 
-        return tree_lookup(house->commander.tree, house->dir, name, strlen(name), &node) == 0
-                       ? node
-                       : NULL;
+        return tree_lookup(house->volume->tree, house->dir, name, strlen(name), &node) == 0 ? node
+                                                                                            : NULL;
 }
 
 static struct node *make(struct house *house, struct node *dir, const char *name, uint32_t mode,
@@ -147,9 +114,9 @@ static struct node *make(struct house *house, struct node *dir, const char *name
         struct create_attrs birth = {.mode = mode, .uid = uid, .gid = gid};
         struct node *node;
 
-        assert_int_equal(tree_create(house->commander.tree, dir, name, strlen(name), &birth, &node),
+        assert_int_equal(tree_create(house->volume->tree, dir, name, strlen(name), &birth, &node),
                          0);
-        journal_commit(house->journal);
+        commit(house);
         return node;
 }
 
@@ -238,8 +205,6 @@ static void test_parse_errors(void **state) {
                 {COMMAND_CREATE, ". 1", -EINVAL},
                 {COMMAND_CREATE, "./a 1", -EINVAL},
                 {COMMAND_CREATE, ".. 1", -EINVAL},
-                {COMMAND_CREATE, ".ctl 1", -EINVAL},
-                {COMMAND_CREATE, "a/.ctl/b 1", -EINVAL},
                 {COMMAND_CREATE, "a\\ 1", -EINVAL},
                 {COMMAND_CREATE, "a\\04 1", -EINVAL},
                 {COMMAND_CREATE, "a\\08x 1", -EINVAL},
@@ -247,7 +212,6 @@ static void test_parse_errors(void **state) {
                 {COMMAND_CREATE, "a\\000 1", -EINVAL},
                 {COMMAND_CREATE, "a\\057b 1", -EINVAL},
                 {COMMAND_CREATE, "\\056\\056 1", -EINVAL},
-                {COMMAND_CREATE, "\\056ctl 1", -EINVAL},
                 {COMMAND_RESIZE, "a", -EINVAL},
                 {COMMAND_RESIZE, "a 1 2", -EINVAL},
                 {COMMAND_RESIZE, "a -1", -EINVAL},
@@ -271,6 +235,7 @@ static void test_parse_errors(void **state) {
                 {COMMAND_ADMIN, "remount", -EINVAL},
                 {COMMAND_ADMIN, "remount mode=7", -EINVAL},
                 {COMMAND_ADMIN, "remount size=", -EINVAL},
+                {COMMAND_ADMIN, "remount rx", -EINVAL},
                 {COMMAND_ADMIN, "upgrade now", -EINVAL},
                 {COMMAND_ADMIN, "crash", -EINVAL},
         };
@@ -381,6 +346,8 @@ static void test_create(void **state) {
         struct node *node;
         struct stat st;
 
+        /* By itself it is "test_command", or an emulator's name. */
+        assert_int_equal(prctl(PR_SET_NAME, "creator"), 0);
         assert_int_equal(run_as(house, &house->boss, COMMAND_CREATE, "frames 64k"), 0);
         umask(mask);
         node = find(house, "frames");
@@ -389,7 +356,7 @@ static void test_create(void **state) {
         assert_int_equal(node->mode, S_IFREG | 0640);
         assert_int_equal(node->nlink, 1);
         assert_int_equal(node->creator_pid, getpid());
-        assert_memory_equal(node->creator_name, "test_command", sizeof("test_command"));
+        assert_memory_equal(node->creator_name, "creator", sizeof("creator"));
         assert_int_equal(fstat(node->fd, &st), 0);
         assert_int_equal(st.st_size, 65536);
 
@@ -413,7 +380,6 @@ struct snapshot {
 static struct snapshot snapshot_take(struct house *house) {
         int fd;
 
-        regions_bury(house->commander.regions, NULL, NULL);
         fd = dup(0);
         close(fd);
         return (struct snapshot){
@@ -600,30 +566,43 @@ static void test_groups_of_a_process(void **state) {
 static uint32_t ctl_open_as(struct house *house, enum ctl_kind kind, struct caller *caller) {
         uint32_t handle = 0;
 
-        assert_int_equal(ctl_open(house->ctl, kind, house->dir, caller, &handle), 0);
-        journal_commit(house->journal);
+        assert_int_equal(ctl_open(house->ctl, kind, house->dir, caller, false, &handle), 0);
+        commit(house);
         return handle;
 }
 
 static ssize_t write_text(struct house *house, uint32_t handle, struct caller *caller,
                           const char *text, size_t size) {
-        ssize_t r = ctl_write(house->ctl, handle, caller, 1, text, size);
+        static uint64_t unique;
+        ssize_t r = ctl_write(house->ctl, handle, caller, ++unique, text, size);
 
-        journal_commit(house->journal);
+        commit(house);
         return r;
 }
 
-/* All that can be read from offset on; the caller's. */
-static char *read_text(struct house *house, uint32_t handle, struct caller *caller,
-                       uint64_t offset) {
+/* A read, in as many turns as it takes. */
+static ssize_t read_in_turns(struct house *house, uint32_t handle, char *buffer, size_t size,
+                             uint64_t offset) {
+        ssize_t n = ctl_read(house->ctl, handle, buffer, size, offset, false);
+
+        while (n == -EINPROGRESS) {
+                commit(house);
+                turns_next(house->ctl->turns);
+                n = ctl_read(house->ctl, handle, buffer, size, offset, true);
+        }
+        commit(house);
+        return n;
+}
+
+/* All that can be read from offset on, in pieces of `step` bytes; the caller's. */
+static char *read_steps(struct house *house, uint32_t handle, uint64_t offset, size_t step) {
         size_t size = 1 << 20, used = 0;
         char *text = malloc(size);
         ssize_t n;
 
         do {
-                n = ctl_read(house->ctl, handle, caller, text + used,
-                             size - used > 100 ? 100 : size - used - 1, offset + used);
-                journal_commit(house->journal);
+                n = read_in_turns(house, handle, text + used,
+                                  size - used > step ? step : size - used - 1, offset + used);
                 assert_true(n >= 0);
                 used += (size_t)n;
         } while (n > 0);
@@ -631,8 +610,12 @@ static char *read_text(struct house *house, uint32_t handle, struct caller *call
         return text;
 }
 
+static char *read_text(struct house *house, uint32_t handle, uint64_t offset) {
+        return read_steps(house, handle, offset, 100);
+}
+
 static void expect_text(struct house *house, uint32_t handle, uint64_t offset, const char *want) {
-        char *text = read_text(house, handle, &house->boss, offset);
+        char *text = read_text(house, handle, offset);
 
         if (!strstr(text, want))
                 fail_msg("\"%s\" is not in \"%s\"", want, text);
@@ -676,9 +659,10 @@ static void test_ctl_write(void **state) {
         assert_int_equal(write_text(house, handle, &house->boss, "f 1x\n", 5), -EINVAL);
         expect_text(house, handle, 12, "1x: not a size");
         ctl_close(house->ctl, handle);
-        journal_commit(house->journal);
-        assert_int_equal(journal_used(house->journal, TABLE_HANDLE), 0);
-        assert_int_equal(journal_used(house->journal, TABLE_TEXT), 0);
+        commit(house);
+        /* What is left is the last error, for .ctl/error. */
+        assert_int_equal(journal_used(house->journal, TABLE_HANDLE), 1);
+        assert_int_equal(journal_used(house->journal, TABLE_TEXT), 1);
 }
 
 static void test_ctl_framing(void **state) {
@@ -727,7 +711,6 @@ static void test_ctl_longest_write(void **state) {
                 assert_int_equal(journal_used(house->journal, TABLE_DENTRY), 1024);
                 assert_int_equal(write_text(house, drop, &house->boss, names, named), named);
                 assert_int_equal(journal_used(house->journal, TABLE_DENTRY), 0);
-                regions_bury(house->commander.regions, NULL, NULL);
         }
         assert_int_equal(house->root->charged_memfd, 0);
         free(text);
@@ -747,45 +730,163 @@ static void test_ctl_listings(void **state) {
         expect_text(house, table, 0, "secret/in");
         expect_text(house, table, 0, "shrink,grow");
         assert_int_equal(run_as(house, &house->boss, COMMAND_CREATE, "\\377\\042\\303\\244 1"), 0);
-        text = read_text(house, table, &house->boss, 1);
-        assert_null(strchr(text, '"')); /* the snapshot of before */
-        free(text);
-        expect_text(house, table, 0, "\"");
-        text = read_text(house, json, &house->user, 0);
-        assert_non_null(strstr(text, "{\"name\": \"\\udcff\\\"\303\244\", \"size\": 1,"));
+        expect_text(house, table, 0, "\n\\377\"\303\244 ");
+        text = read_text(house, json, 0);
+        assert_non_null(strstr(text, "{\"name\": \"\357\277\275\\\"\303\244\", "
+                                     "\"name_escaped\": \"\\\\377\\\"\303\244\", \"size\": 1,"));
         assert_non_null(strstr(text, "\"flags\": [\"fixed\"], \"seals\": [\"shrink\", \"grow\"]"));
         assert_null(strstr(text, "secret"));
         free(text);
         ctl_close(house->ctl, table);
         ctl_close(house->ctl, json);
-        journal_commit(house->journal);
+        commit(house);
+}
+
+/* The same bytes in whatever pieces they are read, and whoever reads on after a worker's death. */
+static void test_ctl_listing_in_pieces(void **state) {
+        struct house *house = *state;
+        uint32_t json = ctl_open_as(house, CTL_REGIONS_JSON, &house->user);
+        char line[64], *whole, *parts, *at;
+        ssize_t n;
+
+        for (int i = 0; i < 40; i++) {
+                snprintf(line, sizeof(line), "dir%d", i);
+                make(house, house->dir, line, S_IFDIR | 0755, 0, 0);
+                for (int j = 0; j < 8; j++) {
+                        snprintf(line, sizeof(line), "dir%d/region%d 4k", i, j);
+                        assert_int_equal(run_as(house, &house->boss, COMMAND_CREATE, line), 0);
+                }
+        }
+        whole = read_steps(house, json, 0, 1 << 20);
+        assert_non_null(strstr(whole, "\"dir39/region7\""));
+        for (size_t step = 1; step < 5000; step = step * 3 + 1) {
+                parts = read_steps(house, json, 0, step);
+                assert_string_equal(parts, whole);
+                free(parts);
+        }
+        /* From somewhere else: as of a file. */
+        parts = read_text(house, json, 5000);
+        assert_string_equal(parts, whole + 5000);
+        free(parts);
+        parts = calloc(1, strlen(whole) + 1000);
+        for (at = parts; (n = read_in_turns(house, json, at, 999, (uint64_t)(at - parts))) > 0;
+             at += n) {
+                ctl_free(house->ctl);
+                assert_int_equal(ctl_new(&house->ctl, house->volume), 0);
+        }
+        assert_string_equal(parts, whole);
+        free(parts);
+        free(whole);
+        ctl_close(house->ctl, json);
+        commit(house);
+        assert_int_equal(journal_used(house->journal, TABLE_TEXT), 0);
+        assert_int_equal(journal_used(house->journal, TABLE_HANDLE), 0);
 }
 
 static void test_ctl_stats(void **state) {
         struct house *house = *state;
+        uint32_t all = ctl_open_as(house, CTL_STATS, &house->boss);
         uint32_t stats = ctl_open_as(house, CTL_STATS, &house->user);
+        char *text;
 
         assert_int_equal(run_as(house, &house->boss, COMMAND_CREATE, "a 5000"), 0);
         house->root->counters.requests[1] = 42;
+        expect_text(house, all, 0, "\niomemfs_used_bytes 8192\n");
+        expect_text(house, all, 0, "\niomemfs_regions 1\n");
+        expect_text(house, all, 0, "\niomemfs_requests_total{opcode=\"LOOKUP\"} 42\n");
+        /* What others do is not told. */
         expect_text(house, stats, 0, "\niomemfs_used_bytes 8192\n");
         expect_text(house, stats, 0, "\niomemfs_size_bytes 67108864\n");
-        expect_text(house, stats, 0, "\niomemfs_regions 1\n");
-        expect_text(house, stats, 0, "\niomemfs_requests_total{opcode=\"LOOKUP\"} 42\n");
+        expect_text(house, stats, 0, "\niomemfs_own_ctl_handles 1\n");
+        text = read_text(house, stats, 0);
+        assert_null(strstr(text, "iomemfs_regions"));
+        assert_null(strstr(text, "requests_total"));
+        assert_null(strstr(text, "_pid"));
+        free(text);
 }
 
-/* One user's listings do not eat the descriptors of all. */
-static void test_ctl_listings_are_capped(void **state) {
+/* Who opened a file is who writes, and no other; its rights are those of then. */
+static void test_ctl_is_the_openers(void **state) {
         struct house *house = *state;
-        char c;
+        gid_t groups[] = {77, 4242};
+        struct caller member = {
+                .uid = 1001, .gid = 1001, .has_groups = true, .groups = groups, .n_groups = 2};
+        struct caller other = {.uid = 1001, .gid = 5};
+        struct caller same = {.uid = 1001, .gid = 1001, .has_groups = true};
+        struct node *hers = make(house, house->dir, "hers", S_IFDIR | 0770, 2000, 4242);
+        uint32_t create = ctl_open_as(house, CTL_CREATE, &member);
 
-        for (int i = 0; i < 257; i++) {
-                uint32_t handle = ctl_open_as(house, CTL_STATS, &house->user);
-                ssize_t n = ctl_read(house->ctl, handle, &house->user, &c, 1, 0);
+        assert_non_null(hers);
+        assert_int_equal(write_text(house, create, &house->boss, "a 1\n", 4), -EPERM);
+        assert_int_equal(write_text(house, create, &other, "a 1\n", 4), -EPERM);
+        assert_null(find(house, "a"));
+        /* The groups are those of the opener, whoever of his processes writes. */
+        assert_int_equal(write_text(house, create, &same, "hers/a 1\n", 9), 9);
+        create = ctl_open_as(house, CTL_CREATE, &same);
+        assert_int_equal(write_text(house, create, &member, "hers/b 1\n", 9), -EACCES);
+}
 
-                journal_commit(house->journal);
-                assert_int_equal(n, i < 256 ? 1 : -EMFILE);
-        }
+/* As many as a quarter of what is left, and root is not bound. */
+static void test_ctl_handles_are_shared(void **state) {
+        struct house *house = *state;
+        struct caller users[2] = {{.uid = 1, .has_groups = true}, {.uid = 2, .has_groups = true}};
+        uint32_t id, taken[2] = {0, 0};
+
+        for (int i = 0; i < 2; i++)
+                while (ctl_open(house->ctl, CTL_STATS, house->dir, &users[i], false, &id) == 0) {
+                        taken[i]++;
+                        commit(house);
+                }
+        assert_int_equal(taken[0], HANDLES_MAX / 5);
+        assert_in_range(taken[1], (HANDLES_MAX - taken[0]) / 5 - 1,
+                        (HANDLES_MAX - taken[0]) / 5 + 1);
         expect_text(house, ctl_open_as(house, CTL_STATS, &house->boss), 0, "iomemfs_regions");
+}
+
+/* The text of the last error is for who made it, and for the directory where it was made. */
+static void test_ctl_last_error(void **state) {
+        struct house *house = *state;
+        struct node *sub = make(house, house->dir, "sub", S_IFDIR | 0777, 0, 0);
+        uint32_t create = ctl_open_as(house, CTL_CREATE, &house->user), error;
+        char *text;
+
+        assert_int_equal(write_text(house, create, &house->user, "a 1x\n", 5), -EINVAL);
+        ctl_close(house->ctl, create);
+        expect_text(house, ctl_open_as(house, CTL_ERROR, &house->user), 0, "1x: not a size");
+        text = read_text(house, ctl_open_as(house, CTL_ERROR, &house->boss), 0);
+        assert_string_equal(text, "");
+        free(text);
+        assert_int_equal(ctl_open(house->ctl, CTL_ERROR, sub, &house->user, false, &error), 0);
+        text = read_text(house, error, 0);
+        assert_string_equal(text, "");
+        free(text);
+        assert_int_equal(ctl_open(house->ctl, CTL_ERROR, sub, &house->user, true, &error), -EACCES);
+}
+
+/* What is counted and listed on the heap is as before when a transaction is aborted. */
+static void test_ctl_aborts(void **state) {
+        struct house *house = *state;
+        struct txn *txn = house->volume->txn;
+        uint32_t create = ctl_open_as(house, CTL_CREATE, &house->user);
+        struct node *sub = make(house, house->dir, "sub", S_IFDIR | 0777, 0, 0);
+        struct handles *handles = house->ctl->handles;
+        uint32_t texts, id;
+
+        assert_int_equal(write_text(house, create, &house->user, "a 1x\n", 5), -EINVAL);
+        texts = journal_used(house->journal, TABLE_TEXT);
+        assert_int_equal(handles_used_by(handles, 1000), 2);
+        for (int i = 0; i < 3; i++) {
+                assert_int_equal(ctl_open(house->ctl, CTL_CREATE, sub, &house->user, true, &id), 0);
+                last_error_keep(house->ctl->errors, handles_get(handles, id), "lost\n", 5);
+                ctl_close(house->ctl, create);
+                txn_abort(txn);
+                assert_int_equal(handles_used_by(handles, 1000), 2);
+                assert_int_equal(handles_used(handles), 2);
+                assert_int_equal(journal_used(house->journal, TABLE_TEXT), texts);
+        }
+        expect_text(house, ctl_open_as(house, CTL_ERROR, &house->user), 0, "1x: not a size");
+        assert_int_equal(ctl_open(house->ctl, CTL_ERROR, sub, &house->user, false, &id), 0);
+        expect_text(house, id, 0, "");
 }
 
 static void test_ctl_admin(void **state) {
@@ -793,7 +894,7 @@ static void test_ctl_admin(void **state) {
         struct caller owner = {.uid = 500};
         uint32_t handle = 0;
 
-        assert_int_equal(ctl_open(house->ctl, CTL_ADMIN, house->dir, &house->user, &handle),
+        assert_int_equal(ctl_open(house->ctl, CTL_ADMIN, house->dir, &house->user, true, &handle),
                          -EACCES);
         handle = ctl_open_as(house, CTL_ADMIN, &owner);
         assert_int_equal(write_text(house, handle, &house->user, "upgrade\n", 8), -EPERM);
@@ -809,9 +910,31 @@ static void test_ctl_admin(void **state) {
         assert_int_equal(write_text(house, handle, &owner, "remount size=2m nr_inodes=1\n", 28),
                          -EINVAL);
         assert_int_equal(house->root->limit_bytes, 1 << 20);
+        assert_int_equal(write_text(house, handle, &owner, "remount ro\n", 11), 11);
+        assert_int_equal(house->root->settings.read_only, 1);
+        assert_int_equal(write_text(house, handle, &owner, "remount rw\n", 11), 11);
+        assert_int_equal(house->root->settings.read_only, 0);
         assert_int_equal(write_text(house, handle, &owner, "crash 5\n", 8), -EPERM);
         assert_int_equal(write_text(house, handle, &owner, "upgrade\n", 8), 8);
         assert_int_equal(house->root->upgrade_wanted, 1);
+}
+
+/* User 0 without its power is not the administrator, and the reserve is not for it. */
+static void test_ctl_powerless_root(void **state) {
+        struct house *house = *state;
+        struct caller weak = {.uid = 0, .powerless = true, .has_groups = true};
+        uint32_t id, taken = 0;
+        char *text;
+
+        assert_int_equal(ctl_open(house->ctl, CTL_ADMIN, house->dir, &weak, true, &id), -EACCES);
+        text = read_text(house, ctl_open_as(house, CTL_STATS, &weak), 0);
+        assert_null(strstr(text, "iomemfs_regions"));
+        free(text);
+        while (ctl_open(house->ctl, CTL_STATS, house->dir, &weak, false, &id) == 0) {
+                taken++;
+                journal_commit(house->journal);
+        }
+        assert_int_equal(taken, HANDLES_MAX / 5 - 1);
 }
 
 #define HOUSE_TEST(test) cmocka_unit_test_setup_teardown(test, house_open, house_close)
@@ -837,9 +960,14 @@ int main(void) {
                 HOUSE_TEST(test_ctl_framing),
                 HOUSE_TEST(test_ctl_longest_write),
                 HOUSE_TEST(test_ctl_listings),
+                HOUSE_TEST(test_ctl_listing_in_pieces),
                 HOUSE_TEST(test_ctl_stats),
-                HOUSE_TEST(test_ctl_listings_are_capped),
+                HOUSE_TEST(test_ctl_handles_are_shared),
+                HOUSE_TEST(test_ctl_is_the_openers),
+                HOUSE_TEST(test_ctl_last_error),
+                HOUSE_TEST(test_ctl_aborts),
                 HOUSE_TEST(test_ctl_admin),
+                HOUSE_TEST(test_ctl_powerless_root),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,6 +38,7 @@ static void world_new(struct world *world) {
         root = journal_root(world->journal);
         root->settings.root_mode = 0755;
         assert_int_equal(tree_new(&world->tree, world->journal, NULL, NULL), 0);
+        journal_commit(world->journal);
         world->root = tree_node(world->tree, LAYOUT_ROOT_ID);
 }
 

@@ -57,6 +57,22 @@ static void name_is_understood(void **state) {
         assert_string_equal(name, "d/a\\b\t\xc3\xa9\xff");
 }
 
+/* JSON has no bytes that are no UTF-8: what is escaped says which there were. */
+static void bytes_of_a_name_are_understood(void **state) {
+        static const char text[] = "{\"regions\": [{\"name\": \"\xef\xbf\xbd\\\\\", \"size\": "
+                                   "65536, \"name_escaped\": "
+                                   "\"\\\\377\\\\134\", \"creator_command\": \"\xef\xbf\xbd\", "
+                                   "\"creator_command_escaped\": \"\\\\303\"}]}";
+        struct iomem_stat out;
+        char name[64] = "";
+
+        (void)state;
+        assert_int_equal(json_regions(text, strlen(text), false, copy_name, name), 7);
+        assert_string_equal(name, "\xff\\");
+        assert_int_equal(json_region(text + 13, strlen(text) - 13 - 2, &out), 0);
+        assert_string_equal(out.creator_command, "\xc3");
+}
+
 /* Whatever is cut off: no crash, and nothing that is half understood. */
 static void part_of_a_region_is_refused(void **state) {
         struct iomem_stat out;
@@ -174,11 +190,17 @@ static void errors_have_texts(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(region_is_understood),        cmocka_unit_test(name_is_understood),
-                cmocka_unit_test(part_of_a_region_is_refused), cmocka_unit_test(regions_are_listed),
-                cmocka_unit_test(others_are_passed_over),      cmocka_unit_test(names_are_checked),
-                cmocka_unit_test(long_names_are_refused),      cmocka_unit_test(names_are_escaped),
-                cmocka_unit_test(names_are_unescaped),         cmocka_unit_test(errors_have_texts),
+                cmocka_unit_test(region_is_understood),
+                cmocka_unit_test(name_is_understood),
+                cmocka_unit_test(bytes_of_a_name_are_understood),
+                cmocka_unit_test(part_of_a_region_is_refused),
+                cmocka_unit_test(regions_are_listed),
+                cmocka_unit_test(others_are_passed_over),
+                cmocka_unit_test(names_are_checked),
+                cmocka_unit_test(long_names_are_refused),
+                cmocka_unit_test(names_are_escaped),
+                cmocka_unit_test(names_are_unescaped),
+                cmocka_unit_test(errors_have_texts),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -39,6 +39,7 @@ static bool on_abandon(void *userdata, struct node *node) {
 
 static void world_open(struct world *world) {
         assert_int_equal(tree_new(&world->tree, world->journal, on_abandon, world), 0);
+        journal_commit(world->journal);
         world->root = tree_node(world->tree, LAYOUT_ROOT_ID);
         assert_non_null(world->root);
 }
@@ -50,6 +51,7 @@ static void world_new(struct world *world) {
         assert_int_equal(journal_create(&world->journal, layout_spec()), 0);
         root = journal_root(world->journal);
         root->settings.root_mode = 01777;
+        strcpy(root->settings.ctl_name, ".ctl");
         world_open(world);
 }
 
@@ -473,6 +475,51 @@ static void test_kill_anywhere(void **state) {
                 free(expected[i]);
 }
 
+/* The kernel keeps its listing of a directory for as long as mtime does not move. */
+static void test_mtime_moves_at_every_change(void **state) {
+        struct stamp last, long_ago = {1, 999999999}, far_off = {INT64_C(1) << 33, 0};
+        struct world world;
+        char name[16];
+
+        (void)state;
+        world_new(&world);
+        last = world.root->mtime;
+        for (int i = 0; i < 10000; i++) {
+                snprintf(name, sizeof(name), "%d", i / 2);
+                if (i % 2 == 0)
+                        make(&world, world.root, name, S_IFREG | 0644);
+                else
+                        assert_int_equal(tree_unlink(world.tree, world.root, NAME(name)), 0);
+                journal_commit(world.journal);
+                assert_memory_not_equal(&world.root->mtime, &last, sizeof(last));
+                last = stamp_max(last, world.root->mtime);
+                assert_memory_equal(&world.root->mtime, &last, sizeof(last));
+        }
+        /* It does not run away from the clock, and what somebody has set does not stay. */
+        last = stamp_now();
+        assert_true(world.root->mtime.sec <= last.sec + 1);
+        world.root->mtime = far_off;
+        make(&world, world.root, "later", S_IFREG | 0644);
+        assert_true(world.root->mtime.sec >= last.sec && world.root->mtime.sec <= last.sec + 60);
+        world.root->mtime = long_ago;
+        make(&world, world.root, "earlier", S_IFREG | 0644);
+        assert_true(world.root->mtime.sec >= last.sec);
+        world_clear(&world);
+}
+
+static void test_moved_stamps(void **state) {
+        struct stamp now = stamp_now(), end = {now.sec, 999999999}, moved;
+
+        (void)state;
+        /* Right before a second ends, the next one begins. */
+        do {
+                now = stamp_now();
+                end = (struct stamp){now.sec, 999999999};
+                moved = stamp_moved(end);
+        } while (now.nsec < 995000000);
+        assert_true(moved.sec > end.sec && moved.nsec < 999999999);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_create_errors),
@@ -483,6 +530,8 @@ int main(void) {
                 cmocka_unit_test(test_rename),
                 cmocka_unit_test(test_reading_while_changing),
                 cmocka_unit_test(test_replacing_while_reading),
+                cmocka_unit_test(test_mtime_moves_at_every_change),
+                cmocka_unit_test(test_moved_stamps),
                 cmocka_unit_test(test_kill_anywhere),
         };
 

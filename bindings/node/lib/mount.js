@@ -79,9 +79,16 @@ async function command(verb, name, ...words) {
   }
 }
 
+/** JSON has no bytes that are not UTF-8: such a name is there a second time, escaped. */
+function nameIn(members, key) {
+  const escaped = members[`${key}_escaped`];
+  if (escaped === undefined) return members[key];
+  return names.decode(names.unescape(Buffer.from(escaped).toString('latin1')));
+}
+
 function info(members) {
   return {
-    name: members.name,
+    name: nameIn(members, 'name'),
     size: members.size,
     allocated: members.allocated,
     mode: parseInt(members.mode, 8),
@@ -95,7 +102,7 @@ function info(members) {
     created: new Date(members.created),
     creatorUid: members.creator_uid,
     creatorPid: members.creator_pid,
-    creatorCommand: members.creator_command,
+    creatorCommand: nameIn(members, 'creator_command'),
   };
 }
 

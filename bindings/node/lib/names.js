@@ -2,7 +2,7 @@
 'use strict';
 
 // Names of regions are bytes.  In strings they are UTF-8; a byte that is not is one of the lone
-// surrogates \udc80 to \udcff, as in the daemon's JSON and in Python.
+// surrogates \udc80 to \udcff, as in Python.
 
 const ESCAPED = new Set([0x20, 0x5c, 0x7f]);
 const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 
 //! JSON as far as the daemon writes it: objects, arrays, strings, and whole numbers.
-//!
-//! A byte of a name that is not UTF-8 is `\udc80` to `\udcff` there, and itself here: strings are bytes.
 
 use std::collections::HashMap;
 
@@ -173,10 +171,6 @@ impl Parser<'_> {
 
     fn unicode(&mut self, text: &mut Vec<u8>) -> Option<()> {
         let mut code = self.unit()?;
-        if (0xdc80..=0xdcff).contains(&code) {
-            text.push((code - 0xdc00) as u8);
-            return Some(());
-        }
         if (0xd800..0xdc00).contains(&code) {
             if self.next()? != b'\\' || self.next()? != b'u' {
                 return None;
@@ -207,7 +201,7 @@ mod tests {
     fn strings_are_bytes() {
         let text = |source: &[u8]| parse(source).and_then(|value| value.text().map(<[u8]>::to_vec));
         assert_eq!(text(br#""a\u00e4\n\"""#).unwrap(), "aä\n\"".as_bytes());
-        assert_eq!(text(br#""\udcff\ud83d\ude00""#).unwrap(), b"\xff\xf0\x9f\x98\x80");
+        assert_eq!(text(br#""\ud83d\ude00""#).unwrap(), "😀".as_bytes());
     }
 
     #[test]

@@ -152,10 +152,14 @@ fn info_of(value: &Value) -> Option<RegionInfo> {
     let large = |key| number(key).and_then(|n| u64::try_from(n).ok());
     let text = |key| value.get(key).and_then(Value::text);
     let string = |key| text(key).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-    let os_string = |key| text(key).map(|bytes| OsString::from_vec(bytes.to_vec()));
+    // JSON has no bytes that are not UTF-8: such a name is there a second time, escaped.
+    let os_string = |key, escaped| match text(escaped) {
+        Some(escaped) => Some(names::unescape(escaped)),
+        None => text(key).map(|bytes| OsString::from_vec(bytes.to_vec())),
+    };
     let seals = words_of(value.get("seals"))?;
     Some(RegionInfo {
-        name: os_string("name")?,
+        name: os_string("name", "name_escaped")?,
         size: large("size")?,
         allocated: large("allocated")?,
         mode: u32::from_str_radix(&string("mode")?, 8).ok()?,
@@ -173,7 +177,7 @@ fn info_of(value: &Value) -> Option<RegionInfo> {
         created: string("created")?,
         creator_uid: small("creator_uid")?,
         creator_pid: number("creator_pid").and_then(|n| n.try_into().ok())?,
-        creator_command: os_string("creator_command")?,
+        creator_command: os_string("creator_command", "creator_command_escaped")?,
     })
 }
 
@@ -428,7 +432,7 @@ mod tests {
     fn names_are_bytes() {
         let name = OsStr::from_bytes(b"\xff");
         let text =
-            br#"{"name":"\udcff","size":1,"allocated":0,"mode":"0640","uid":0,"gid":0,"inode":2,
+            br#"{"name":"?","name_escaped":"\\377","size":1,"allocated":0,"mode":"0640","uid":0,"gid":0,"inode":2,
             "links":1,"refs":0,"flags":["fixed"],"seals":["shrink","grow"],"created":"x",
             "creator_uid":0,"creator_pid":1,"creator_command":"c"}"#;
         let info = info_of_json(text).unwrap();

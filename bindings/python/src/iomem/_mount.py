@@ -14,7 +14,7 @@ import stat as stat_module
 import time
 from typing import Any, Dict, List, Optional, Tuple
 
-from ._events import Events
+from ._events import Events, unescape
 
 _DEFAULT = "/mnt/mem"
 _ESCAPED = re.compile(rb"[\x00-\x20\\\x7f]")
@@ -101,8 +101,10 @@ def _reason(fd: int, name: str) -> str:
 def _info(members: Dict[str, Any]) -> RegionInfo:
     known = {field.name for field in dataclasses.fields(RegionInfo)}
     values = {key: value for key, value in members.items() if key in known}
-    values["name"] = _undo_surrogates(values["name"])
-    values["creator_command"] = _undo_surrogates(values["creator_command"])
+    # JSON has no bytes that are not UTF-8: such a name is there a second time, escaped.
+    for key in ("name", "creator_command"):
+        if f"{key}_escaped" in members:
+            values[key] = unescape(members[f"{key}_escaped"].encode())
     values["mode"] = int(values["mode"], 8)
     values["flags"] = tuple(values["flags"])
     values["seals"] = tuple(values["seals"])
@@ -112,11 +114,6 @@ def _info(members: Dict[str, Any]) -> RegionInfo:
         microseconds=int(f"{fraction:0<6}"[:6])
     )
     return RegionInfo(**values)
-
-
-def _undo_surrogates(text: str) -> str:
-    """Names in listings are as os.fsdecode() has them where file names are UTF-8."""
-    return os.fsdecode(text.encode("utf-8", "surrogateescape"))
 
 
 # The built-in is shadowed on purpose: iomem.list() reads well.

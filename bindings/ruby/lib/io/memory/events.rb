@@ -90,10 +90,11 @@ module IO::Memory
         key, value = pair.split("=", 2)
         [key.to_sym, value.match?(/\A\d+\z/) ? value.to_i : value]
       end
-      Event.new(sequence.to_i, kind, name == "-" ? nil : unescape(name), details)
+      Event.new(sequence.to_i, kind, name == "-" ? nil : Events.unescape(name), details)
     end
 
-    def unescape(name)
+    # The name behind the escapes of an event or a listing.
+    def self.unescape(name) # :nodoc:
       name.gsub(/\\([0-7]{3})/n) { Regexp.last_match(1).oct.chr }.force_encoding("UTF-8")
     end
   end

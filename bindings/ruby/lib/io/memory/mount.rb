@@ -170,19 +170,13 @@ module IO::Memory
       nil
     end
 
-    # Bytes of names that are not UTF-8 come as \udc80 to \udcff.
+    # JSON has no bytes that are not UTF-8: such a name is there a second time, escaped.
     def plain(region)
       %i[name creator_command].each do |key|
-        region[key] = Mount.bytes(region[key]) if region[key]
+        escaped = region.delete(:"#{key}_escaped")
+        region[key] = Events.unescape(escaped.b) if escaped
       end
       region[:mode] = region[:mode].oct if region[:mode].is_a?(String)
-    end
-
-    # JSON.parse has made three bytes of each such surrogate.
-    def self.bytes(text)
-      text.b.gsub(/\xed([\xb2\xb3])([\x80-\xbf])/n) do
-        ((Regexp.last_match(1).ord & 3) << 6 | Regexp.last_match(2).ord & 0x3f).chr
-      end.force_encoding("UTF-8")
     end
   end
   private_constant :Mount

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: MIT */
+#include "control/handles.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define uthash_nonfatal_oom(element) ((element)->failed = true)
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+enum { SHARE = 4 }; /* a user may have one of so many parts of what is left */
+
+/* What one user has. */
+struct user {
+        uid_t uid;
+        uint32_t handles;
+        uint32_t records;
+        /* The same before this transaction, if it has changed that. */
+        uint32_t old_handles, old_records;
+        bool touched;
+        struct user *next_touched;
+        bool failed; /* there was no memory for the index */
+        UT_hash_handle hh;
+};
+
+struct handles {
+        struct txn *txn;
+        struct journal *journal;
+        struct user *users;
+        struct user *touched;          /* by this transaction */
+        uint32_t n_handles, n_records; /* of all users, root included */
+};
+
+static struct user *user_find(const struct handles *handles, uid_t uid) {
+        struct user *user;
+
+        HASH_FIND(hh, handles->users, &uid, sizeof(uid), user);
+        return user;
+}
+
+static struct user *user_get(struct handles *handles, uid_t uid) {
+        struct user *user = user_find(handles, uid);
+
+        if (user)
+                return user;
+        user = calloc(1, sizeof(*user));
+        if (!user)
+                return NULL;
+        user->uid = uid;
+        HASH_ADD(hh, handles->users, uid, sizeof(uid), user);
+        if (user->failed) {
+                free(user);
+                return NULL;
+        }
+        return user;
+}
+
+static void user_drop_if_idle(struct handles *handles, struct user *user) {
+        if (user->touched || user->handles > 0 || user->records > 0)
+                return;
+        HASH_DELETE(hh, handles->users, user);
+        free(user);
+}
+
+/* Numbers follow the transaction: kept with its commit, and as before after an abort. */
+
+static void user_add(struct handles *handles, struct user *user, int more_handles,
+                     int more_records) {
+        if (!user->touched) {
+                user->touched = true;
+                user->old_handles = user->handles;
+                user->old_records = user->records;
+                user->next_touched = handles->touched;
+                handles->touched = user;
+        }
+        user->handles += (uint32_t)more_handles;
+        user->records += (uint32_t)more_records;
+        handles->n_handles += (uint32_t)more_handles;
+        handles->n_records += (uint32_t)more_records;
+}
+
+static void user_restore(struct handles *handles, struct user *user) {
+        handles->n_handles += user->old_handles - user->handles;
+        handles->n_records += user->old_records - user->records;
+        user->handles = user->old_handles;
+        user->records = user->old_records;
+}
+
+static void handles_end(struct handles *handles, bool aborted) {
+        while (handles->touched) {
+                struct user *user = handles->touched;
+
+                handles->touched = user->next_touched;
+                user->touched = false;
+                if (aborted)
+                        user_restore(handles, user);
+                user_drop_if_idle(handles, user);
+        }
+}
+
+static void handles_on_commit(void *userdata) {
+        handles_end(userdata, false);
+}
+
+static void handles_on_abort(void *userdata) {
+        handles_end(userdata, true);
+}
+
+/* Whether a user who has `used` may have `more`, where all have `all` of `max`.  The rest beyond
+ * max is for root, if it has its power. */
+static bool share_has(const struct handle *of, uint32_t used, uint32_t more, uint32_t all,
+                      uint32_t max) {
+        return (of->uid == 0 && !(of->flags & HANDLE_POWERLESS)) ||
+               (all < max && used + more <= (max - all) / SHARE);
+}
+
+static uint32_t handle_records(const struct journal *journal, const struct handle *handle) {
+        return chain_count(journal, handle->groups) + chain_count(journal, handle->text) +
+               chain_count(journal, handle->listing.levels) +
+               chain_count(journal, handle->listing.carry);
+}
+
+int handles_new(struct handles **out, struct txn *txn) {
+        struct journal *journal = txn_journal(txn);
+        uint32_t high = journal_high(journal, TABLE_HANDLE);
+        struct handles *handles;
+
+        handles = calloc(1, sizeof(*handles));
+        if (!handles)
+                return -ENOMEM;
+        handles->txn = txn;
+        handles->journal = journal;
+        for (uint32_t id = 1; id <= high; id++) {
+                const struct handle *handle = handles_get(handles, id);
+                struct user *user = handle ? user_get(handles, handle->uid) : NULL;
+                uint32_t records;
+
+                if (!handle)
+                        continue;
+                if (!user) {
+                        handles_free(handles);
+                        return -ENOMEM;
+                }
+                records = handle_records(journal, handle);
+                user->handles++;
+                user->records += records;
+                handles->n_handles++;
+                handles->n_records += records;
+        }
+        txn_add_member(txn, handles_on_commit, handles_on_abort, handles);
+        *out = handles;
+        return 0;
+}
+
+struct handles *handles_free(struct handles *handles) {
+        struct user *user, *next;
+
+        if (!handles)
+                return NULL;
+        txn_remove_member(handles->txn, handles);
+        HASH_ITER(hh, handles->users, user, next) {
+                HASH_DELETE(hh, handles->users, user);
+                free(user);
+        }
+        free(handles);
+        return NULL;
+}
+
+struct handle *handles_get(const struct handles *handles, uint32_t id) {
+        struct handle *handle = journal_get(handles->journal, TABLE_HANDLE, id);
+
+        return handle && handle->id == id ? handle : NULL;
+}
+
+static int handle_keep_groups(struct handles *handles, struct handle *handle,
+                              const struct caller *opener) {
+        size_t n = opener->n_groups;
+
+        if (n > HANDLES_GROUPS_MAX)
+                n = HANDLES_GROUPS_MAX;
+        handle->n_groups = (uint32_t)n;
+        return handles_store(handles, handle, &handle->groups, opener->groups, n * sizeof(gid_t));
+}
+
+int handles_add(struct handles *handles, const struct caller *opener, struct handle **out) {
+        const struct handle born = {
+                .uid = opener->uid,
+                .gid = opener->gid,
+                .flags = opener->powerless ? HANDLE_POWERLESS : 0,
+                .base = UINT64_MAX,
+        };
+        struct user *user = user_get(handles, opener->uid);
+        struct handle *handle;
+        uint32_t id = 0;
+
+        if (!user)
+                return -ENOMEM;
+        if (share_has(&born, user->handles, 1, handles->n_handles, HANDLES_MAX))
+                id = journal_new(handles->journal, TABLE_HANDLE);
+        if (id == 0) {
+                user_drop_if_idle(handles, user);
+                return -ENFILE;
+        }
+        user_add(handles, user, 1, 0);
+        handle = journal_get(handles->journal, TABLE_HANDLE, id);
+        *handle = born;
+        handle->id = id;
+        if (handle_keep_groups(handles, handle, opener) < 0) {
+                handles_delete(handles, handle);
+                return -ENFILE;
+        }
+        *out = handle;
+        return 0;
+}
+
+void handles_delete(struct handles *handles, struct handle *handle) {
+        struct user *user = user_find(handles, handle->uid);
+
+        handles_store(handles, handle, &handle->groups, NULL, 0);
+        handles_store(handles, handle, &handle->text, NULL, 0);
+        handles_store(handles, handle, &handle->listing.levels, NULL, 0);
+        handles_store(handles, handle, &handle->listing.carry, NULL, 0);
+        journal_delete(handles->journal, TABLE_HANDLE, handle->id);
+        user_add(handles, user, -1, 0);
+}
+
+int handles_store(struct handles *handles, const struct handle *handle, uint32_t *head,
+                  const void *bytes, size_t length) {
+        uint32_t have = chain_count(handles->journal, *head), need = chain_records(length);
+        struct user *user = user_find(handles, handle->uid);
+        int r;
+
+        if (need > have &&
+            !share_has(handle, user->records, need - have, handles->n_records, HANDLES_RECORDS_MAX))
+                return -ENOMEM;
+        r = chain_store(handles->journal, head, bytes, length);
+        if (r < 0)
+                return r;
+        user_add(handles, user, 0, (int)(need - have));
+        return 0;
+}
+
+struct caller handles_opener(const struct handles *handles, const struct handle *handle,
+                             pid_t pid) {
+        struct caller caller = {
+                .uid = handle->uid,
+                .gid = handle->gid,
+                .pid = pid,
+                .powerless = handle->flags & HANDLE_POWERLESS,
+                .has_groups = true,
+        };
+
+        if (handle->n_groups == 0)
+                return caller;
+        /* Without its groups a caller has fewer rights, never more. */
+        caller.groups = malloc(handle->n_groups * sizeof(gid_t));
+        if (!caller.groups)
+                return caller;
+        caller.n_groups = handle->n_groups;
+        chain_load(handles->journal, handle->groups, 0, caller.groups,
+                   caller.n_groups * sizeof(gid_t));
+        return caller;
+}
+
+bool handle_is_of(const struct handle *handle, const struct caller *caller) {
+        return handle->uid == caller->uid && handle->gid == caller->gid;
+}
+
+bool handles_is_admin(const struct handles *handles, struct caller *caller) {
+        const struct root *root = journal_root(handles->journal);
+
+        return caller->uid == 0 ? caller_is_root(caller) : caller->uid == root->settings.owner;
+}
+
+uint32_t handles_used(const struct handles *handles) {
+        return handles->n_handles;
+}
+
+uint32_t handles_used_by(const struct handles *handles, uid_t uid) {
+        const struct user *user = user_find(handles, uid);
+
+        return user ? user->handles : 0;
+}

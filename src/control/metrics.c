@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+#include "control/metrics.h"
+
+#include <inttypes.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Names of the kernel's FUSE requests by opcode; the protocol never reuses a number. */
+static const char *const opcodes[64] = {
+        [1] = "LOOKUP",       [2] = "FORGET",       [3] = "GETATTR",       [4] = "SETATTR",
+        [5] = "READLINK",     [6] = "SYMLINK",      [8] = "MKNOD",         [9] = "MKDIR",
+        [10] = "UNLINK",      [11] = "RMDIR",       [12] = "RENAME",       [13] = "LINK",
+        [14] = "OPEN",        [15] = "READ",        [16] = "WRITE",        [17] = "STATFS",
+        [18] = "RELEASE",     [20] = "FSYNC",       [21] = "SETXATTR",     [22] = "GETXATTR",
+        [23] = "LISTXATTR",   [24] = "REMOVEXATTR", [25] = "FLUSH",        [26] = "INIT",
+        [27] = "OPENDIR",     [28] = "READDIR",     [29] = "RELEASEDIR",   [30] = "FSYNCDIR",
+        [31] = "GETLK",       [32] = "SETLK",       [33] = "SETLKW",       [34] = "ACCESS",
+        [35] = "CREATE",      [36] = "INTERRUPT",   [37] = "BMAP",         [38] = "DESTROY",
+        [39] = "IOCTL",       [40] = "POLL",        [42] = "BATCH_FORGET", [43] = "FALLOCATE",
+        [44] = "READDIRPLUS", [45] = "RENAME2",     [46] = "LSEEK",        [47] = "COPY_FILE_RANGE",
+        [50] = "SYNCFS",      [51] = "TMPFILE",     [52] = "STATX",
+};
+
+static void metric_head(FILE *stream, const char *name, const char *type, const char *help) {
+        fprintf(stream, "# HELP iomemfs_%s %s\n# TYPE iomemfs_%s %s\n", name, help, name, type);
+}
+
+static void gauge(FILE *stream, const char *name, const char *help, uint64_t value) {
+        metric_head(stream, name, "gauge", help);
+        fprintf(stream, "iomemfs_%s %" PRIu64 "\n", name, value);
+}
+
+static void counter(FILE *stream, const char *name, const char *help, uint64_t value) {
+        metric_head(stream, name, "counter", help);
+        fprintf(stream, "iomemfs_%s %" PRIu64 "\n", name, value);
+}
+
+/* The wishes for short wake-ups.  Now, not as of when the record was brought up to date. */
+static void metrics_wakeup(FILE *stream, const struct wakeup *wakeup) {
+        uint64_t held_ns = wakeup->held_ns;
+        struct timespec now;
+
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        if (wakeup->held)
+                held_ns += (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec - wakeup->at;
+        gauge(stream, "short_wakeups", "Whether short wake-ups are asked for under load (1).",
+              wakeup->fd >= 0);
+        counter(stream, "short_wakeups_total", "Times that short wake-ups were asked for.",
+                wakeup->turns);
+        metric_head(stream, "short_wakeups_seconds_total", "counter",
+                    "How long short wake-ups were asked for.");
+        fprintf(stream, "iomemfs_short_wakeups_seconds_total %" PRIu64 ".%06" PRIu64 "\n",
+                held_ns / 1000000000, held_ns / 1000 % 1000000);
+}
+
+static void metrics_requests(FILE *stream, const struct counters *counters) {
+        uint64_t others = 0;
+
+        metric_head(stream, "requests_total", "counter", "Requests of the kernel by FUSE opcode.");
+        for (size_t i = 0; i < sizeof(opcodes) / sizeof(opcodes[0]); i++) {
+                if (opcodes[i])
+                        fprintf(stream, "iomemfs_requests_total{opcode=\"%s\"} %" PRIu64 "\n",
+                                opcodes[i], counters->requests[i]);
+                else
+                        others += counters->requests[i];
+        }
+        fprintf(stream, "iomemfs_requests_total{opcode=\"OTHER\"} %" PRIu64 "\n", others);
+}
+
+static void metrics_counters(FILE *stream, const struct counters *counters) {
+        metrics_requests(stream, counters);
+        counter(stream, "takeovers_total", "Takeovers of the keeper's place by the worker.",
+                counters->takeovers);
+        counter(stream, "upgrades_total", "Times that the program was replaced.",
+                counters->upgrades);
+        counter(stream, "upgrades_refused_total", "Upgrades that were not made; see the log.",
+                counters->upgrades_refused);
+        counter(stream, "replayed_total", "Requests answered again after a restart.",
+                counters->replayed);
+        counter(stream, "poisoned_total", "Requests answered EIO because two workers died of them.",
+                counters->poisoned);
+        counter(stream, "commands_total", "Commands run.", counters->commands);
+        counter(stream, "command_errors_total", "Commands that failed.", counters->command_errors);
+        counter(stream, "cut_back_total",
+                "Regions cut back to the limit after growing behind the daemon's back.",
+                counters->cut_back);
+}
+
+void metrics_common(FILE *stream, const struct tree *tree, struct regions *regions, uint32_t own) {
+        const struct root *root = tree_root_record(tree);
+        struct space space;
+
+        regions_space(regions, &space);
+        metric_head(stream, "build_info", "gauge", "Version of the program and its records.");
+        fprintf(stream, "iomemfs_build_info{version=\"%s\",layout=\"%d\"} 1\n", IOMEMFS_VERSION,
+                LAYOUT_VERSION);
+        gauge(stream, "passthrough", "Whether data passes the daemon by (1).", root->passthrough);
+        gauge(stream, "size_bytes", "Limit of size=, 0 for none.", space.limit);
+        gauge(stream, "used_bytes", "Bytes reserved by regions.", space.used);
+        gauge(stream, "inodes", "Files of any type.", tree_inodes(tree));
+        gauge(stream, "inodes_max", "Limit of nr_inodes=, 0 for none.", root->limit_nodes);
+        gauge(stream, "own_ctl_handles", "Open files of .ctl of who reads this.", own);
+        counter(stream, "restarts_total", "Restarts of the worker.", root->counters.restarts);
+}
+
+static void metrics_for_tests(FILE *stream, const struct metrics_work *work) {
+        counter(stream, "test_records_total", "Records visited for listings and events.",
+                work->records);
+        gauge(stream, "test_turn_records_max", "The most of these in one turn of the loop.",
+              work->most_records);
+        counter(stream, "test_waiters_total", "Those who wait for events that were looked at.",
+                work->waiters);
+}
+
+void metrics_all(FILE *stream, const struct tree *tree, const uint64_t sums[4], uint32_t handles,
+                 const struct metrics_work *work) {
+        const struct root *root = tree_root_record(tree);
+
+        gauge(stream, "regions", "Regions.", sums[METRICS_REGIONS]);
+        gauge(stream, "open_handles", "Open files and directories.", sums[METRICS_OPENS]);
+        gauge(stream, "ctl_handles", "Open files of .ctl.", handles);
+        gauge(stream, "populating", "Regions that are being populated.", sums[METRICS_POPULATING]);
+        gauge(stream, "populating_bytes", "Bytes that these still lack.", sums[METRICS_LACK]);
+        metrics_counters(stream, &root->counters);
+        metrics_wakeup(stream, &root->wakeup);
+        metric_head(stream, "daemon_pid", "gauge", "Process ids.");
+        fprintf(stream, "iomemfs_daemon_pid{role=\"worker\"} %d\n", (int)getpid());
+        fprintf(stream, "iomemfs_daemon_pid{role=\"keeper\"} %d\n", (int)getppid());
+        if (work)
+                metrics_for_tests(stream, work);
+}

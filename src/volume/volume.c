@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: MIT */
+#include "volume/volume.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/fault.h"
+#include "tree/pending.h"
+#include "volume/reclaim.h"
+
+enum {
+        INVALIDATIONS_BUSY = 1024
+}; /* of which nobody waits for one; the table has many times that */
+
+/* Telling */
+
+void volume_event(struct volume *volume, const struct change *by, enum event_kind kind,
+                  const struct node *node, const struct node *dir, const char *name,
+                  size_t length) {
+        event_add(volume->tree, kind, node, dir, name, length, by->caller);
+        txn_after_commit(volume->txn, TXN_AFTER_EVENTS);
+}
+
+void volume_event_node(struct volume *volume, const struct change *by, enum event_kind kind,
+                       struct node *node) {
+        event_add_node(volume->tree, kind, node, by->caller);
+        txn_after_commit(volume->txn, TXN_AFTER_EVENTS);
+}
+
+int volume_tell(struct volume *volume, const struct change *by, const struct node *node) {
+        return by->unasked ? invalidation_inode(volume->invalidations, node->id) : 0;
+}
+
+/* Names */
+
+int volume_make(struct volume *volume, const struct change *by, struct node *dir, const char *name,
+                size_t length, const struct create_attrs *attrs, struct node **out) {
+        int r;
+
+        r = tree_create(volume->tree, dir, name, length, attrs, out);
+        if (r < 0 || !S_ISREG(attrs->mode))
+                return r;
+        r = volume_init_storage(volume, by, *out, dir);
+        if (r == 0)
+                volume_event(volume, by, EVENT_CREATE, *out, dir, name, length);
+        return r;
+}
+
+int volume_symlink(struct volume *volume, struct node *dir, const char *name, size_t length,
+                   const struct create_attrs *attrs, const char *target, struct node **out) {
+        return tree_symlink(volume->tree, dir, name, length, attrs, target, out);
+}
+
+int volume_link(struct volume *volume, struct node *node, struct node *dir, const char *name,
+                size_t length) {
+        return tree_link(volume->tree, node, dir, name, length);
+}
+
+/* The kernel may know the name, the directory's times, and the node by its other names. */
+static int volume_tell_unlink(struct volume *volume, const struct change *by,
+                              const struct node *dir, const char *name, size_t length,
+                              const struct node *node) {
+        int r;
+
+        if (!by->unasked)
+                return 0;
+        r = invalidation_entry(volume->invalidations, dir->id, name, length);
+        if (r == 0)
+                r = volume_tell(volume, by, dir);
+        if (r == 0)
+                r = volume_tell(volume, by, node);
+        return r;
+}
+
+int volume_unlink(struct volume *volume, const struct change *by, struct node *dir,
+                  const char *name, size_t length) {
+        struct node *node;
+        int r;
+
+        r = tree_lookup(volume->tree, dir, name, length, &node);
+        if (r == 0 && node_is_dir(node))
+                r = -EISDIR;
+        if (r == 0)
+                r = volume_tell_unlink(volume, by, dir, name, length, node);
+        if (r < 0)
+                return r;
+        if (node_is_region(node))
+                volume_event(volume, by, EVENT_REMOVE, node, dir, name, length);
+        return tree_unlink(volume->tree, dir, name, length);
+}
+
+int volume_rmdir(struct volume *volume, struct node *dir, const char *name, size_t length) {
+        return tree_rmdir(volume->tree, dir, name, length);
+}
+
+int volume_rename(struct volume *volume, const struct change *by, struct node *dir,
+                  const char *name, size_t length, struct node *new_dir, const char *new_name,
+                  size_t new_length, unsigned int flags) {
+        struct create_attrs whiteout = {.uid = by->caller->uid, .gid = by->caller->gid};
+        struct node *node = NULL, *replaced = NULL;
+        bool removal;
+        int r;
+
+        tree_lookup(volume->tree, dir, name, length, &node);
+        tree_lookup(volume->tree, new_dir, new_name, new_length, &replaced);
+        removal = replaced && replaced != node && node_is_region(replaced) &&
+                  !(flags & RENAME_EXCHANGE);
+        r = tree_rename(volume->tree, dir, name, length, new_dir, new_name, new_length, flags,
+                        &whiteout);
+        if (r < 0)
+                return r;
+        /* The replaced node may be gone by now; its event says no more than its name. */
+        if (removal)
+                volume_event(volume, by, EVENT_REMOVE, NULL, new_dir, new_name, new_length);
+        if (node_is_region(node))
+                volume_event(volume, by, EVENT_RENAME, node, new_dir, new_name, new_length);
+        return 0;
+}
+
+void volume_defaults(const struct volume *volume, const struct node *dir, uint32_t *flags,
+                     uint32_t *mode) {
+        /* What a directory says holds for its owner's directories below, and for nobody else's. */
+        while (!(dir->flags & NODE_DEFAULT) && dir->id != LAYOUT_ROOT_ID) {
+                const struct node *parent = tree_node(volume->tree, dir->parent);
+
+                if (!parent || parent->uid != dir->uid)
+                        break;
+                dir = parent;
+        }
+        *flags = volume->root->settings.huge ? NODE_HUGE : 0;
+        *mode = LAYOUT_NO_MODE;
+        if (dir->flags & NODE_DEFAULT) {
+                *flags = dir->defaults;
+                *mode = dir->default_mode;
+        }
+}
+
+void volume_set_defaults(struct volume *volume, struct node *dir, bool none, uint32_t flags,
+                         uint32_t mode) {
+        journal_touch(volume->journal, dir, sizeof(*dir));
+        dir->flags &= ~(uint32_t)NODE_DEFAULT;
+        if (!none)
+                dir->flags |= NODE_DEFAULT;
+        dir->defaults = flags;
+        dir->default_mode = mode;
+}
+
+/* Space */
+
+/* Takes in what files have grown by, in as many transactions as that takes. */
+static void volume_see_growth(struct volume *volume) {
+        uint32_t at = 0;
+        bool more = regions_have_unseen(volume->regions);
+
+        while (more) {
+                more = regions_see(volume->regions, &at);
+                txn_commit(volume->txn);
+        }
+}
+
+bool volume_finds_room(struct volume *volume, int error) {
+        if (error != -ENOSPC || !regions_have_unseen(volume->regions))
+                return false;
+        txn_abort(volume->txn);
+        volume_see_growth(volume);
+        return true;
+}
+
+void volume_space(struct volume *volume, struct space *out) {
+        volume_see_growth(volume);
+        regions_space(volume->regions, out);
+}
+
+int volume_set_limits(struct volume *volume, const struct volume_limits *limits) {
+        struct space space;
+        int r;
+
+        volume_space(volume, &space);
+        if (limits->set_nodes && limits->nodes != 0 && limits->nodes < tree_inodes(volume->tree))
+                return -EINVAL;
+        if (limits->set_nodes)
+                JOURNAL_SET(volume->journal, volume->root->limit_nodes, limits->nodes);
+        if (!limits->set_bytes)
+                return 0;
+        if (limits->bytes != 0 && limits->bytes < space.used)
+                return -EINVAL;
+        r = regions_set_limit(volume->regions, limits->bytes);
+        return r == -ENOSPC ? -EINVAL : r;
+}
+
+/* Backing ids */
+
+static void volume_on_backing(void *userdata) {
+        volume_close_backings(userdata);
+}
+
+void volume_close_backings(struct volume *volume) {
+        const struct volume_kernel *kernel = &volume->kernel;
+        struct root *root = volume->root;
+
+        /* Ids that the kernel does not know are passed over. */
+        for (; root->n_closing > 0; root->n_closing--) {
+                if (kernel->backing_close)
+                        kernel->backing_close(kernel->userdata, root->closing[root->n_closing - 1]);
+                journal_crash_point(volume->journal);
+        }
+}
+
+/* In records: an id that none names any more could not be found by the next worker. */
+static void volume_close_backing(struct volume *volume, int id) {
+        struct root *root = volume->root;
+
+        if (root->n_closing == LAYOUT_CLOSING_MAX) {
+                txn_fail(volume->txn, -ENOMEM);
+                return;
+        }
+        JOURNAL_SET(volume->journal, root->closing[root->n_closing], id);
+        JOURNAL_SET(volume->journal, root->n_closing, root->n_closing + 1);
+        txn_after_commit(volume->txn, TXN_AFTER_BACKING);
+}
+
+/* A node has neither names nor handles.  True: its region is given up. */
+static bool volume_on_unused(void *userdata, struct node *node) {
+        struct volume *volume = userdata;
+        uint64_t blocks = 0;
+        int fd;
+
+        if (!node_is_region(node))
+                return true;
+        if (!lifetime_release(volume->lifetimes, node))
+                return false;
+        if (node->backing_id > 0)
+                volume_close_backing(volume, node->backing_id);
+        fd = region_release(volume->regions, node, &blocks);
+        txn_close_later(volume->txn, fd, blocks);
+        return true;
+}
+
+/* Lifetimes */
+
+static int volume_remove_name(void *userdata, struct node *node) {
+        struct volume *volume = userdata;
+        const struct change by = {.unasked = true};
+        const struct dentry *dentry = tree_name_of(volume->tree, node);
+        char name[LAYOUT_NAME_MAX + 1];
+
+        if (!dentry)
+                return -ENOENT;
+        memcpy(name, dentry->name, sizeof(name));
+        return volume_unlink(volume, &by, tree_node(volume->tree, dentry->parent), name,
+                             dentry->length);
+}
+
+static int volume_on_changed(void *userdata, struct node *node) {
+        struct volume *volume = userdata;
+
+        return invalidation_inode(volume->invalidations, node->id);
+}
+
+static bool volume_is_busy(void *userdata) {
+        const struct volume *volume = userdata;
+
+        return journal_used(volume->journal, TABLE_INVALIDATION) > INVALIDATIONS_BUSY;
+}
+
+void volume_drop(struct volume *volume, struct node *node) {
+        pending_end(volume->tree, node);
+        tree_reap(volume->tree, node);
+}
+
+int volume_drop_pending(struct volume *volume) {
+        const struct pending *record;
+        uint32_t at = 0;
+        int r = 0;
+
+        while (r == 0 && (record = pending_next(volume->tree, &at))) {
+                volume_drop(volume, tree_node(volume->tree, record->node));
+                r = txn_commit(volume->txn);
+        }
+        return r;
+}
+
+/* The whole */
+
+static void volume_on_commit(void *userdata) {
+        struct volume *volume = userdata;
+
+        volume->new_backing = 0;
+        regions_commit(volume->regions);
+}
+
+static void volume_on_abort(void *userdata) {
+        struct volume *volume = userdata;
+
+        if (volume->new_backing > 0)
+                volume->kernel.backing_close(volume->kernel.userdata, volume->new_backing);
+        volume->new_backing = 0;
+        regions_abort(volume->regions);
+}
+
+static void volume_on_name(void *userdata) {
+        struct volume *volume = userdata;
+
+        txn_after_commit(volume->txn, TXN_AFTER_NAMES);
+}
+
+static int volume_build(struct volume *volume, struct job_queue *notify_jobs) {
+        const struct lifetime_acts acts = {volume_remove_name, volume_on_changed, volume_is_busy,
+                                           volume};
+        int r;
+
+        r = txn_new(&volume->txn, volume->journal);
+        if (r == 0)
+                r = regions_new(&volume->regions, volume->journal);
+        if (r == 0)
+                r = tree_new(&volume->tree, volume->journal, volume_on_unused, volume);
+        if (r == 0)
+                r = invalidations_new(&volume->invalidations, volume->txn, notify_jobs);
+        if (r == 0)
+                r = lifetimes_new(&volume->lifetimes, volume->loop, volume->txn, volume->tree,
+                                  volume->regions, &acts);
+        if (r == 0)
+                r = works_new(&volume->works, volume->txn, volume->memory_jobs);
+        if (r < 0)
+                return r;
+        txn_add_member(volume->txn, volume_on_commit, volume_on_abort, volume);
+        txn_set_after(volume->txn, TXN_AFTER_BACKING, volume_on_backing, volume);
+        txn_set_close(volume->txn, reclaim_close, volume->memory_jobs);
+        tree_on_name(volume->tree, volume_on_name, volume);
+        return txn_commit(volume->txn);
+}
+
+int volume_new(struct volume **out, struct journal *journal, struct loop *loop,
+               struct job_queue *memory_jobs, struct job_queue *notify_jobs) {
+        struct volume *volume;
+        int r;
+
+        volume = calloc(1, sizeof(*volume));
+        if (!volume)
+                return -ENOMEM;
+        volume->loop = loop;
+        volume->journal = journal;
+        volume->root = journal_root(journal);
+        volume->memory_jobs = memory_jobs;
+        r = volume_build(volume, notify_jobs);
+        if (r < 0) {
+                volume_free(volume);
+                return r;
+        }
+        *out = volume;
+        return 0;
+}
+
+struct volume *volume_free(struct volume *volume) {
+        if (!volume)
+                return NULL;
+        works_free(volume->works);
+        lifetimes_free(volume->lifetimes);
+        invalidations_free(volume->invalidations);
+        tree_free(volume->tree);
+        regions_free(volume->regions);
+        txn_free(volume->txn);
+        free(volume);
+        return NULL;
+}
+
+void volume_set_kernel(struct volume *volume, const struct volume_kernel *kernel) {
+        volume->kernel = *kernel;
+        invalidations_set_teller(volume->invalidations, &kernel->teller);
+}

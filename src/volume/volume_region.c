@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: MIT */
+#include "volume/volume.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/fault.h"
+#include "tree/pending.h"
+
+enum { FALLOCATE_AT_ONCE = 4 * 1024 * 1024 }; /* bytes; more is work that takes long */
+
+/* Making */
+
+/* A fresh region gets its memory: what the transaction opens, it closes if it is aborted. */
+static int storage_init(struct volume *volume, const struct change *by, struct node *node,
+                        bool growable, uint64_t size) {
+        int r;
+
+        node->creator_uid = by->caller->uid;
+        node->creator_pid = by->caller->pid;
+        caller_command(by->caller, node->creator_name);
+        r = growable ? region_create_growable(volume->regions, node)
+                     : region_create(volume->regions, node, size);
+        if (r == 0)
+                r = txn_own_fd(volume->txn, node->fd);
+        if (r >= 0)
+                r = region_own(volume->regions, node);
+        if (r == 0)
+                r = lifetime_created(volume->lifetimes, node);
+        return r;
+}
+
+int volume_init_storage(struct volume *volume, const struct change *by, struct node *node,
+                        const struct node *dir) {
+        uint32_t flags, mode;
+
+        volume_defaults(volume, dir, &flags, &mode);
+        node->flags |= flags;
+        if (mode != LAYOUT_NO_MODE)
+                node->mode &= S_IFREG | mode; /* it takes permissions away, and adds none */
+        /* Huge pages of the private tmpfs are not ours to ask for. */
+        return storage_init(volume, by, node, !(flags & NODE_HUGE), 0);
+}
+
+int volume_make_unnamed(struct volume *volume, const struct change *by, const struct node *dir,
+                        const struct create_attrs *attrs, struct node **out) {
+        int r = tree_create_unnamed(volume->tree, dir, attrs, out);
+
+        return r < 0 ? r : volume_init_storage(volume, by, *out, dir);
+}
+
+/* The last step: a region that is whole gets its name. */
+static int create_name(struct volume *volume, const struct change *by, struct node *node,
+                       struct node *dir, const char *name, size_t length) {
+        int r;
+
+        r = volume_tell(volume, by, dir);
+        if (r == 0)
+                r = tree_link(volume->tree, node, dir, name, length);
+        if (r == 0)
+                volume_event(volume, by, EVENT_CREATE, node, dir, name, length);
+        return r;
+}
+
+static int create_try(struct volume *volume, const struct change *by, struct node *dir,
+                      const char *name, size_t length, const struct region_order *order,
+                      struct node **out) {
+        uint32_t flags = order->flags | (volume->root->settings.huge ? NODE_HUGE : 0);
+        int r;
+
+        r = tree_create_unnamed(volume->tree, dir, &order->attrs, out);
+        if (r < 0)
+                return r;
+        (*out)->flags |= flags;
+        r = storage_init(volume, by, *out, false, order->size);
+        if (r == 0 && (flags & NODE_FIXED))
+                r = region_seal(volume->regions, *out, F_SEAL_SHRINK | F_SEAL_GROW);
+        if (r < 0)
+                return r;
+        if (!(flags & (NODE_POPULATE | NODE_HUGE)))
+                return create_name(volume, by, *out, dir, name, length);
+        r = pending_add(volume->tree, *out, dir, name, length);
+        return r < 0 ? r : -EINPROGRESS;
+}
+
+int volume_create(struct volume *volume, const struct change *by, struct node *dir,
+                  const char *name, size_t length, const struct region_order *order,
+                  struct node **out) {
+        int r = create_try(volume, by, dir, name, length, order, out);
+
+        if (volume_finds_room(volume, r))
+                r = create_try(volume, by, dir, name, length, order, out);
+        return r;
+}
+
+int volume_populate(struct volume *volume, const struct node *node, work_fn done, void *userdata,
+                    struct work **out) {
+        return work_populate(out, volume->works, node->fd, node->size, node->flags & NODE_HUGE,
+                             done, userdata);
+}
+
+int volume_create_finish(struct volume *volume, const struct change *by, struct node *node,
+                         struct node *dir, const char *name, size_t length, uint64_t huge) {
+        pending_end(volume->tree, node);
+        JOURNAL_SET(volume->journal, node->btime, stamp_now());
+        JOURNAL_SET(volume->journal, node->huge, huge);
+        return create_name(volume, by, node, dir, name, length);
+}
+
+/* Opening */
+
+/*
+ * The region's one backing id: made at the first open and kept for the life of the region, because
+ * the kernel refuses a second one while the first is in use.  0 without passthrough.
+ */
+static int volume_backing(struct volume *volume, struct node *node) {
+        const struct volume_kernel *kernel = &volume->kernel;
+        int id;
+
+        if (node->backing_id > 0 || !volume->root->passthrough || !kernel->backing_open)
+                return node->backing_id;
+        id = fault_strikes(FAULT_BACKING) ? -ENOMEM
+                                          : kernel->backing_open(kernel->userdata, node->fd);
+        if (id > 0) {
+                volume->new_backing = id;
+                JOURNAL_SET(volume->journal, node->backing_id, id);
+        }
+        return id;
+}
+
+int volume_open(struct volume *volume, struct node *node, bool writable, int *backing) {
+        struct stat st;
+        int id;
+
+        if (!node_is_region(node) || node->fd < 0)
+                return -ESTALE;
+        /* Its owner may have sealed it through a descriptor that was lent. */
+        if (writable && (node->flags & NODE_EXPORTED))
+                region_stat(volume->regions, node, &st);
+        /* Through passthrough the kernel would let a sealed memfd be mapped for writing. */
+        if (writable && (node->seals & F_SEAL_WRITE))
+                return -EPERM;
+        id = volume_backing(volume, node);
+        if (id < 0)
+                return id;
+        tree_opened(volume->tree, node, writable);
+        lifetime_opened(volume->lifetimes, node, writable);
+        *backing = id;
+        return 0;
+}
+
+void volume_release(struct volume *volume, const struct change *by, struct node *node,
+                    bool writable) {
+        uint32_t id = node->id;
+
+        if (node->opens == 1)
+                volume_event_node(volume, by, EVENT_LAST_CLOSE, node);
+        tree_closed(volume->tree, node, writable);
+        node = tree_node(volume->tree, id);
+        if (node)
+                lifetime_closed(volume->lifetimes, node);
+}
+
+int volume_lend(struct volume *volume, const struct change *by, struct node *node, bool writable) {
+        bool first = !(node->flags & NODE_EXPORTED);
+        struct stat st;
+        int r, fd;
+
+        r = region_stat(volume->regions, node, &st);
+        if (r == 0 && writable && (node->seals & F_SEAL_WRITE))
+                r = -EPERM;
+        /* The size may change from now on without anybody asking us: no more caching of it. */
+        if (r == 0 && first)
+                r = volume_tell(volume, by, node);
+        if (r < 0)
+                return r;
+        lifetime_opened(volume->lifetimes, node, writable);
+        fd = region_export(volume->regions, node, writable ? O_RDWR : O_RDONLY,
+                           access_owns(by->caller, node));
+        return fd < 0 ? fd : txn_own_fd(volume->txn, fd);
+}
+
+/* Sizes */
+
+int volume_try_resize(struct volume *volume, const struct change *by, struct node *node,
+                      uint64_t size) {
+        uint64_t before = node->size;
+        int r;
+
+        if (!node_is_region(node))
+                return -EINVAL;
+        r = volume_tell(volume, by, node);
+        /* Of what the kernel asks for, the kernel says itself which bits go. */
+        if (r == 0 && by->unasked)
+                r = volume_drop_setid(volume, by, node);
+        /* Before the last step, which cannot be taken back. */
+        if (r == 0)
+                r = txn_check(volume->txn);
+        if (r == 0)
+                r = region_resize(volume->regions, node, size);
+        if (r == 0 && (by->unasked || node->size != before))
+                volume_event_node(volume, by, EVENT_RESIZE, node);
+        return r;
+}
+
+int volume_resize(struct volume *volume, const struct change *by, struct node *node,
+                  uint64_t size) {
+        int r;
+
+        r = volume_try_resize(volume, by, node, size);
+        if (volume_finds_room(volume, r))
+                r = volume_try_resize(volume, by, node, size);
+        return r;
+}
+
+/* What ends in another transaction: the region is found again by both numbers. */
+struct pursuit {
+        struct volume *volume;
+        uint32_t id;
+        uint64_t ino;
+        uint64_t before; /* bytes, of one that grows */
+        work_fn done;
+        void *userdata;
+};
+
+static struct pursuit *pursuit_new(struct volume *volume, const struct node *node, work_fn done,
+                                   void *userdata) {
+        struct pursuit *pursuit = fault_strikes(FAULT_MEMORY) ? NULL : calloc(1, sizeof(*pursuit));
+
+        if (pursuit)
+                *pursuit = (struct pursuit){
+                        .volume = volume,
+                        .id = node->id,
+                        .ino = node->ino,
+                        .before = node->size,
+                        .done = done,
+                        .userdata = userdata,
+                };
+        return pursuit;
+}
+
+/* The region, NULL if it is gone; and the pursuit is over. */
+static struct node *pursuit_end(struct pursuit *pursuit, struct pursuit *out) {
+        struct node *node = tree_node(pursuit->volume->tree, pursuit->id);
+
+        *out = *pursuit;
+        free(pursuit);
+        return node && node->ino == out->ino && node->fd >= 0 ? node : NULL;
+}
+
+static void growth_populated(void *userdata, int result, uint64_t huge) {
+        const struct change by = {0};
+        struct pursuit pursuit;
+        struct node *node = pursuit_end(userdata, &pursuit);
+
+        if (node && result == 0)
+                JOURNAL_SET(pursuit.volume->journal, node->huge, huge);
+        else if (node && volume_resize(pursuit.volume, &by, node, pursuit.before) == 0)
+                (void)txn_commit(pursuit.volume->txn); /* whoever waits fails, and aborts */
+        pursuit.done(pursuit.userdata, node ? result : -ESTALE, huge);
+}
+
+bool volume_populate_growth(struct volume *volume, struct node *node, uint64_t before, work_fn done,
+                            void *userdata, struct work **out) {
+        struct pursuit *pursuit;
+
+        if (!node_is_region(node) || !(node->flags & NODE_HUGE) || node->size <= before)
+                return false;
+        pursuit = pursuit_new(volume, node, done, userdata);
+        if (!pursuit)
+                return false; /* small pages will do */
+        pursuit->before = before;
+        if (volume_populate(volume, node, growth_populated, pursuit, out) < 0) {
+                free(pursuit);
+                return false;
+        }
+        work_give(*out, pursuit);
+        return true;
+}
+
+static void allocated(struct volume *volume, struct node *node) {
+        struct stat st;
+
+        region_stat(volume->regions, node, &st);
+        tree_touch_ctime(volume->tree, node);
+}
+
+static void allocation_done(void *userdata, int result, uint64_t huge) {
+        struct pursuit pursuit;
+        struct node *node = pursuit_end(userdata, &pursuit);
+
+        if (node)
+                allocated(pursuit.volume, node);
+        pursuit.done(pursuit.userdata, node ? result : -ESTALE, huge);
+}
+
+static int allocate_later(struct volume *volume, struct node *node, int mode, uint64_t offset,
+                          uint64_t length, work_fn done, void *userdata) {
+        struct pursuit *pursuit = pursuit_new(volume, node, done, userdata);
+        struct work *work;
+        int r;
+
+        if (!pursuit)
+                return -ENOMEM;
+        r = work_fallocate(&work, volume->works, node->fd, mode, (off_t)offset, (off_t)length,
+                           allocation_done, pursuit);
+        if (r < 0) {
+                free(pursuit);
+                return r;
+        }
+        work_give(work, pursuit);
+        return -EINPROGRESS;
+}
+
+static int allocate_begin(struct volume *volume, struct node *node, int mode, uint64_t offset,
+                          uint64_t length) {
+        int r = region_fallocate_begin(volume->regions, node, mode, offset, length);
+
+        if (volume_finds_room(volume, r))
+                r = region_fallocate_begin(volume->regions, node, mode, offset, length);
+        return r;
+}
+
+int volume_fallocate(struct volume *volume, struct node *node, int mode, uint64_t offset,
+                     uint64_t length, work_fn done, void *userdata) {
+        int r;
+
+        if (!node_is_region(node))
+                return -ENODEV;
+        r = allocate_begin(volume, node, mode, offset, length);
+        if (r < 0)
+                return r;
+        if (length > FALLOCATE_AT_ONCE)
+                return allocate_later(volume, node, mode, offset, length, done, userdata);
+        r = txn_check(volume->txn);
+        if (r < 0)
+                return r;
+        if (fallocate(node->fd, mode, (off_t)offset, (off_t)length) < 0)
+                return -errno;
+        allocated(volume, node);
+        return 0;
+}
+
+/* Like tmpfs: as much as fits, and only then an error. */
+static int write_reserve(struct volume *volume, struct node *node, size_t *size, uint64_t offset) {
+        uint64_t room;
+        int r;
+
+        r = region_reserve_write(volume->regions, node, offset + *size);
+        if (r != -ENOSPC || regions_have_unseen(volume->regions))
+                return r;
+        room = region_room(volume->regions, node);
+        if (room <= offset)
+                return r;
+        *size = (size_t)(room - offset);
+        return region_reserve_write(volume->regions, node, room);
+}
+
+ssize_t volume_write(struct volume *volume, const struct change *by, struct node *node,
+                     const char *bytes, size_t size, uint64_t offset) {
+        ssize_t n;
+        int r;
+
+        if (!node_is_region(node))
+                return -EINVAL;
+        r = write_reserve(volume, node, &size, offset);
+        if (volume_finds_room(volume, r))
+                r = write_reserve(volume, node, &size, offset);
+        if (r == 0)
+                r = txn_check(volume->txn);
+        if (r < 0)
+                return r;
+        n = region_write(volume->regions, node, bytes, size, offset);
+        if (n > 0 && by->kills_setid)
+                (void)volume_drop_setid(volume, by, node);
+        return n;
+}
+
+/* Seals */
+
+int volume_seal(struct volume *volume, const struct change *by, struct node *node,
+                unsigned int seals) {
+        int r = txn_check(volume->txn);
+
+        if (r == 0)
+                r = region_seal(volume->regions, node, seals);
+        if (r == 0)
+                volume_event_node(volume, by, EVENT_SEAL, node);
+        return r;
+}
