@@ -15,7 +15,7 @@ static int fail(void) {
 }
 
 int main(void) {
-        struct iomem *mem;
+        struct iomem_connection *mem;
         void *memory;
         size_t size;
         int fd;

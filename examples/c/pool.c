@@ -37,7 +37,7 @@ static void work(char (*slots)[SLOT], int jobs) {
 }
 
 int main(void) {
-        struct iomem *mem;
+        struct iomem_connection *mem;
         char(*slots)[SLOT];
         void *memory;
         int fd, jobs[2];

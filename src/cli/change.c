@@ -33,7 +33,7 @@ int cli_create(int argc, char **argv) {
                 {"huge", no_argument, NULL, OPTION_HUGE},
                 {NULL, 0, NULL, 0},
         };
-        struct iomem *connection;
+        struct iomem_connection *connection;
         unsigned int flags = 0;
         int option, mode = -1, fd;
         const char *name;
@@ -75,7 +75,7 @@ static bool no_options(int argc, char **argv) {
 }
 
 int cli_resize(int argc, char **argv) {
-        struct iomem *connection;
+        struct iomem_connection *connection;
         const char *name;
         uint64_t size;
         int r;
@@ -95,7 +95,7 @@ int cli_resize(int argc, char **argv) {
 }
 
 int cli_seal(int argc, char **argv) {
-        struct iomem *connection;
+        struct iomem_connection *connection;
         const char *name;
         uint32_t seals;
         int r;
@@ -123,7 +123,7 @@ int cli_rm(int argc, char **argv) {
                 return cli_misuse("rm needs a name");
         for (int i = optind; i < argc; i++) {
                 const char *name;
-                struct iomem *connection = cli_connect(argv[i], &name);
+                struct iomem_connection *connection = cli_connect(argv[i], &name);
 
                 if (!connection)
                         return EXIT_FAILURE;
@@ -162,7 +162,7 @@ int cli_wait(int argc, char **argv) {
                 return cli_misuse("wait needs a name");
         for (int i = optind; i < argc && r == 0; i++) {
                 const char *name;
-                struct iomem *connection = cli_connect(argv[i], &name);
+                struct iomem_connection *connection = cli_connect(argv[i], &name);
 
                 if (!connection)
                         return EXIT_FAILURE;
@@ -195,7 +195,7 @@ int cli_exec(int argc, char **argv) {
                 {NULL, 0, NULL, 0},
         };
         int option, access = IOMEM_WRITE, fd;
-        struct iomem *connection;
+        struct iomem_connection *connection;
         const char *name;
 
         /* +: options after the name are the command's. */

@@ -45,7 +45,7 @@ int cli_misuse(const char *format, ...) {
         return cli_try_help();
 }
 
-int cli_try_connect(struct iomem **out, const char *argument, const char **name) {
+int cli_try_connect(struct iomem_connection **out, const char *argument, const char **name) {
         const char *slash = argument && argument[0] == '/' ? strrchr(argument, '/') : NULL;
         char *directory;
         int r;
@@ -62,8 +62,8 @@ int cli_try_connect(struct iomem **out, const char *argument, const char **name)
         return r;
 }
 
-struct iomem *cli_connect(const char *argument, const char **name) {
-        struct iomem *connection = NULL;
+struct iomem_connection *cli_connect(const char *argument, const char **name) {
+        struct iomem_connection *connection = NULL;
         int r;
 
         if (argument && argument[0] == '/' && cli_where) {

@@ -46,9 +46,9 @@ int cli_try_help(void);
  * Connects for a region that is given as NAME, or as a path like /mnt/mem/NAME; then *name is what
  * is relative to the connection.  NULL after a message.
  */
-struct iomem *cli_connect(const char *argument, const char **name);
+struct iomem_connection *cli_connect(const char *argument, const char **name);
 /* The same without a word.  0, negative errno. */
-int cli_try_connect(struct iomem **out, const char *argument, const char **name);
+int cli_try_connect(struct iomem_connection **out, const char *argument, const char **name);
 
 /* A size with K, M, G or T (and then perhaps iB).  False if it is none. */
 bool cli_parse_size(const char *text, uint64_t *out);

@@ -102,12 +102,12 @@ static void set_birth(struct table *table, struct libscols_line *line,
         table_set(table, line, COL_CREATOR, text);
 }
 
-static int add_region(void *userdata, const struct iomem_stat *region) {
+static int add_region(void *userdata, const char *name, const struct iomem_stat *region) {
         struct table *table = userdata;
         struct libscols_line *line = table_line(table);
         char text[256];
 
-        set_name(table, line, region->name);
+        set_name(table, line, name);
         set_size(table, line, COL_SIZE, region->size);
         set_size(table, line, COL_ALLOCATED, region->allocated);
         snprintf(text, sizeof(text), "%04o", region->mode);
@@ -144,7 +144,7 @@ static int parse_options(struct table *table, int argc, char **argv) {
 }
 
 /* An absolute directory is one to connect to, any other is relative to the connection. */
-static struct iomem *connect_listed(const char *argument, const char **directory) {
+static struct iomem_connection *connect_listed(const char *argument, const char **directory) {
         if (argument && argument[0] == '/' && !cli_where) {
                 cli_where = argument;
                 argument = NULL;
@@ -153,7 +153,7 @@ static struct iomem *connect_listed(const char *argument, const char **directory
 }
 
 int cli_ls(int argc, char **argv) {
-        struct iomem *connection;
+        struct iomem_connection *connection;
         struct table table;
         const char *directory;
         int r;
@@ -168,7 +168,7 @@ int cli_ls(int argc, char **argv) {
                 iomem_disconnect(connection);
                 return EXIT_FAILURE;
         }
-        r = iomem_list_all(connection, directory, add_region, &table);
+        r = iomem_list(connection, directory, IOMEM_LIST_POPULATING, add_region, &table);
         iomem_disconnect(connection);
         if (r == 0)
                 return table_end(&table);
@@ -179,7 +179,7 @@ int cli_ls(int argc, char **argv) {
 static int stat_one(struct table *table, const char *argument) {
         struct iomem_stat region;
         const char *name;
-        struct iomem *connection = cli_connect(argument, &name);
+        struct iomem_connection *connection = cli_connect(argument, &name);
         int r;
 
         if (!connection)
@@ -188,7 +188,7 @@ static int stat_one(struct table *table, const char *argument) {
         iomem_disconnect(connection);
         if (r < 0)
                 return cli_fail_iomem();
-        add_region(table, &region);
+        add_region(table, name, &region);
         return EXIT_SUCCESS;
 }
 

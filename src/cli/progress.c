@@ -132,11 +132,11 @@ struct search {
         uint64_t done, size;
 };
 
-static int search_visit(void *userdata, const struct iomem_stat *region) {
+static int search_visit(void *userdata, const char *name, const struct iomem_stat *region) {
         struct search *search = userdata;
         bool ours = region->creator_pid == getpid();
 
-        if (!(region->flags & IOMEM_POPULATING) || strcmp(region->name, search->name) != 0)
+        if (!(region->flags & IOMEM_POPULATING) || strcmp(name, search->name) != 0)
                 return 0;
         /* In another container our pid is not what the daemon knows us by. */
         if (ours || !search->found) {
@@ -147,10 +147,11 @@ static int search_visit(void *userdata, const struct iomem_stat *region) {
         return ours;
 }
 
-static void look(struct iomem *connection, const char *name) {
+static void look(struct iomem_connection *connection, const char *name) {
         struct search search = {.name = name};
 
-        if (iomem_list_all(connection, NULL, search_visit, &search) >= 0 && search.found)
+        if (iomem_list(connection, NULL, IOMEM_LIST_POPULATING, search_visit, &search) >= 0 &&
+            search.found)
                 bar_draw(search.done, search.size);
 }
 
@@ -177,7 +178,7 @@ static bool progress_pause(uint64_t ms) {
 }
 
 static void *progress_main(void *userdata) {
-        struct iomem *connection = NULL;
+        struct iomem_connection *connection = NULL;
         uint64_t pause = FIRST_MS;
         const char *name;
 

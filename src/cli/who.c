@@ -99,7 +99,7 @@ static void identify_file(struct search *search, const char *argument, const cha
 /* 0, or -1 after a message. */
 static int identify(struct search *search, const char *argument) {
         const char *name;
-        struct iomem *connection = cli_connect(argument, &name);
+        struct iomem_connection *connection = cli_connect(argument, &name);
         struct stat st;
         int fd;
 

@@ -280,8 +280,6 @@ static int parse_create(struct command *out, struct words *words, struct command
         if (!word_next(words, &word, &length))
                 return command_fail(error, -EINVAL, "the size is missing");
         r = parse_size(&out->size, word, length, error);
-        if (r == 0 && out->size == 0)
-                r = command_fail(error, -EINVAL, "a region cannot be created with size 0");
         while (r == 0 && word_next(words, &word, &length))
                 r = parse_create_option(out, word, length, error);
         return r;

@@ -295,15 +295,18 @@ static bool ctl_has_event(struct ctl *ctl, struct handle *handle) {
 
 bool ctl_poll(struct ctl *ctl, uint32_t id, uint64_t key) {
         struct handle *handle = handles_get(ctl->handles, id);
-        bool queued;
+        bool has_event, queued;
 
-        if (!handle || ctl_has_event(ctl, handle))
+        if (!handle)
                 return true;
-        queued = !event_is_at_end(ctl->volume->tree, &handle->cursor);
+        has_event = ctl_has_event(ctl, handle);
+        queued = !has_event && !event_is_at_end(ctl->volume->tree, &handle->cursor);
+        /* Also if there is something now: an edge-triggered epoll(7) does not ask again after it has
+         * read that, and waits to be woken. */
         if (waiters_add(ctl->waiters, id, handle->dir, queued) < 0)
                 return true;
         JOURNAL_SET(ctl->journal, handle->poll, key);
-        return false;
+        return has_event;
 }
 
 void **ctl_await(struct ctl *ctl, uint32_t id) {

@@ -55,7 +55,7 @@ static char *prefix_of(const char *directory) {
         return strdup(path);
 }
 
-static int connect_directory(struct iomem *connection, const char *where) {
+static int connect_directory(struct iomem_connection *connection, const char *where) {
         char control[PATH_MAX];
 
         snprintf(control, sizeof(control), "%s/.ctl/create", where);
@@ -74,7 +74,7 @@ static int connect_directory(struct iomem *connection, const char *where) {
         return 0;
 }
 
-static int connect_socket(struct iomem *connection, const char *where) {
+static int connect_socket(struct iomem_connection *connection, const char *where) {
         connection->socket_path = strdup(where);
         connection->prefix = strdup("");
         if (!connection->socket_path || !connection->prefix)
@@ -82,7 +82,7 @@ static int connect_socket(struct iomem *connection, const char *where) {
         return exchange_open(connection);
 }
 
-static int connect_where(struct iomem *connection, const char *where) {
+static int connect_where(struct iomem_connection *connection, const char *where) {
         struct stat st;
 
         if (stat(where, &st) < 0)
@@ -94,8 +94,8 @@ static int connect_where(struct iomem *connection, const char *where) {
         return error_set(-ENOTSOCK, "%s: neither a mount point nor a socket", where);
 }
 
-int iomem_connect(struct iomem **out, const char *where) {
-        struct iomem *connection;
+int iomem_connect(struct iomem_connection **out, const char *where) {
+        struct iomem_connection *connection;
         int r;
 
         *out = NULL;
@@ -117,7 +117,7 @@ int iomem_connect(struct iomem **out, const char *where) {
         return 0;
 }
 
-void iomem_disconnect(struct iomem *connection) {
+void iomem_disconnect(struct iomem_connection *connection) {
         if (!connection)
                 return;
         exchange_close(connection);

@@ -15,7 +15,7 @@
 #include <sys/types.h>
 #include "iomem.h"
 
-struct iomem {
+struct iomem_connection {
         pthread_mutex_t lock; /* one request at a time */
         char *socket_path;    /* NULL: by files */
         char *prefix;         /* of names on the socket: where the directory is; "" or "a/b/" */
@@ -42,15 +42,18 @@ enum {
         ASK_REPEATABLE = 2, /* may be asked again if the connection breaks */
 };
 /* 0 or the daemon's negative errno, with its text. */
-int exchange_ask(struct iomem *connection, const char *line, unsigned int how, struct reply *out);
-int exchange_open(struct iomem *connection);
-void exchange_close(struct iomem *connection);
+int exchange_ask(struct iomem_connection *connection, const char *line, unsigned int how,
+                 struct reply *out);
+int exchange_open(struct iomem_connection *connection);
+void exchange_close(struct iomem_connection *connection);
 
 /* By files: files.c.  Arguments as in iomem.h. */
-int files_create(struct iomem *connection, const char *name, uint64_t size, const char *options);
-int files_open(struct iomem *connection, const char *name, int access);
-int files_command(struct iomem *connection, const char *file, const char *line);
-int files_stat(struct iomem *connection, const char *name, struct iomem_stat *out);
-int files_list(struct iomem *connection, const char *directory, bool all,
-               int (*fn)(void *userdata, const struct iomem_stat *region), void *userdata);
-int files_wait(struct iomem *connection, const char *name, int timeout_ms);
+/* mode: -1 for the umask's.  options: words that follow it. */
+int files_create(struct iomem_connection *connection, const char *name, uint64_t size, int mode,
+                 const char *options);
+int files_open(struct iomem_connection *connection, const char *name, int access);
+int files_command(struct iomem_connection *connection, const char *file, const char *line);
+int files_stat(struct iomem_connection *connection, const char *name, struct iomem_stat *out);
+int files_list(struct iomem_connection *connection, const char *directory, bool all,
+               iomem_list_fn fn, void *userdata);
+int files_wait(struct iomem_connection *connection, const char *name, int timeout_ms);

@@ -16,7 +16,7 @@ enum { TAG_MAX = 24, PIECE = 64 * 1024 };
 /* What could not be sent or received: the connection is to be made anew. */
 enum { BROKEN_SENDING = 1, BROKEN_RECEIVING = 2 };
 
-int exchange_open(struct iomem *connection) {
+int exchange_open(struct iomem_connection *connection) {
         struct sockaddr_un address = {.sun_family = AF_UNIX};
         const char *path = connection->socket_path;
         int fd, r;
@@ -41,13 +41,13 @@ int exchange_open(struct iomem *connection) {
         return 0;
 }
 
-static void received_fd_drop(struct iomem *connection) {
+static void received_fd_drop(struct iomem_connection *connection) {
         if (connection->received_fd >= 0)
                 close(connection->received_fd);
         connection->received_fd = -1;
 }
 
-void exchange_close(struct iomem *connection) {
+void exchange_close(struct iomem_connection *connection) {
         received_fd_drop(connection);
         if (connection->fd >= 0)
                 close(connection->fd);
@@ -56,13 +56,13 @@ void exchange_close(struct iomem *connection) {
 }
 
 /* After fork(2) the socket is the parent's: answers would go to whoever reads first. */
-static int exchange_ready(struct iomem *connection) {
+static int exchange_ready(struct iomem_connection *connection) {
         if (connection->fd >= 0 && connection->pid != getpid())
                 exchange_close(connection);
         return connection->fd >= 0 ? 0 : exchange_open(connection);
 }
 
-static int exchange_send(struct iomem *connection, const char *line, size_t length) {
+static int exchange_send(struct iomem_connection *connection, const char *line, size_t length) {
         while (length > 0) {
                 ssize_t n = send(connection->fd, line, length, MSG_NOSIGNAL);
 
@@ -76,7 +76,7 @@ static int exchange_send(struct iomem *connection, const char *line, size_t leng
         return 0;
 }
 
-static int buffer_reserve(struct iomem *connection) {
+static int buffer_reserve(struct iomem_connection *connection) {
         size_t size = connection->size;
         char *grown;
 
@@ -92,7 +92,7 @@ static int buffer_reserve(struct iomem *connection) {
 }
 
 /* Receives a piece into the buffer, and the descriptor that comes with it. */
-static int exchange_receive(struct iomem *connection) {
+static int exchange_receive(struct iomem_connection *connection) {
         ssize_t n;
         int fd;
 
@@ -111,7 +111,7 @@ static int exchange_receive(struct iomem *connection) {
 }
 
 /* Takes the first line (of `length` bytes with its newline) off the buffer. */
-static void buffer_take(struct iomem *connection, size_t length) {
+static void buffer_take(struct iomem_connection *connection, size_t length) {
         connection->used -= length;
         memmove(connection->buffer, connection->buffer + length, connection->used);
 }
@@ -120,7 +120,7 @@ static void buffer_take(struct iomem *connection, size_t length) {
  * Waits for the line that has our tag.  Another one is an answer to an earlier request, sent again
  * because the daemon was restarted while it sent it.  *length: with the newline.
  */
-static int exchange_await(struct iomem *connection, const char *tag, size_t *length) {
+static int exchange_await(struct iomem_connection *connection, const char *tag, size_t *length) {
         for (;;) {
                 char *end = connection->used ? memchr(connection->buffer, '\n', connection->used)
                                              : NULL;
@@ -171,7 +171,7 @@ static int reply_error(char *text) {
 }
 
 /* The answer is the line at the start of the buffer; takes it. */
-static int reply_parse(struct iomem *connection, const char *tag, size_t length,
+static int reply_parse(struct iomem_connection *connection, const char *tag, size_t length,
                        struct reply *out) {
         char *line = connection->buffer;
         int r;
@@ -195,8 +195,8 @@ static int reply_parse(struct iomem *connection, const char *tag, size_t length,
         return r;
 }
 
-static int exchange_once(struct iomem *connection, const char *tag, const char *line, size_t length,
-                         struct reply *out) {
+static int exchange_once(struct iomem_connection *connection, const char *tag, const char *line,
+                         size_t length, struct reply *out) {
         size_t answer;
         int r;
 
@@ -219,7 +219,8 @@ static int exchange_once(struct iomem *connection, const char *tag, const char *
         return reply_parse(connection, tag, answer, out);
 }
 
-int exchange_ask(struct iomem *connection, const char *line, unsigned int how, struct reply *out) {
+int exchange_ask(struct iomem_connection *connection, const char *line, unsigned int how,
+                 struct reply *out) {
         char tag[TAG_MAX], *tagged;
         int length, r;
 

@@ -4,18 +4,23 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 #include "error.h"
 #include "json.h"
 #include "name.h"
 
-enum { WAIT_FIRST_MS = 1, WAIT_LONGEST_MS = 50 };
+enum { WAIT_FIRST_MS = 1, WAIT_LONGEST_MS = 50, WAIT_WITH_EVENTS_MS = 500, DRAIN_MAX = 1000 };
+enum { OWNER_RW = 0600, CREATE_ATTEMPTS = 100 };
+enum { STAT_TEXT_MAX = 4 * 4096 + 2048 }; /* a region in JSON, with a name of nothing but escapes */
 
-static int open_below(const struct iomem *connection, const char *name, int flags) {
+static int open_below(const struct iomem_connection *connection, const char *name, int flags) {
         char path[2 * PATH_MAX];
         int fd;
 
@@ -36,7 +41,7 @@ static int command_error(int fd, int error, const char *file) {
         return error_set(error, "%s", text);
 }
 
-int files_command(struct iomem *connection, const char *file, const char *line) {
+int files_command(struct iomem_connection *connection, const char *file, const char *line) {
         size_t length = strlen(line);
         char path[64];
         int fd, r = 0;
@@ -51,20 +56,46 @@ int files_command(struct iomem *connection, const char *file, const char *line) 
         return r;
 }
 
-int files_open(struct iomem *connection, const char *name, int access) {
+int files_open(struct iomem_connection *connection, const char *name, int access) {
         int fd = open_below(connection, name, access == IOMEM_WRITE ? O_RDWR : O_RDONLY);
 
         return fd < 0 ? error_about(fd, name) : fd;
 }
 
-int files_create(struct iomem *connection, const char *name, uint64_t size, const char *options) {
-        char escaped[NAME_ESCAPED_MAX], line[NAME_ESCAPED_MAX + 128];
-        int r;
+/* A mode that keeps its owner from writing is set when the region is open. */
+static int open_made(struct iomem_connection *connection, const char *name, int mode) {
+        int fd = files_open(connection, name, IOMEM_WRITE);
 
+        if (fd >= 0 && mode >= 0 && (mode & OWNER_RW) != OWNER_RW && fchmod(fd, (mode_t)mode) < 0) {
+                int r = error_about(-errno, name);
+
+                close(fd);
+                return r;
+        }
+        return fd;
+}
+
+/*
+ * Whoever opens an ephemeral region after it was made and before its maker does, and closes it again,
+ * was its last user: it is gone, and is made once more.
+ */
+int files_create(struct iomem_connection *connection, const char *name, uint64_t size, int mode,
+                 const char *options) {
+        char escaped[NAME_ESCAPED_MAX], line[NAME_ESCAPED_MAX + 128], text[32] = "";
+        int attempts = strstr(options, " ephemeral") ? CREATE_ATTEMPTS : 1, r;
+
+        if (mode >= 0)
+                snprintf(text, sizeof(text), " mode=%o", (unsigned int)mode | OWNER_RW);
         name_escape(escaped, "", name);
-        snprintf(line, sizeof(line), "%s %llu%s\n", escaped, (unsigned long long)size, options);
-        r = files_command(connection, "create", line);
-        return r < 0 ? r : files_open(connection, name, IOMEM_WRITE);
+        snprintf(line, sizeof(line), "%s %llu%s%s\n", escaped, (unsigned long long)size, text,
+                 options);
+        do {
+                r = files_command(connection, "create", line);
+                if (r < 0)
+                        return r;
+                r = open_made(connection, name, mode);
+        } while (r == -ENOENT && --attempts > 0);
+        return r;
 }
 
 /* Reads a file to its end; to be freed. */
@@ -100,8 +131,8 @@ static int read_all(int fd, char **out, size_t *length) {
         return 0;
 }
 
-int files_list(struct iomem *connection, const char *directory, bool all,
-               int (*fn)(void *userdata, const struct iomem_stat *region), void *userdata) {
+int files_list(struct iomem_connection *connection, const char *directory, bool all,
+               iomem_list_fn fn, void *userdata) {
         char path[PATH_MAX], *text = NULL;
         size_t length = 0;
         int fd, r;
@@ -125,22 +156,45 @@ struct search {
         struct iomem_stat *out;
 };
 
-static int search_visit(void *userdata, const struct iomem_stat *region) {
+static int search_visit(void *userdata, const char *name, const struct iomem_stat *region) {
         struct search *search = userdata;
 
-        if (strcmp(region->name, search->name) != 0)
+        if (strcmp(name, search->name) != 0)
                 return 0;
         *search->out = *region;
         return 1;
 }
 
-int files_stat(struct iomem *connection, const char *name, struct iomem_stat *out) {
-        struct search search = {name, out};
-        int r = files_list(connection, NULL, false, search_visit, &search);
+/* Where the mount has no extended attributes, a list has it, too. */
+static int stat_from_list(struct iomem_connection *connection, const char *name,
+                          struct iomem_stat *out) {
+        const char *slash = strrchr(name, '/');
+        struct search search = {slash ? slash + 1 : name, out};
+        char *directory = slash ? strndup(name, (size_t)(slash - name)) : NULL;
+        int r;
 
+        if (slash && !directory)
+                return error_about(-ENOMEM, name);
+        r = files_list(connection, directory, false, search_visit, &search);
+        free(directory);
         if (r == 0)
                 return error_about(-ENOENT, name);
         return r < 0 ? r : 0;
+}
+
+int files_stat(struct iomem_connection *connection, const char *name, struct iomem_stat *out) {
+        char path[2 * PATH_MAX], text[STAT_TEXT_MAX];
+        ssize_t n;
+        int r;
+
+        snprintf(path, sizeof(path), "%s/%s", connection->directory, name);
+        n = lgetxattr(path, "user.iomemfs", text, sizeof(text));
+        if (n < 0 && errno != EOPNOTSUPP && errno != ENODATA && errno != ERANGE)
+                return error_about(-errno, name);
+        if (n < 0)
+                return stat_from_list(connection, name, out);
+        r = json_region(text, (size_t)n, out);
+        return r < 0 ? error_about(r, name) : 0;
 }
 
 static uint64_t now_ms(void) {
@@ -150,24 +204,64 @@ static uint64_t now_ms(void) {
         return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* Nothing tells of changes that others make, so this looks again and again. */
-int files_wait(struct iomem *connection, const char *name, int timeout_ms) {
-        uint64_t start = now_ms();
-        int pause = WAIT_FIRST_MS;
+/* 1: there is something of that name; 0: not yet. */
+static int is_there(const struct iomem_connection *connection, const char *name) {
+        char path[2 * PATH_MAX];
+        struct stat st;
 
-        for (;;) {
-                struct timespec time = {.tv_nsec = pause * 1000000L};
-                char path[2 * PATH_MAX];
+        snprintf(path, sizeof(path), "%s/%s", connection->directory, name);
+        if (lstat(path, &st) == 0)
+                return S_ISDIR(st.st_mode) ? error_about(-EISDIR, name) : 1;
+        return errno == ENOENT ? 0 : error_about(-errno, name);
+}
 
-                snprintf(path, sizeof(path), "%s/%s", connection->directory, name);
-                if (access(path, F_OK) == 0)
-                        return 0;
-                if (errno != ENOENT)
-                        return error_about(-errno, name);
-                if (timeout_ms >= 0 && now_ms() - start >= (uint64_t)timeout_ms)
-                        return error_set(-ETIMEDOUT, "%s: did not appear in time", name);
-                nanosleep(&time, NULL);
-                if (pause < WAIT_LONGEST_MS)
-                        pause *= 2;
+/* Events of the directory that the name is to be in, or NULL. */
+static struct iomem_events *events_beside(struct iomem_connection *connection, const char *name) {
+        struct iomem_events *events = NULL;
+        const char *slash = strrchr(name, '/');
+        char directory[PATH_MAX];
+
+        snprintf(directory, sizeof(directory), "%.*s", slash ? (int)(slash - name) : 0, name);
+        if (iomem_events_open(&events, connection, slash ? directory : NULL) < 0)
+                return NULL;
+        return events;
+}
+
+/* Until something happened, or it is time to look again. */
+static void wait_a_moment(struct iomem_events *events, int *pause, uint64_t left) {
+        int longest = events ? WAIT_WITH_EVENTS_MS : *pause;
+        int ms = left < (uint64_t)longest ? (int)left : longest;
+        struct iomem_event ignored;
+
+        if (events) {
+                int r = iomem_events_next(events, &ignored, ms);
+
+                for (int i = 0; r == 0 && i < DRAIN_MAX; i++)
+                        r = iomem_events_next(events, &ignored, 0);
+        } else {
+                poll(NULL, 0, ms);
+                if (*pause < WAIT_LONGEST_MS)
+                        *pause *= 2;
         }
+}
+
+/* Events tell of regions; what they do not tell, as that their directory was made, is looked for. */
+int files_wait(struct iomem_connection *connection, const char *name, int timeout_ms) {
+        uint64_t end = timeout_ms < 0 ? UINT64_MAX : now_ms() + (uint64_t)timeout_ms;
+        struct iomem_events *events = events_beside(connection, name);
+        int pause = WAIT_FIRST_MS, r;
+
+        while ((r = is_there(connection, name)) == 0) {
+                uint64_t now = now_ms();
+
+                if (now >= end) {
+                        r = error_set(-ETIMEDOUT, "%s: did not appear in time", name);
+                        break;
+                }
+                wait_a_moment(events, &pause, end - now);
+                if (!events)
+                        events = events_beside(connection, name);
+        }
+        iomem_events_close(events);
+        return r < 0 ? r : 0;
 }

@@ -248,11 +248,13 @@ static bool read_number_member(struct reader *reader, const char *key, struct io
         } members[] = {
                 {"size", &out->size, 8},
                 {"allocated", &out->allocated, 8},
+                {"huge", &out->huge, 8},
                 {"inode", &out->inode, 8},
                 {"uid", &out->uid, 4},
                 {"gid", &out->gid, 4},
                 {"links", &out->links, 4},
                 {"refs", &out->refs, 4},
+                {"writers", &out->writers, 4},
                 {"creator_uid", &out->creator_uid, 4},
                 {"creator_pid", &out->creator_pid, 4},
         };
@@ -273,11 +275,7 @@ static bool read_number_member(struct reader *reader, const char *key, struct io
 }
 
 static void read_member(struct reader *reader, const char *key, struct iomem_stat *out) {
-        if (strcmp(key, "name") == 0)
-                read_string(reader, out->name, sizeof(out->name));
-        else if (strcmp(key, "name_escaped") == 0)
-                read_escaped(reader, out->name, sizeof(out->name));
-        else if (strcmp(key, "creator_command") == 0)
+        if (strcmp(key, "creator_command") == 0)
                 read_string(reader, out->creator_command, sizeof(out->creator_command));
         else if (strcmp(key, "creator_command_escaped") == 0)
                 read_escaped(reader, out->creator_command, sizeof(out->creator_command));
@@ -293,17 +291,26 @@ static void read_member(struct reader *reader, const char *key, struct iomem_sta
                 skip_value(reader, 0);
 }
 
-static void read_region(struct reader *reader, struct iomem_stat *out) {
+/* name: JSON_NAME_MAX bytes, or NULL to pass it over. */
+static void read_region(struct reader *reader, char *name, struct iomem_stat *out) {
         char key[KEY_MAX];
 
         memset(out, 0, sizeof(*out));
+        if (name)
+                name[0] = '\0';
         expect(reader, '{');
         if (take(reader, '}'))
                 return;
         do {
                 read_string(reader, key, sizeof(key));
                 expect(reader, ':');
-                if (!reader->failed)
+                if (reader->failed)
+                        break;
+                if (strcmp(key, "name") == 0)
+                        read_string(reader, name, name ? JSON_NAME_MAX : 0);
+                else if (name && strcmp(key, "name_escaped") == 0)
+                        read_escaped(reader, name, JSON_NAME_MAX);
+                else
                         read_member(reader, key, out);
         } while (!reader->failed && take(reader, ','));
         expect(reader, '}');
@@ -312,12 +319,12 @@ static void read_region(struct reader *reader, struct iomem_stat *out) {
 int json_region(const char *text, size_t length, struct iomem_stat *out) {
         struct reader reader = {text, text + length, false};
 
-        read_region(&reader, out);
+        read_region(&reader, NULL, out);
         return reader.failed ? -EBADMSG : 0;
 }
 
-static int read_array(struct reader *reader,
-                      int (*fn)(void *userdata, const struct iomem_stat *region), void *userdata) {
+static int read_array(struct reader *reader, iomem_list_fn fn, void *userdata) {
+        char name[JSON_NAME_MAX];
         struct iomem_stat region;
         int r = 0;
 
@@ -325,17 +332,16 @@ static int read_array(struct reader *reader,
         if (take(reader, ']'))
                 return 0;
         do {
-                read_region(reader, &region);
+                read_region(reader, name, &region);
                 if (!reader->failed)
-                        r = fn(userdata, &region);
+                        r = fn(userdata, name, &region);
         } while (!reader->failed && r == 0 && take(reader, ','));
         if (r == 0)
                 expect(reader, ']');
         return r;
 }
 
-int json_regions(const char *text, size_t length, bool all,
-                 int (*fn)(void *userdata, const struct iomem_stat *region), void *userdata) {
+int json_regions(const char *text, size_t length, bool all, iomem_list_fn fn, void *userdata) {
         struct reader reader = {text, text + length, false};
         bool found = false;
         char key[KEY_MAX];

@@ -14,10 +14,11 @@
 #include <stddef.h>
 #include "iomem.h"
 
+enum { JSON_NAME_MAX = 4096 }; /* with its terminator */
+
 /* One region: an object.  0, -EBADMSG. */
 int json_region(const char *text, size_t length, struct iomem_stat *out);
 
 /* Calls fn for each object of the array "regions", and with `all` of "populating", until it
  * returns something else than 0, which is returned.  -EBADMSG. */
-int json_regions(const char *text, size_t length, bool all,
-                 int (*fn)(void *userdata, const struct iomem_stat *region), void *userdata);
+int json_regions(const char *text, size_t length, bool all, iomem_list_fn fn, void *userdata);

@@ -39,14 +39,14 @@ int iomem_anonymous(uint64_t size, unsigned int flags) {
         if (flags & ~(IOMEM_FIXED | IOMEM_POPULATE | IOMEM_HUGE))
                 return error_set(-EINVAL,
                                  "a region without a name can be fixed, populate and huge");
-        if (size == 0 || size > INT64_MAX)
+        if (size > INT64_MAX)
                 return error_set(-EINVAL, "a region cannot have that size");
         fd = memfd_create("iomem", MFD_CLOEXEC | MFD_ALLOW_SEALING);
         if (fd < 0)
                 return error_about(-errno, "a region without a name");
         if (ftruncate(fd, (off_t)size) < 0)
                 r = -errno;
-        if (r == 0 && (flags & (IOMEM_POPULATE | IOMEM_HUGE)))
+        if (r == 0 && size > 0 && (flags & (IOMEM_POPULATE | IOMEM_HUGE)))
                 r = populate(fd, size, flags);
         if (r == 0 && (flags & IOMEM_FIXED) &&
             fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
@@ -60,15 +60,16 @@ int iomem_anonymous(uint64_t size, unsigned int flags) {
 
 int iomem_map(void **out, size_t *size, int fd, int access) {
         struct stat st;
-        void *address;
+        void *address = NULL;
 
         if (fstat(fd, &st) < 0)
                 return error_about(-errno, "mapping a region");
-        if (!S_ISREG(st.st_mode) || st.st_size == 0)
-                return error_set(-EINVAL, "mapping a region: it has no memory to map");
-        address =
-                mmap(NULL, (size_t)st.st_size,
-                     access == IOMEM_WRITE ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
+        if (!S_ISREG(st.st_mode))
+                return error_set(-EINVAL, "mapping a region: it is none");
+        if (st.st_size > 0)
+                address = mmap(NULL, (size_t)st.st_size,
+                               access == IOMEM_WRITE ? PROT_READ | PROT_WRITE : PROT_READ,
+                               MAP_SHARED, fd, 0);
         if (address == MAP_FAILED)
                 return error_about(-errno, "mapping a region");
         *out = address;

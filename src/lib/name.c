@@ -51,3 +51,17 @@ void name_escape(char out[NAME_ESCAPED_MAX], const char *prefix, const char *nam
 
         escape(escape(out, end, prefix), end, name);
 }
+
+void name_unescape(char *name) {
+        char *out = name;
+
+        for (; *name; name++) {
+                if (name[0] == '\\' && strspn(name + 1, "01234567") >= 3) {
+                        *out++ = (char)((name[1] - '0') * 64 + (name[2] - '0') * 8 + name[3] - '0');
+                        name += 3;
+                } else {
+                        *out++ = *name;
+                }
+        }
+        *out = '\0';
+}

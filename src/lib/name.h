@@ -15,3 +15,6 @@ enum { NAME_ESCAPED_MAX = 4 * 4096 };
 int name_check(const char *name);
 /* Writes prefix and name with the protocol's escapes; terminated. */
 void name_escape(char out[NAME_ESCAPED_MAX], const char *prefix, const char *name);
+
+/* Turns the escapes of a listing or an event into the bytes that they stand for. */
+void name_unescape(char *name);

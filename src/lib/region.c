@@ -17,8 +17,8 @@
 enum { LINE_MAX_BYTES = NAME_ESCAPED_MAX + 256 };
 
 /* Asks under the connection's lock: VERB, the name, and the rest of the line. */
-static int ask(struct iomem *connection, unsigned int how, struct reply *reply, const char *verb,
-               const char *name, const char *rest) {
+static int ask(struct iomem_connection *connection, unsigned int how, struct reply *reply,
+               const char *verb, const char *name, const char *rest) {
         char escaped[NAME_ESCAPED_MAX], line[LINE_MAX_BYTES];
         int r;
 
@@ -31,7 +31,7 @@ static int ask(struct iomem *connection, unsigned int how, struct reply *reply, 
 }
 
 /* For answers that say nothing more. */
-static int ask_plainly(struct iomem *connection, unsigned int how, const char *verb,
+static int ask_plainly(struct iomem_connection *connection, unsigned int how, const char *verb,
                        const char *name, const char *rest) {
         struct reply reply;
         int r = ask(connection, how, &reply, verb, name, rest);
@@ -54,7 +54,7 @@ static void append(char *buffer, size_t size, const char *format, ...) {
         va_end(arguments);
 }
 
-int iomem_create(struct iomem *connection, const char *name, uint64_t size, int mode,
+int iomem_create(struct iomem_connection *connection, const char *name, uint64_t size, int mode,
                  unsigned int flags) {
         static const char *const names[] = {" fixed", " ephemeral", " populate", " huge"};
         char options[128] = "", rest[192];
@@ -64,18 +64,18 @@ int iomem_create(struct iomem *connection, const char *name, uint64_t size, int 
                 return r;
         if (flags >> 4 != 0 || mode > 0777)
                 return error_set(-EINVAL, "%s: unknown flags, or a mode above 0777", name);
-        if (mode >= 0)
-                append(options, sizeof(options), " mode=%o", (unsigned int)mode);
         for (int i = 0; i < 4; i++)
                 if (flags & 1u << i)
                         append(options, sizeof(options), "%s", names[i]);
         if (!connection->socket_path)
-                return files_create(connection, name, size, options);
+                return files_create(connection, name, size, mode, options);
+        if (mode >= 0)
+                append(options, sizeof(options), " mode=%o", (unsigned int)mode);
         snprintf(rest, sizeof(rest), " %llu%s", (unsigned long long)size, options);
         return ask_plainly(connection, ASK_FOR_FD, "create", name, rest);
 }
 
-int iomem_open(struct iomem *connection, const char *name, int access) {
+int iomem_open(struct iomem_connection *connection, const char *name, int access) {
         int r = name_check(name);
 
         if (r < 0)
@@ -87,8 +87,8 @@ int iomem_open(struct iomem *connection, const char *name, int access) {
 }
 
 /* A command that .ctl has a file for. */
-static int command(struct iomem *connection, unsigned int how, const char *verb, const char *name,
-                   const char *rest) {
+static int command(struct iomem_connection *connection, unsigned int how, const char *verb,
+                   const char *name, const char *rest) {
         char escaped[NAME_ESCAPED_MAX], line[LINE_MAX_BYTES];
         int r = name_check(name);
 
@@ -101,14 +101,14 @@ static int command(struct iomem *connection, unsigned int how, const char *verb,
         return files_command(connection, verb, line);
 }
 
-int iomem_resize(struct iomem *connection, const char *name, uint64_t size) {
+int iomem_resize(struct iomem_connection *connection, const char *name, uint64_t size) {
         char rest[32];
 
         snprintf(rest, sizeof(rest), " %llu", (unsigned long long)size);
         return command(connection, ASK_REPEATABLE, "resize", name, rest);
 }
 
-int iomem_seal(struct iomem *connection, const char *name, unsigned int seals) {
+int iomem_seal(struct iomem_connection *connection, const char *name, unsigned int seals) {
         char rest[64] = "";
 
         if (seals == 0 || seals >> 3 != 0)
@@ -119,19 +119,11 @@ int iomem_seal(struct iomem *connection, const char *name, unsigned int seals) {
         return command(connection, ASK_REPEATABLE, "seal", name, rest);
 }
 
-int iomem_remove(struct iomem *connection, const char *name) {
+int iomem_remove(struct iomem_connection *connection, const char *name) {
         return command(connection, 0, "remove", name, "");
 }
 
-/* Names on the socket are relative to the root; those that we tell, to the directory. */
-static void strip_prefix(const struct iomem *connection, struct iomem_stat *region) {
-        size_t length = strlen(connection->prefix);
-
-        if (strncmp(region->name, connection->prefix, length) == 0)
-                memmove(region->name, region->name + length, strlen(region->name) - length + 1);
-}
-
-int iomem_stat(struct iomem *connection, const char *name, struct iomem_stat *out) {
+int iomem_stat(struct iomem_connection *connection, const char *name, struct iomem_stat *out) {
         struct reply reply;
         int r = name_check(name);
 
@@ -144,14 +136,12 @@ int iomem_stat(struct iomem *connection, const char *name, struct iomem_stat *ou
                 return r;
         r = json_region(reply.text, reply.length, out);
         free(reply.text);
-        if (r < 0)
-                return error_about(r, name);
-        strip_prefix(connection, out);
-        return 0;
+        return r < 0 ? error_about(r, name) : 0;
 }
 
 /* Names in a list of the socket are relative to the directory that was listed. */
-static int list_ask(struct iomem *connection, const char *directory, struct reply *reply) {
+static int list_ask(struct iomem_connection *connection, const char *directory,
+                    struct reply *reply) {
         char path[4096 + 1];
         int r;
 
@@ -173,13 +163,16 @@ static int list_ask(struct iomem *connection, const char *directory, struct repl
         return r;
 }
 
-static int list(struct iomem *connection, const char *directory, bool all,
-                int (*fn)(void *userdata, const struct iomem_stat *region), void *userdata) {
+int iomem_list(struct iomem_connection *connection, const char *directory, unsigned int flags,
+               iomem_list_fn fn, void *userdata) {
+        bool all = flags & IOMEM_LIST_POPULATING;
         struct reply reply;
         int r = directory ? name_check(directory) : 0;
 
         if (r < 0)
                 return r;
+        if (flags & ~IOMEM_LIST_POPULATING)
+                return error_set(-EINVAL, "unknown flags of a list");
         if (!connection->socket_path)
                 return files_list(connection, directory, all, fn, userdata);
         r = list_ask(connection, directory, &reply);
@@ -190,19 +183,9 @@ static int list(struct iomem *connection, const char *directory, bool all,
         return r == -EBADMSG ? error_about(r, "the list of regions") : r;
 }
 
-int iomem_list(struct iomem *connection, const char *directory,
-               int (*fn)(void *userdata, const struct iomem_stat *region), void *userdata) {
-        return list(connection, directory, false, fn, userdata);
-}
-
-int iomem_list_all(struct iomem *connection, const char *directory,
-                   int (*fn)(void *userdata, const struct iomem_stat *region), void *userdata) {
-        return list(connection, directory, true, fn, userdata);
-}
-
 /* On a connection of its own, so that other threads are not held up. */
-static int wait_by_socket(struct iomem *connection, const char *name, int timeout_ms) {
-        struct iomem *own;
+static int wait_by_socket(struct iomem_connection *connection, const char *name, int timeout_ms) {
+        struct iomem_connection *own;
         char rest[32] = "";
         int r;
 
@@ -219,7 +202,7 @@ static int wait_by_socket(struct iomem *connection, const char *name, int timeou
         return r;
 }
 
-int iomem_wait(struct iomem *connection, const char *name, int timeout_ms) {
+int iomem_wait(struct iomem_connection *connection, const char *name, int timeout_ms) {
         int r = name_check(name);
 
         if (r < 0)

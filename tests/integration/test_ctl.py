@@ -167,7 +167,6 @@ BAD_LINES = [
     ("a\0b 1\n", errno.EINVAL),
     ("a 1\r\n", errno.EINVAL),
     ("a\n", errno.EINVAL),
-    ("a 0\n", errno.EINVAL),
     ("a -1\n", errno.EINVAL),
     ("a +1\n", errno.EINVAL),
     ("a 1.5\n", errno.EINVAL),
@@ -293,6 +292,33 @@ def test_fixed(folder):
     assert os.stat(folder / "f").st_size == 8192
     region = regions(folder)["f"]
     assert region["flags"] == ["fixed"] and region["seals"] == ["shrink", "grow"]
+
+
+def test_size_0(folder):
+    """It is a region like others: listed, sealed, resized; only mmap(2) has nothing to map."""
+    for options in ("", " fixed", " populate", " huge", " ephemeral"):
+        name = "empty" + options.replace(" ", "-")
+        assert write(folder / ".ctl/create", f"{name} 0{options}\n") == 0, options
+        assert regions(folder)[name]["size"] == regions(folder)[name]["allocated"] == 0
+        with open(folder / name, "r+b", buffering=0) as file:
+            assert os.fstat(file.fileno()).st_size == 0 and file.read(1) == b""
+            with pytest.raises(ValueError):  # Python's own word for EINVAL of size 0
+                mmap.mmap(file.fileno(), 0)
+            if options == " fixed":
+                with pytest.raises(PermissionError):
+                    os.ftruncate(file.fileno(), 1)
+                with pytest.raises(PermissionError):
+                    file.write(b"x")
+                assert write(folder / ".ctl/resize", f"{name} 4k\n") == errno.EPERM
+            else:
+                assert write(folder / ".ctl/resize", f"{name} 4k\n") == 0
+                with mmap.mmap(file.fileno(), 0) as memory:
+                    memory[4095] = 7
+                assert os.pread(file.fileno(), 1, 4095) == b"\7"
+    assert write(folder / ".ctl/seal", "empty-fixed write\n") == 0
+    with pytest.raises(PermissionError):
+        open(folder / "empty-fixed", "r+b")  # pylint: disable=consider-using-with
+    wait_for(lambda: "empty-ephemeral" not in regions(folder), "the end of the ephemeral one")
 
 
 @pytest.mark.parametrize("option", ["populate", "huge", "populate huge fixed"])

@@ -157,6 +157,20 @@ def test_poll_and_non_blocking(mount):
         print(f"told after {took * 1e3:.1f} ms")
 
 
+def test_edge_triggered(mount):
+    """As Go, tokio and others wait: told once, then reading until there is nothing, for ever."""
+    with Reader(mount.path, os.O_NONBLOCK) as reader, select.epoll() as epoll:
+        epoll.register(reader.fd, select.EPOLLIN | select.EPOLLET)
+        for number in range(20):
+            mount.create(f"r{number}", 1)
+            seen = b""
+            while f" create r{number} ".encode() not in seen:
+                assert epoll.poll(LIMIT_MS / 1000), f"event {number} is not told"
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        seen += os.read(reader.fd, 65536)
+
+
 def test_small_reads(mount):
     with Reader(mount) as reader, Reader(mount) as other:
         for number in range(5):

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
 """libiomem, by ctypes: with a socket, with the mount alone, and without any daemon."""
 
+import contextlib
 import ctypes
 import errno
 import fcntl
 import mmap
 import os
 import re
+import select
 import shutil
 import socket
 import subprocess
@@ -24,27 +26,47 @@ pytestmark = pytest.mark.slow
 
 class Stat(ctypes.Structure):
     _fields_ = [
-        ("name", ctypes.c_char * 4096),
         ("size", ctypes.c_uint64),
         ("allocated", ctypes.c_uint64),
+        ("huge", ctypes.c_uint64),
         ("inode", ctypes.c_uint64),
+        ("created", ctypes.c_int64),
+        ("created_nsec", ctypes.c_uint32),
         ("mode", ctypes.c_uint32),
         ("uid", ctypes.c_uint32),
         ("gid", ctypes.c_uint32),
         ("links", ctypes.c_uint32),
         ("refs", ctypes.c_uint32),
+        ("writers", ctypes.c_uint32),
         ("flags", ctypes.c_uint32),
         ("seals", ctypes.c_uint32),
         ("creator_uid", ctypes.c_uint32),
         ("creator_pid", ctypes.c_int32),
-        ("created_nsec", ctypes.c_uint32),
-        ("created", ctypes.c_int64),
+        ("reserved_word", ctypes.c_uint32),
         ("creator_command", ctypes.c_char * 16),
         ("reserved", ctypes.c_uint64 * 16),
     ]
 
 
-VISIT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(Stat))
+class Event(ctypes.Structure):
+    _fields_ = [
+        ("sequence", ctypes.c_uint64),
+        ("kind", ctypes.c_int),
+        ("seals", ctypes.c_uint32),
+        ("name", ctypes.c_char_p),
+        ("size", ctypes.c_uint64),
+        ("lost", ctypes.c_uint64),
+        ("uid", ctypes.c_uint32),
+        ("pid", ctypes.c_int32),
+        ("reserved", ctypes.c_uint64 * 8),
+    ]
+
+
+VISIT = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p, ctypes.POINTER(Stat)
+)
+ALL = 1  # IOMEM_LIST_POPULATING
+OTHER, CREATE, RESIZE, SEAL, RENAME, REMOVE, LAST_CLOSE, RESTART, OVERFLOW = range(9)
 READ, WRITE = 0, 1
 FIXED, EPHEMERAL, POPULATE, HUGE, POPULATING = 1, 2, 4, 8, 16
 SHRINK, GROW, SEAL_WRITE = 1, 2, 4
@@ -63,7 +85,11 @@ def load():
     lib.iomem_seal.argtypes = [c, name, ctypes.c_uint]
     lib.iomem_remove.argtypes = [c, name]
     lib.iomem_stat.argtypes = [c, name, ctypes.POINTER(Stat)]
-    lib.iomem_list.argtypes = lib.iomem_list_all.argtypes = [c, name, VISIT, ctypes.c_void_p]
+    lib.iomem_list.argtypes = [c, name, ctypes.c_uint, VISIT, ctypes.c_void_p]
+    lib.iomem_events_open.argtypes = [ctypes.POINTER(c), c, name]
+    lib.iomem_events_next.argtypes = [c, ctypes.POINTER(Event), ctypes.c_int]
+    lib.iomem_events_fd.argtypes = lib.iomem_events_close.argtypes = [c]
+    lib.iomem_events_close.restype = None
     lib.iomem_wait.argtypes = [c, name, ctypes.c_int]
     lib.iomem_anonymous.argtypes = [number, ctypes.c_uint]
     lib.iomem_map.argtypes = [ctypes.POINTER(c), ctypes.POINTER(ctypes.c_size_t)] + 2 * [
@@ -127,17 +153,46 @@ class Connection:
         self.check(self.lib.iomem_stat(self.handle, os.fsencode(name), ctypes.byref(out)))
         return out
 
-    def list(self, directory=None, function=None):
+    def list(self, directory=None, flags=0):
         names = []
 
         @VISIT
-        def visit(_, region):
-            names.append(os.fsdecode(region.contents.name))
+        def visit(_, name, region):
+            assert region
+            names.append(os.fsdecode(name))
             return 0
 
         directory = None if directory is None else os.fsencode(directory)
-        self.check((function or self.lib.iomem_list)(self.handle, directory, visit, None))
+        self.check(self.lib.iomem_list(self.handle, directory, flags, visit, None))
         return sorted(names)
+
+    def events(self, directory=None):
+        directory = None if directory is None else os.fsencode(directory)
+        handle = ctypes.c_void_p()
+        self.check(self.lib.iomem_events_open(ctypes.byref(handle), self.handle, directory))
+        return Events(self.lib, handle)
+
+
+class Events:
+    """What iomem_events_open() gives."""
+
+    def __init__(self, lib, handle):
+        self.lib = lib
+        self.handle = handle
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.lib.iomem_events_close(self.handle)
+
+    def fileno(self):
+        return self.lib.iomem_events_fd(self.handle)
+
+    def next(self, timeout=30000):
+        out = Event()
+        checked(self.lib, self.lib.iomem_events_next(self.handle, ctypes.byref(out), timeout))
+        return out
 
 
 @pytest.fixture(params=["by socket", "by files", "by mount"])
@@ -151,6 +206,8 @@ def connection(request, lib, mounts):
     with Connection(lib, where) as one:
         one.mount = mount
         one.by_files = request.param == "by files"
+        one.is_socket = request.param == "by socket"
+        one.where = where
         yield one
 
 
@@ -164,7 +221,8 @@ def test_life_of_a_region(connection, lib):
     assert os.pread(fd, 5, 0) == b"hello"
     os.close(fd)
     region = connection.stat("a")
-    assert (region.name, region.size, region.mode) == (b"a", 65536, 0o640)
+    assert (region.size, region.mode) == (65536, 0o640)
+    assert region.refs == region.writers
     assert region.inode == os.stat(connection.mount / "a").st_ino
     assert region.creator_pid == os.getpid()
     connection.resize("a", 131072)
@@ -186,7 +244,7 @@ def test_names(connection):
     for name in names:
         os.close(connection.create(name, 4096))
         assert os.stat(connection.mount / name).st_size == 4096
-        assert os.fsdecode(connection.stat(name).name) == name
+        assert connection.stat(name).size == 4096
     assert connection.list() == sorted(names)
     assert connection.list("dir") == ["x\ny"]
     for name in names:
@@ -200,7 +258,6 @@ def test_names(connection):
 def test_errors(connection):
     os.close(connection.create("a", 4096))
     assert "a" in fails_with(errno.EEXIST, connection.create, "a", 4096)
-    fails_with(errno.EINVAL, connection.create, "b", 0)
     fails_with(errno.EINVAL, connection.create, "b", 4096, 0o7777)
     fails_with(errno.EINVAL, connection.create, "b", 4096, -1, 1 << 20)
     fails_with(errno.ENOSPC, connection.create, "b", 1 << 40)
@@ -212,6 +269,110 @@ def test_errors(connection):
     fails_with(errno.ETIMEDOUT, connection.wait, "b", 0)
     fails_with(errno.ETIMEDOUT, connection.wait, "b", 20)
     assert connection.list() == ["a"]
+
+
+def test_size_0(connection):
+    os.close(connection.create("empty", 0, 0o600, FIXED | POPULATE))
+    assert connection.stat("empty").size == 0
+
+
+def test_a_mode_that_keeps_its_owner_from_writing(connection):
+    """The maker has it open for writing all the same, as with open(2) and O_CREAT."""
+    os.chmod(connection.mount, 0o777)
+
+    def make():
+        with Connection(connection.lib, connection.where) as one:
+            fd = one.create("a", 4096, 0o444)
+            os.write(fd, b"made")
+            os.close(fd)
+            fails_with(errno.EACCES, one.open, "a", WRITE)
+            return one.stat("a").mode
+
+    assert as_user(NOBODY, make) == 0o444
+
+
+def test_stat_without_extended_attributes(lib, mounts):
+    mount = mounts("socket=none,xattr=off")
+    (mount / "d").mkdir()
+    with Connection(lib, mount) as one:
+        os.close(one.create("d/a", 4096, 0o600, FIXED))
+        region = one.stat("d/a")
+        assert (region.size, region.mode, region.flags) == (4096, 0o600, FIXED)
+        fails_with(errno.ENOENT, one.stat, "d/b")
+
+
+def test_events(connection, lib):
+    """Each kind, with what it says; and that of a connection by socket there are none."""
+    if connection.is_socket:
+        fails_with(errno.EOPNOTSUPP, connection.events)
+        return
+    with connection.events() as events:
+        fails_with(errno.ETIMEDOUT, events.next, 0)
+        fails_with(errno.ETIMEDOUT, events.next, 20)
+        os.close(connection.create("a b", 4096, 0o600))
+        connection.resize("a b", 8192)
+        connection.seal("a b", SHRINK | SEAL_WRITE)
+        os.rename(connection.mount / "a b", connection.mount / "c")
+        connection.remove("c")
+        seen, last = [], -1
+        while not seen or seen[-1][0] != REMOVE:
+            event = events.next()
+            assert event.sequence > last
+            last = event.sequence
+            seen.append((event.kind, event.name, event.size, event.seals))
+            if event.kind == CREATE:
+                assert (event.uid, event.pid) == (0, os.getpid())
+        found = [s for s in seen if s[0] != LAST_CLOSE]
+        assert found[0] == (CREATE, b"a b", 4096, 0)
+        assert found[1] == (RESIZE, b"a b", 8192, 0)
+        assert (found[2][0], found[2][3]) == (SEAL, SHRINK | SEAL_WRITE)
+        assert (found[3][:2], found[4][:2]) == ((RENAME, b"c"), (REMOVE, b"c"))
+    lib.iomem_events_close(None)
+
+
+def test_events_of_a_directory_with_poll(lib, mounts):
+    mount = mounts("")
+    (mount / "d").mkdir()
+    with Connection(lib, mount) as one:
+        fails_with(errno.ENOENT, one.events, "none")
+        fails_with(errno.EINVAL, one.events, "..")
+        with one.events("d") as events:
+            os.close(one.create("other", 4096))
+            os.close(one.create("d/a", 4096))
+            assert select.select([events], [], [], 30)[0] == [events]
+            assert events.next(0).name == b"a"
+
+
+def test_events_of_a_slow_reader(lib, mounts):
+    mount = mounts("")
+    with Connection(lib, mount) as one, one.events() as events:
+        os.close(one.create("a", 0))
+        for size in range(5000):
+            one.resize("a", size)
+        event = events.next()
+        assert event.kind == OVERFLOW and event.lost > 0 and event.name is None
+        assert events.next().kind in (CREATE, RESIZE, LAST_CLOSE)
+        one.remove("a")
+
+
+def test_events_after_the_connection(lib, mounts):
+    mount = mounts("")
+    with Connection(lib, mount) as one:
+        events = one.events()
+    with events:
+        os.close(os.open(mount / "a", os.O_CREAT | os.O_WRONLY))
+        assert events.next().name == b"a"
+
+
+def test_wait_for_a_directory_that_is_not_there_yet(connection):
+    if connection.is_socket:
+        pytest.skip("the same daemon's wait as by mount")
+    thread = threading.Thread(target=connection.wait, args=("d/late", 30000))
+    thread.start()
+    (connection.mount / "d").mkdir()
+    os.close(connection.create("d/late", 4096))
+    thread.join()
+    connection.wait("d/late", 0)
 
 
 def test_fixed(connection):
@@ -235,11 +396,12 @@ def test_list_can_be_ended(connection, lib):
         os.close(connection.create(name, 4096))
 
     @VISIT
-    def visit(_, region):
-        del region
+    def visit(_, name, region):
+        del name, region
         return 7
 
-    assert lib.iomem_list(connection.handle, None, visit, None) == 7
+    assert lib.iomem_list(connection.handle, None, 0, visit, None) == 7
+    fails_with(errno.EINVAL, connection.list, None, 2)
     assert connection.list() == ["a", "b", "c"]
 
 
@@ -252,15 +414,15 @@ def test_list_while_one_is_populated(connection, lib):
         seen = {}
 
         @VISIT
-        def visit(_, region):
-            seen[region.contents.name] = (region.contents.flags, region.contents.allocated)
+        def visit(_, name, region):
+            seen[name] = (region.contents.flags, region.contents.allocated)
             return 0
 
-        assert lib.iomem_list_all(connection.handle, None, visit, None) == 0
+        assert lib.iomem_list(connection.handle, None, ALL, visit, None) == 0
         assert seen == {b"a": (0, 0), b"b": (POPULATE | POPULATING, 0)}
         assert connection.list() == ["a"]
     assert creation.end() == 0
-    assert connection.list() == connection.list(None, lib.iomem_list_all) == ["a", "b"]
+    assert connection.list() == connection.list(None, ALL) == ["a", "b"]
 
 
 def test_threads_share_a_connection(connection):
@@ -308,7 +470,7 @@ def test_subdirectory_is_the_root_of_names(lib, mounts):
             os.close(one.create("y/a", 4096))
             assert os.path.exists(mount / "x/y/a")
             assert one.list() == ["y/a"]
-            assert one.stat("y/a").name == b"y/a"
+            assert one.stat("y/a").size == 4096
             one.remove("y/a")
 
 
@@ -385,7 +547,7 @@ def test_anonymous_memory_is_sent(lib):
         here.close()
         fails_with(errno.EPIPE, lambda: checked(lib, lib.iomem_recv_fd(there.fileno())))
     os.close(fd)
-    for arguments in ((0, 0), (4096, EPHEMERAL), (1 << 63, 0)):
+    for arguments in ((4096, EPHEMERAL), (1 << 63, 0)):
         fails_with(errno.EINVAL, lambda a=arguments: checked(lib, lib.iomem_anonymous(*a)))
 
 
@@ -410,12 +572,19 @@ def test_descriptors_go_to_ruby_and_back(lib):
     os.close(fd)
 
 
-def test_mapping_what_has_no_memory(lib, tmp_path):
-    address = ctypes.c_void_p()
-    (tmp_path / "empty").write_bytes(b"")
-    with open(tmp_path / "empty", "rb") as empty:
-        result = lib.iomem_map(ctypes.byref(address), None, empty.fileno(), READ)
-        fails_with(errno.EINVAL, lambda: checked(lib, result))
+def test_mapping_what_has_no_memory(lib):
+    """Size 0 is no error, for who allocates by number; what is no region is one."""
+    address, size = ctypes.c_void_p(1), ctypes.c_size_t(1)
+    for flags in (0, FIXED, POPULATE | HUGE):
+        fd = checked(lib, lib.iomem_anonymous(0, flags))
+        checked(lib, lib.iomem_map(ctypes.byref(address), ctypes.byref(size), fd, WRITE))
+        assert (address.value, size.value) == (None, 0)
+        assert lib.iomem_unmap(address, size) == 0
+        os.close(fd)
+    fd = os.open("/", os.O_RDONLY)
+    result = lib.iomem_map(ctypes.byref(address), None, fd, READ)
+    fails_with(errno.EINVAL, lambda: checked(lib, result))
+    os.close(fd)
     result = lib.iomem_map(ctypes.byref(address), None, -1, READ)
     fails_with(errno.EBADF, lambda: checked(lib, result))
 
@@ -451,8 +620,8 @@ def test_symbols():
     output = subprocess.check_output(
         ["nm", "-D", "--defined-only", build_dir() / "src" / "lib" / "libiomem.so.0"], text=True
     )
-    exported = {line.split()[2] for line in output.splitlines()} - {"IOMEM_0.1"}
-    assert exported == {f"{name}@@IOMEM_0.1" for name in declared}
+    exported = {line.split()[2] for line in output.splitlines()} - {"IOMEM_0.2"}
+    assert exported == {f"{name}@@IOMEM_0.2" for name in declared}
 
 
 def test_version(lib):
@@ -467,10 +636,55 @@ def test_manual(page):
     assert result.returncode == 0, result.stdout
 
 
+@pytest.mark.parametrize("page", sorted(p.stem for p in LIB.glob("*.3")))
+def test_example(page, mounts, tmp_path):
+    """The program in each page's EXAMPLES is whole: it compiles without a word, and does it."""
+    mount = mounts("")
+    section = re.search(r"^\.Sh EXAMPLES\n(.*?)^\.Sh ", (LIB / f"{page}.3").read_text(), re.M | re.S)
+    text = re.search(r"^\.Bd [^\n]*\n(.*?)^\.Ed", section[1], re.M | re.S)[1]
+    source = tmp_path / "example.c"
+    source.write_text(text.replace("\\e", "\\"))
+    library = build_dir() / "src" / "lib"
+    run(["cc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", f"-I{LIB}", "-o", tmp_path / "example",
+         source, f"-L{library}", "-liomem"], check=True)
+    environment = dict(os.environ, IOMEMFS=str(mount), LD_LIBRARY_PATH=str(library))
+    with subprocess.Popen([tmp_path / "example"], env=environment, stdout=subprocess.PIPE,
+                          text=True) as process:
+        if page == "iomem_stat":
+            mount.create("frames", 4096)
+        if page == "iomem_events_open":
+            wait_for(lambda: has_open(process.pid, "/.ctl/events"), "the reader")
+            mount.create("fed", 4096)
+            mount.command("remove", "fed")
+        output = process.communicate()[0]
+    assert process.returncode == 0
+    expected = {
+        "iomem": "",
+        "iomem_connect": "connected by libiomem 0.1.0\n",
+        "iomem_create": "",
+        "iomem_events_open": f"fed by {os.getpid()}\n",
+        "iomem_map": "the child says 42\n",
+        "iomem_send_fd": "hello\n",
+        "iomem_stat": "frames: 4096 bytes\n4096 bytes in all\n",
+    }
+    assert output == expected[page]
+    if page == "iomem":
+        assert (mount / "frames").read_bytes()[:6] == b"hello\0"
+
+
+def has_open(pid, suffix):
+    """Whether a process has a file open whose path ends so."""
+    found = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):
+            found.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+    return any(path.endswith(suffix) for path in found)
+
+
 def test_every_function_has_its_words():
     pages = "\n".join(p.read_text() for p in LIB.glob("*.3"))
     declared = re.findall(r"^IOMEM_API .*?\b(iomem_\w+)\(", (LIB / "iomem.h").read_text(), re.M)
-    assert len(declared) == 18
+    assert len(declared) == 21
     for name in declared:
         assert f".Fn {name}" in pages or f".Fo {name}" in pages, name
 
@@ -481,11 +695,16 @@ def test_structure_of_the_header(tmp_path):
     source.write_text(
         '#include "iomem.h"\n#include <stdio.h>\nint main(void) {'
         'printf("%zu %zu %zu", sizeof(struct iomem_stat), offsetof(struct iomem_stat, size),'
-        "offsetof(struct iomem_stat, created)); return 0; }\n"
+        "offsetof(struct iomem_stat, creator_command));"
+        'printf(" %zu %zu", sizeof(struct iomem_event), offsetof(struct iomem_event, pid));'
+        "return 0; }\n"
     )
     run(["cc", f"-I{LIB}", "-o", tmp_path / "size", source], check=True)
     found = run([tmp_path / "size"], check=True).stdout.split()
-    assert found == [str(n) for n in (ctypes.sizeof(Stat), Stat.size.offset, Stat.created.offset)]
+    assert found == [str(n) for n in (
+        ctypes.sizeof(Stat), Stat.size.offset, Stat.creator_command.offset,
+        ctypes.sizeof(Event), Event.pid.offset,
+    )]
 
 
 def test_no_leaks(lib, mounts):

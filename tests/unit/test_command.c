@@ -199,7 +199,7 @@ static void test_parse_errors(void **state) {
                 {COMMAND_CREATE, "", -EINVAL},
                 {COMMAND_CREATE, "   ", -EINVAL},
                 {COMMAND_CREATE, "a", -EINVAL},
-                {COMMAND_CREATE, "a 0", -EINVAL},
+                {COMMAND_CREATE, "a -0", -EINVAL},
                 {COMMAND_CREATE, "a 1x", -EINVAL},
                 {COMMAND_CREATE, "a 1 bogus", -EINVAL},
                 {COMMAND_CREATE, "a 1 FIXED", -EINVAL},
@@ -468,6 +468,9 @@ static void test_resize(void **state) {
         assert_int_equal(run_as(house, &house->user, COMMAND_RESIZE, "r 0"), 0);
         assert_int_equal(house->root->charged_memfd, 0);
         assert_int_equal(run_as(house, &house->user, COMMAND_RESIZE, "none 1"), -ENOENT);
+        assert_int_equal(run_as(house, &house->user, COMMAND_CREATE, "empty 0"), 0);
+        assert_int_equal(find(house, "empty")->size, 0);
+        assert_int_equal(house->root->charged_memfd, 0);
 
         make(house, house->dir, "d", S_IFDIR | 0777, 0, 0);
         make(house, house->dir, "p", S_IFIFO | 0666, 0, 0);

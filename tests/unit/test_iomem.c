@@ -27,7 +27,6 @@ static void region_is_understood(void **state) {
 
         (void)state;
         assert_int_equal(json_region(region, strlen(region), &out), 0);
-        assert_string_equal(out.name, "d/a\\b\t\xc3\xa9\xff");
         assert_int_equal(out.size, 65536);
         assert_int_equal(out.allocated, 4096);
         assert_true(out.inode == UINT64_MAX);
@@ -43,16 +42,34 @@ static void region_is_understood(void **state) {
         assert_string_equal(out.creator_command, "a name that is ");
 }
 
-/* JSON has no bytes that are no UTF-8: what is escaped says which there were. */
-static void bytes_of_a_name_are_understood(void **state) {
-        static const char text[] = "{\"name\": \"\xef\xbf\xbd\\\\\", \"name_escaped\": "
-                                   "\"\\\\377\\\\134\", \"creator_command\": \"\xef\xbf\xbd\", "
-                                   "\"creator_command_escaped\": \"\\\\303\"}";
-        struct iomem_stat out;
+static int copy_name(void *userdata, const char *name, const struct iomem_stat *one) {
+        assert_int_equal(one->size, 65536);
+        snprintf(userdata, 64, "%s", name);
+        return 7;
+}
+
+static void name_is_understood(void **state) {
+        char text[1024], name[64] = "";
 
         (void)state;
-        assert_int_equal(json_region(text, strlen(text), &out), 0);
-        assert_string_equal(out.name, "\xff\\");
+        snprintf(text, sizeof(text), "{\"regions\": [%s]}", region);
+        assert_int_equal(json_regions(text, strlen(text), false, copy_name, name), 7);
+        assert_string_equal(name, "d/a\\b\t\xc3\xa9\xff");
+}
+
+/* JSON has no bytes that are no UTF-8: what is escaped says which there were. */
+static void bytes_of_a_name_are_understood(void **state) {
+        static const char text[] = "{\"regions\": [{\"name\": \"\xef\xbf\xbd\\\\\", \"size\": "
+                                   "65536, \"name_escaped\": "
+                                   "\"\\\\377\\\\134\", \"creator_command\": \"\xef\xbf\xbd\", "
+                                   "\"creator_command_escaped\": \"\\\\303\"}]}";
+        struct iomem_stat out;
+        char name[64] = "";
+
+        (void)state;
+        assert_int_equal(json_regions(text, strlen(text), false, copy_name, name), 7);
+        assert_string_equal(name, "\xff\\");
+        assert_int_equal(json_region(text + 13, strlen(text) - 13 - 2, &out), 0);
         assert_string_equal(out.creator_command, "\xc3");
 }
 
@@ -65,9 +82,10 @@ static void part_of_a_region_is_refused(void **state) {
                 assert_int_equal(json_region(region, length, &out), -EBADMSG);
 }
 
-static int count(void *userdata, const struct iomem_stat *one) {
+static int count(void *userdata, const char *name, const struct iomem_stat *one) {
         int *n = userdata;
 
+        assert_non_null(name);
         assert_non_null(one);
         return ++*n == 3 ? 42 : 0;
 }
@@ -154,6 +172,14 @@ static void names_are_escaped(void **state) {
         assert_int_equal(strlen(out), 4 * 4095);
 }
 
+static void names_are_unescaped(void **state) {
+        char name[] = "p\\040q/a\\011b\\134c\\377\\09\\";
+
+        (void)state;
+        name_unescape(name);
+        assert_string_equal(name, "p q/a\tb\\c\xff\\09\\");
+}
+
 static void errors_have_texts(void **state) {
         (void)state;
         assert_int_equal(error_set(-EIO, "%s: %d", "text", 7), -EIO);
@@ -165,6 +191,7 @@ static void errors_have_texts(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(region_is_understood),
+                cmocka_unit_test(name_is_understood),
                 cmocka_unit_test(bytes_of_a_name_are_understood),
                 cmocka_unit_test(part_of_a_region_is_refused),
                 cmocka_unit_test(regions_are_listed),
@@ -172,6 +199,7 @@ int main(void) {
                 cmocka_unit_test(names_are_checked),
                 cmocka_unit_test(long_names_are_refused),
                 cmocka_unit_test(names_are_escaped),
+                cmocka_unit_test(names_are_unescaped),
                 cmocka_unit_test(errors_have_texts),
         };
 

@@ -1,0 +1,3 @@
+module iomem
+
+go 1.19

@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: MIT
+
+package iomem
+
+const sysMemfdCreate = uintptr(319)
