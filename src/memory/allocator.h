@@ -31,7 +31,7 @@ struct allocation;
 struct allocation_request {
         int fd;          /* the region, open for writing; stays the caller's */
         uint64_t offset; /* bytes */
-        uint64_t length; /* bytes, above 0 */
+        uint64_t length; /* bytes; 0: nothing to be made */
         int mode;        /* of fallocate(2): 0 or FALLOC_FL_KEEP_SIZE */
         bool zero; /* zero the pages behind the caller's back, so that a first touch is quick */
         bool huge; /* of huge pages, as far as they can be had; offset is 0 then */
