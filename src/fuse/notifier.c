@@ -3,13 +3,24 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
+#include <utlist.h>
+#include "base/clock.h"
 #include "fuse/notify.h"
 #include "records/layout.h"
 
+enum {
+        LANES_MAX = 4,     /* processes */
+        PATIENCE_MS = 500, /* what a notification may take before it is given up */
+};
+
+/* What a process is sent. */
 struct message {
         uint64_t node;
         uint32_t is_entry;
@@ -17,7 +28,39 @@ struct message {
         char name[LAYOUT_NAME_MAX + 1];
 };
 
+struct notification {
+        struct message message;
+        notifier_fn fn;
+        void *userdata;
+        struct notification *prev, *next;
+};
+
+/* A process, and what it is telling. */
+struct lane {
+        struct notifier *notifier;
+        int socket_fd; /* -1: there is none */
+        pid_t pid;
+        struct loop_source *source;
+        bool busy;
+        uint64_t since_ms;
+        uint64_t node;                     /* that it is telling of */
+        struct notification *notification; /* NULL: it is idle, or stuck */
+};
+
+struct notifier {
+        struct loop *loop;
+        int fuse_fd;
+        struct lane lanes[LANES_MAX];
+        struct loop_source *timer;
+        bool armed;
+        struct notification *waiting, *given_up;
+        uint64_t n_given_up;
+};
+
+/* The process */
+
 static void message_tell(const struct message *message, int fuse_fd) {
+        /* That the kernel does not know the thing is as good. */
         if (message->is_entry)
                 notify_entry(fuse_fd, message->node, message->name, message->length);
         else
@@ -38,7 +81,7 @@ static void close_others(int one, int other) {
         close_range((unsigned int)high + 1, ~0U, 0);
 }
 
-static _Noreturn void notifier_process(int socket_fd, int fuse_fd) {
+static _Noreturn void lane_process(int socket_fd, int fuse_fd) {
         struct message message;
 
         prctl(PR_SET_NAME, "iomemfs-notify");
@@ -51,49 +94,261 @@ static _Noreturn void notifier_process(int socket_fd, int fuse_fd) {
         _exit(0);
 }
 
-int notifier_start(int fuse_fd) {
-        int fds[2];
-        pid_t pid;
-        int r;
+static void lane_on_reply(void *userdata, uint32_t events);
+
+static int lane_start(struct lane *lane) {
+        struct notifier *notifier = lane->notifier;
+        int fds[2], r;
 
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
                 return -errno;
-        pid = fork();
-        r = -errno;
-        if (pid == 0)
-                notifier_process(fds[1], fuse_fd);
+        r = loop_add(notifier->loop, &lane->source, fds[0], EPOLLIN, lane_on_reply, lane);
+        if (r == 0) {
+                lane->pid = fork();
+                if (lane->pid == 0)
+                        lane_process(fds[1], notifier->fuse_fd);
+                if (lane->pid < 0)
+                        r = -errno;
+        }
         close(fds[1]);
-        if (pid > 0)
-                return fds[0];
-        close(fds[0]);
-        return r;
+        if (r < 0) {
+                lane->source = loop_remove(lane->source);
+                close(fds[0]);
+                return r;
+        }
+        lane->socket_fd = fds[0];
+        return 0;
 }
 
-static void notifier_tell(int notifier, int fuse_fd, const struct message *message) {
-        char done;
-        ssize_t n = -1;
-
-        if (notifier >= 0 &&
-            send(notifier, message, sizeof(*message), MSG_NOSIGNAL) == sizeof(*message))
-                do
-                        n = recv(notifier, &done, 1, 0);
-                while (n < 0 && errno == EINTR);
-        if (n != 1)
-                message_tell(message, fuse_fd);
+/* Ends the process as soon as it can; nobody waits for it, since that may be never. */
+static void lane_end(struct lane *lane) {
+        if (lane->socket_fd < 0)
+                return;
+        lane->source = loop_remove(lane->source);
+        close(lane->socket_fd);
+        lane->socket_fd = -1;
+        waitpid(lane->pid, NULL, WNOHANG);
 }
 
-void notifier_tell_entry(int notifier, int fuse_fd, uint64_t parent, const char *name,
-                         size_t length) {
-        struct message message = {
-                .node = parent,
-                .is_entry = 1,
-                .length = (uint32_t)length,
-        };
+/* Turns */
+
+static bool lane_is_stuck(const struct lane *lane) {
+        return lane->busy && !lane->notification;
+}
+
+static void give_up(struct notifier *notifier, struct notification *notification) {
+        DL_APPEND(notifier->given_up, notification);
+        /* The loop comes back for it, so that fn is not called from here. */
+        loop_arm_soon(notifier->timer);
+        notifier->armed = true;
+}
+
+/* Takes the lane for it. */
+static bool lane_tell(struct lane *lane, struct notification *notification) {
+        const struct message *message = &notification->message;
+
+        if (lane->socket_fd < 0 && lane_start(lane) < 0)
+                return false;
+        if (send(lane->socket_fd, message, sizeof(*message), MSG_NOSIGNAL | MSG_DONTWAIT) !=
+            sizeof(*message)) {
+                lane_end(lane);
+                return false;
+        }
+        lane->busy = true;
+        lane->since_ms = clock_ms();
+        lane->node = message->node;
+        lane->notification = notification;
+        return true;
+}
+
+enum place { PLACE_NONE, PLACE_LATER, PLACE_TAKEN };
+
+/* Finds a lane: an idle process, or else one that is not there yet. */
+static enum place notifier_place(struct notifier *notifier, struct notification *notification) {
+        enum place place = PLACE_NONE;
+
+        for (struct lane *lane = notifier->lanes; lane < notifier->lanes + LANES_MAX; lane++)
+                if (lane_is_stuck(lane) && lane->node == notification->message.node)
+                        return PLACE_NONE;
+        for (int i = 0; i < 2 * LANES_MAX; i++) {
+                struct lane *lane = &notifier->lanes[i % LANES_MAX];
+                bool is_new = lane->socket_fd < 0;
+
+                if (lane->busy && !lane_is_stuck(lane))
+                        place = PLACE_LATER;
+                else if (!lane->busy && is_new == (i >= LANES_MAX) && lane_tell(lane, notification))
+                        return PLACE_TAKEN;
+        }
+        return place;
+}
+
+/* Has what waits told, as far as there is a process for it. */
+static void notifier_advance(struct notifier *notifier) {
+        struct notification *notification, *next;
+
+        DL_FOREACH_SAFE(notifier->waiting, notification, next) {
+                enum place place = notifier_place(notifier, notification);
+
+                if (place == PLACE_LATER)
+                        break;
+                DL_DELETE(notifier->waiting, notification);
+                if (place == PLACE_NONE)
+                        give_up(notifier, notification);
+        }
+}
+
+static void notifier_finish_given_up(struct notifier *notifier) {
+        struct notification *notification;
+
+        if (notifier->given_up)
+                (void)notify_epoch(notifier->fuse_fd);
+        while ((notification = notifier->given_up)) {
+                DL_DELETE(notifier->given_up, notification);
+                notifier->n_given_up++;
+                notification->fn(notification->userdata, false);
+                free(notification);
+        }
+}
+
+/* Gives up what takes too long; milliseconds until one of the others does, 0 for none. */
+static uint64_t notifier_look(struct notifier *notifier) {
+        uint64_t now = clock_ms(), next = 0;
+
+        for (struct lane *lane = notifier->lanes; lane < notifier->lanes + LANES_MAX; lane++) {
+                uint64_t end = lane->since_ms + PATIENCE_MS;
+
+                if (!lane->notification)
+                        continue;
+                if (end <= now) {
+                        DL_APPEND(notifier->given_up, lane->notification);
+                        lane->notification = NULL;
+                } else if (next == 0 || end - now < next) {
+                        next = end - now;
+                }
+        }
+        return next;
+}
+
+static void notifier_arm(struct notifier *notifier, uint64_t milliseconds) {
+        loop_arm(notifier->timer, milliseconds);
+        notifier->armed = true;
+}
+
+static void notifier_on_timer(void *userdata, uint32_t events) {
+        struct notifier *notifier = userdata;
+        uint64_t next;
+
+        (void)events;
+        notifier->armed = false;
+        next = notifier_look(notifier);
+        notifier_advance(notifier);
+        notifier_finish_given_up(notifier);
+        if (next > 0 && !notifier->armed)
+                notifier_arm(notifier, next);
+}
+
+static void lane_on_reply(void *userdata, uint32_t events) {
+        struct lane *lane = userdata;
+        struct notifier *notifier = lane->notifier;
+        struct notification *notification = lane->notification;
+        char told;
+        bool is_told = recv(lane->socket_fd, &told, 1, MSG_DONTWAIT) == 1;
+
+        (void)events;
+        lane->busy = false;
+        lane->notification = NULL;
+        if (!is_told)
+                lane_end(lane); /* somebody has killed it */
+        notifier_advance(notifier);
+        if (notification && is_told) {
+                notification->fn(notification->userdata, true);
+                free(notification);
+        } else if (notification) {
+                give_up(notifier, notification);
+        }
+}
+
+/* What others use */
+
+static int notifier_tell(struct notifier *notifier, const struct message *message, notifier_fn fn,
+                         void *userdata) {
+        struct notification *notification = malloc(sizeof(*notification));
+
+        if (!notification)
+                return -ENOMEM;
+        *notification = (struct notification){.message = *message, .fn = fn, .userdata = userdata};
+        DL_APPEND(notifier->waiting, notification);
+        notifier_advance(notifier);
+        /* An armed timer is due for an older one, and is armed again then. */
+        if (!notifier->armed)
+                notifier_arm(notifier, PATIENCE_MS);
+        return 0;
+}
+
+int notifier_tell_entry(struct notifier *notifier, uint64_t dir, const char *name, size_t length,
+                        notifier_fn fn, void *userdata) {
+        struct message message = {.node = dir, .is_entry = 1, .length = (uint32_t)length};
 
         memcpy(message.name, name, length);
-        notifier_tell(notifier, fuse_fd, &message);
+        return notifier_tell(notifier, &message, fn, userdata);
 }
 
-void notifier_tell_inode(int notifier, int fuse_fd, uint64_t node) {
-        notifier_tell(notifier, fuse_fd, &(struct message){.node = node});
+int notifier_tell_inode(struct notifier *notifier, uint64_t node, notifier_fn fn, void *userdata) {
+        return notifier_tell(notifier, &(struct message){.node = node}, fn, userdata);
+}
+
+unsigned int notifier_stuck(const struct notifier *notifier) {
+        unsigned int n = 0;
+
+        for (int i = 0; i < LANES_MAX; i++)
+                n += lane_is_stuck(&notifier->lanes[i]);
+        return n;
+}
+
+uint64_t notifier_given_up(const struct notifier *notifier) {
+        return notifier->n_given_up;
+}
+
+int notifier_new(struct notifier **out, struct loop *loop, int fuse_fd) {
+        struct notifier *notifier = calloc(1, sizeof(*notifier));
+        int r;
+
+        if (!notifier)
+                return -ENOMEM;
+        notifier->loop = loop;
+        notifier->fuse_fd = fuse_fd;
+        for (int i = 0; i < LANES_MAX; i++)
+                notifier->lanes[i] = (struct lane){.notifier = notifier, .socket_fd = -1};
+        r = loop_add_timer(loop, &notifier->timer, notifier_on_timer, notifier);
+        if (r == 0)
+                r = lane_start(&notifier->lanes[0]);
+        if (r < 0) {
+                notifier_free(notifier);
+                return r;
+        }
+        *out = notifier;
+        return 0;
+}
+
+static void notifications_free(struct notification **list) {
+        struct notification *notification, *next;
+
+        DL_FOREACH_SAFE(*list, notification, next) {
+                DL_DELETE(*list, notification);
+                free(notification);
+        }
+}
+
+struct notifier *notifier_free(struct notifier *notifier) {
+        if (!notifier)
+                return NULL;
+        for (int i = 0; i < LANES_MAX; i++) {
+                free(notifier->lanes[i].notification);
+                lane_end(&notifier->lanes[i]);
+        }
+        notifications_free(&notifier->waiting);
+        notifications_free(&notifier->given_up);
+        loop_remove(notifier->timer);
+        free(notifier);
+        return NULL;
 }

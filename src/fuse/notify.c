@@ -38,6 +38,10 @@ int notify_poll(int fuse_fd, uint64_t kh) {
         return notify(fuse_fd, WIRE_NOTIFY_POLL, &body, sizeof(body), NULL, 0);
 }
 
+int notify_epoch(int fuse_fd) {
+        return notify(fuse_fd, WIRE_NOTIFY_INC_EPOCH, NULL, 0, NULL, 0);
+}
+
 int notify_resend(int fuse_fd) {
         return notify(fuse_fd, WIRE_NOTIFY_RESEND, NULL, 0, NULL, 0);
 }

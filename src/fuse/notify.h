@@ -20,5 +20,7 @@ int notify_entry(int fuse_fd, uint64_t dir, const char *name, size_t length);
 int notify_inode(int fuse_fd, uint64_t node, bool pages);
 /* Wakes poll(2) on a file, by what its POLL brought for that; by any thread. */
 int notify_poll(int fuse_fd, uint64_t kh);
+/* Has the kernel look up all names anew, and takes no lock for it (Linux 6.16); by any thread. */
+int notify_epoch(int fuse_fd);
 /* Has the kernel send again what was read and not answered; by any thread. */
 int notify_resend(int fuse_fd);

@@ -124,7 +124,8 @@ enum wire_notification {
         WIRE_NOTIFY_POLL = 1,
         WIRE_NOTIFY_INVAL_INODE = 2,
         WIRE_NOTIFY_INVAL_ENTRY = 3,
-        WIRE_NOTIFY_RESEND = 7, /* Linux 6.9 */
+        WIRE_NOTIFY_RESEND = 7,    /* Linux 6.9 */
+        WIRE_NOTIFY_INC_EPOCH = 8, /* Linux 6.16 */
 };
 
 /* Requests. */

@@ -31,10 +31,9 @@ struct worker {
         int keeper_pidfd;
         int ready_fd;
         int signal_fd;
-        int notifier;
 
         struct loop *loop;
-        struct job_queue *notify_jobs; /* waits for the notifier */
+        struct notifier *notifier;
         struct allocator *allocator;   /* makes pages */
         struct job_queue *memory_jobs; /* gives them back */
         struct volume *volume;
@@ -165,27 +164,27 @@ static int worker_watch(struct worker *worker) {
 
 /* The rooms, from the lowest up. */
 
-static void worker_tell_entry(void *userdata, uint64_t dir, const char *name, size_t length) {
+static int worker_tell_entry(void *userdata, uint64_t dir, const char *name, size_t length,
+                             invalidation_told_fn fn, void *fn_userdata) {
         const struct worker *worker = userdata;
 
-        notifier_tell_entry(worker->notifier, worker->root->fuse_fd, dir, name, length);
+        return notifier_tell_entry(worker->notifier, dir, name, length, fn, fn_userdata);
 }
 
-static void worker_tell_inode(void *userdata, uint64_t node) {
+static int worker_tell_inode(void *userdata, uint64_t node, invalidation_told_fn fn,
+                             void *fn_userdata) {
         const struct worker *worker = userdata;
 
-        notifier_tell_inode(worker->notifier, worker->root->fuse_fd, node);
+        return notifier_tell_inode(worker->notifier, node, fn, fn_userdata);
 }
 
 static int worker_build_volume(struct worker *worker) {
         int r;
 
-        r = job_queue_new(&worker->notify_jobs, worker->loop, "notify-jobs");
-        if (r == 0)
-                r = job_queue_new(&worker->memory_jobs, worker->loop, "memory-jobs");
+        r = job_queue_new(&worker->memory_jobs, worker->loop, "memory-jobs");
         if (r == 0)
                 r = volume_new(&worker->volume, worker->journal, worker->loop, worker->allocator,
-                               worker->memory_jobs, worker->notify_jobs);
+                               worker->memory_jobs);
         return r < 0 ? r : ctl_new(&worker->ctl, worker->volume);
 }
 
@@ -211,13 +210,10 @@ static int worker_build_fs(struct worker *worker) {
 /* For recovery_run(). */
 static int worker_build(void *userdata, struct recovered *out) {
         struct worker *worker = userdata;
-        int r = 0;
+        int r = loop_new(&worker->loop);
 
-        worker->notifier = notifier_start(worker->root->fuse_fd);
-        if (worker->notifier < 0)
-                r = worker->notifier;
         if (r == 0)
-                r = loop_new(&worker->loop);
+                r = notifier_new(&worker->notifier, worker->loop, worker->root->fuse_fd);
         /* A process, too: before there are threads. */
         if (r == 0)
                 r = allocator_new(&worker->allocator, worker->loop);

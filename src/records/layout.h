@@ -315,7 +315,8 @@ struct counters {
         uint64_t cut_back; /* regions cut back to the limit */
         uint64_t upgrades; /* the program was replaced */
         uint64_t upgrades_refused;
-        uint64_t pad[14];
+        uint64_t given_up; /* notifications that the kernel did not take in time */
+        uint64_t pad[13];
 };
 
 /* What one user can make the socket hold. */

@@ -358,6 +358,7 @@ void answer_request(struct volume *volume, struct listings *listings, struct cal
         };
         uint64_t invalidations = volume->root->next_invalidation;
 
+        invalidations_begin(volume->invalidations, (struct invalidation_mark){0});
         answer_clear(out);
         if (request->error < 0)
                 answer_fail(out, request->tag, request->error, request->error_text.text);
@@ -381,6 +382,7 @@ void answer_populated(struct volume *volume, struct caller *caller, const struct
         };
         uint64_t invalidations = volume->root->next_invalidation;
 
+        invalidations_begin(volume->invalidations, (struct invalidation_mark){0});
         answer_clear(out);
         inquiry_populated(&inquiry, result, huge);
         inquiry_end(&inquiry, invalidations);

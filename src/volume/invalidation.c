@@ -4,64 +4,119 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#define HASH_NONFATAL_OOM 1
+#define uthash_nonfatal_oom(element) ((element)->failed = true)
+#include <uthash.h>
+#include <utlist.h>
 #include "base/fault.h"
 
-/* What the queue's thread gets: copies only.  Made with the record, begun after the commit. */
+/* Of requests whose worker died before the kernel was told; no order reaches it. */
+#define CHAIN_TAKEN_UP UINT64_MAX
+
+enum state {
+        STATE_WAITS, /* for one of the same chain */
+        STATE_TELLS,
+        STATE_TOLD, /* its end is told in the loop's next turn */
+};
+
+struct chain;
+
+/* What is to be told.  Made with the record, begun after the commit. */
 struct notification {
-        struct job job;
         struct invalidations *invalidations;
+        struct chain *chain;
         uint32_t id; /* of the record */
         enum invalidation_kind kind;
+        enum state state;
         uint64_t node;
         uint64_t order;
-        struct notification *next; /* of the same transaction, or due */
+        struct notification *prev, *next; /* of this transaction, or of the chain */
         uint32_t length;
         char name[LAYOUT_NAME_MAX + 1];
 };
 
-struct notifications {
-        struct notification *first;
-        struct notification **end;
+/* Who waits for the end of a chain. */
+struct after {
+        void (*fn)(void *userdata);
+        void *userdata;
+        struct after *prev, *next;
+};
+
+/* What one request has to be told of, one after the other. */
+struct chain {
+        uint64_t id;              /* see struct invalidation_mark */
+        unsigned int n;           /* notifications, those of the current transaction included */
+        struct notification *due; /* those that are committed */
+        struct after *afters;
+        struct chain *prev, *next; /* of those whose first is told in the next turn */
+        bool is_told;              /* it is one of these */
+        bool failed;               /* no memory to be put into the hash */
+        UT_hash_handle hh;
 };
 
 struct invalidations {
         struct txn *txn;
         struct journal *journal;
         struct root *root;
-        struct job_queue *queue;
+        struct loop_source *turn;
         struct invalidation_teller teller;
         invalidations_reply_fn reply;
         void *userdata;
         struct invalidation_mark last; /* of this request */
-        struct notifications fresh;    /* of the current transaction */
-        struct notifications due;      /* committed, not with the queue yet */
+        struct notification *fresh;    /* of the current transaction */
+        struct notification *due;      /* committed, in no queue yet */
+        struct chain *chains;          /* uthash */
+        struct chain *told;            /* utlist */
+        struct after *afters;          /* called in the next turn */
 };
 
-struct after {
-        struct job job;
-        void (*fn)(void *userdata);
-        void *userdata;
-};
+/* Chains */
 
-static void notifications_init(struct notifications *list) {
-        list->first = NULL;
-        list->end = &list->first;
+static struct chain *chain_find(const struct invalidations *invalidations, uint64_t id) {
+        struct chain *chain;
+
+        HASH_FIND(hh, invalidations->chains, &id, sizeof(id), chain);
+        return chain;
 }
 
-static void notifications_push(struct notifications *list, struct notification *notification) {
-        notification->next = NULL;
-        *list->end = notification;
-        list->end = &notification->next;
+/* The chain, made if it is not there; NULL without memory. */
+static struct chain *chain_get(struct invalidations *invalidations, uint64_t id) {
+        struct chain *chain = chain_find(invalidations, id);
+
+        if (chain)
+                return chain;
+        chain = fault_strikes(FAULT_MEMORY) ? NULL : calloc(1, sizeof(*chain));
+        if (!chain)
+                return NULL;
+        chain->id = id;
+        HASH_ADD(hh, invalidations->chains, id, sizeof(chain->id), chain);
+        if (!chain->failed)
+                return chain;
+        free(chain);
+        return NULL;
 }
 
-static void notifications_drop(struct notifications *list) {
-        while (list->first) {
-                struct notification *next = list->first->next;
+static void afters_call(struct after **list) {
+        struct after *after;
 
-                free(list->first);
-                list->first = next;
+        while ((after = *list)) {
+                DL_DELETE(*list, after);
+                after->fn(after->userdata);
+                free(after);
         }
-        notifications_init(list);
+}
+
+/* Frees the chain if nothing of it is left; whoever waited for that goes on. */
+static void chain_put(struct invalidations *invalidations, struct chain *chain) {
+        struct after *afters = chain->afters;
+
+        if (chain->n > 0)
+                return;
+        if (chain->is_told)
+                DL_DELETE(invalidations->told, chain);
+        HASH_DEL(invalidations->chains, chain);
+        free(chain);
+        afters_call(&afters);
 }
 
 static struct invalidation *invalidation_get(const struct invalidations *invalidations,
@@ -73,17 +128,6 @@ static struct invalidation *invalidation_get(const struct invalidations *invalid
 }
 
 /* Telling */
-
-static void notification_run(struct job *job) {
-        struct notification *notification = (struct notification *)job;
-        const struct invalidation_teller *teller = &notification->invalidations->teller;
-
-        if (notification->kind == INVALIDATION_ENTRY && teller->entry)
-                teller->entry(teller->userdata, notification->node, notification->name,
-                              notification->length);
-        else if (notification->kind == INVALIDATION_INODE && teller->inode)
-                teller->inode(teller->userdata, notification->node);
-}
 
 /* The record goes in the transaction of the reply that waited for it, or in one of its own. */
 static void invalidation_told(struct invalidations *invalidations, uint32_t id) {
@@ -104,41 +148,118 @@ static void invalidation_told(struct invalidations *invalidations, uint32_t id) 
         txn_commit_anyway(invalidations->txn);
 }
 
-static void notification_done(struct job *job) {
-        struct notification *notification = (struct notification *)job;
+static void notification_told(void *userdata, bool told);
 
-        invalidation_told(notification->invalidations, notification->id);
-        free(notification);
+/* What cannot be told is as good as told: the kernel has no memory, or there is none. */
+static void notification_tell(struct notification *notification) {
+        struct invalidations *invalidations = notification->invalidations;
+        const struct invalidation_teller *teller = &invalidations->teller;
+        int r = -ENOENT;
+
+        notification->state = STATE_TELLS;
+        if (notification->kind == INVALIDATION_ENTRY && teller->entry)
+                r = teller->entry(teller->userdata, notification->node, notification->name,
+                                  notification->length, notification_told, notification);
+        else if (notification->kind == INVALIDATION_INODE && teller->inode)
+                r = teller->inode(teller->userdata, notification->node, notification_told,
+                                  notification);
+        if (r == 0 || notification->chain->is_told)
+                return;
+        notification->state = STATE_TOLD;
+        notification->chain->is_told = true;
+        DL_APPEND(invalidations->told, notification->chain);
+        loop_arm_soon(invalidations->turn);
 }
 
+static void notification_end(struct notification *notification) {
+        struct invalidations *invalidations = notification->invalidations;
+        struct chain *chain = notification->chain;
+        uint32_t id = notification->id;
+
+        DL_DELETE(chain->due, notification);
+        free(notification);
+        /* It stays while the reply is given, which may add to it. */
+        invalidation_told(invalidations, id);
+        chain->n--;
+        if (chain->due && chain->due->state == STATE_WAITS)
+                notification_tell(chain->due);
+        chain_put(invalidations, chain);
+}
+
+static void notification_told(void *userdata, bool told) {
+        struct notification *notification = userdata;
+
+        if (!told)
+                notification->invalidations->root->counters.given_up++;
+        notification_end(notification);
+}
+
+static void invalidations_on_turn(void *userdata, uint32_t events) {
+        struct invalidations *invalidations = userdata;
+        struct after *afters = invalidations->afters;
+        struct chain *chain;
+
+        (void)events;
+        invalidations->afters = NULL;
+        afters_call(&afters);
+        while ((chain = invalidations->told)) {
+                DL_DELETE(invalidations->told, chain);
+                chain->is_told = false;
+                notification_end(chain->due);
+        }
+}
+
+/* Makes what is to be told, of the chain with this number. */
 static struct notification *notification_new(struct invalidations *invalidations,
-                                             const struct invalidation *invalidation) {
+                                             const struct invalidation *invalidation,
+                                             uint64_t chain_id) {
+        struct chain *chain = chain_get(invalidations, chain_id);
         struct notification *notification;
 
-        notification = fault_strikes(FAULT_MEMORY) ? NULL : calloc(1, sizeof(*notification));
-        if (!notification)
+        if (!chain)
                 return NULL;
-        notification->job.run = notification_run;
-        notification->job.done = notification_done;
+        notification = fault_strikes(FAULT_MEMORY) ? NULL : calloc(1, sizeof(*notification));
+        if (!notification) {
+                chain_put(invalidations, chain);
+                return NULL;
+        }
         notification->invalidations = invalidations;
+        notification->chain = chain;
         notification->id = invalidation->id;
         notification->kind = invalidation->kind;
         notification->node = invalidation->node;
         notification->order = invalidation->order;
         notification->length = invalidation->length;
         memcpy(notification->name, invalidation->name, invalidation->length);
+        chain->n++;
         return notification;
 }
 
-static void invalidations_send(void *userdata) {
-        struct invalidations *invalidations = userdata;
-        struct notification *next;
+/* It is committed: told at once, if nothing of its chain is in front of it. */
+static void notification_queue(struct notification *notification) {
+        struct chain *chain = notification->chain;
 
-        for (struct notification *n = invalidations->due.first; n; n = next) {
-                next = n->next;
-                job_queue_submit(invalidations->queue, &n->job);
+        DL_APPEND(chain->due, notification);
+        if (chain->due == notification)
+                notification_tell(notification);
+}
+
+static void notification_drop(struct notification *notification) {
+        struct invalidations *invalidations = notification->invalidations;
+        struct chain *chain = notification->chain;
+
+        free(notification);
+        chain->n--;
+        chain_put(invalidations, chain);
+}
+
+static void notifications_drop(struct notification **list) {
+        struct notification *notification;
+
+        while ((notification = *list)) {
+                DL_DELETE(*list, notification);
+                notification_drop(notification);
         }
-        notifications_init(&invalidations->due);
 }
 
 /* Writing down */
@@ -149,6 +270,7 @@ static int invalidation_new(struct invalidations *invalidations, enum invalidati
         struct invalidation *invalidation =
                 journal_get(invalidations->journal, TABLE_INVALIDATION, id);
         struct notification *notification;
+        uint64_t chain;
 
         if (!invalidation)
                 return -ENOMEM;
@@ -160,12 +282,13 @@ static int invalidation_new(struct invalidations *invalidations, enum invalidati
         memcpy(invalidation->name, name, length);
         JOURNAL_SET(invalidations->journal, invalidations->root->next_invalidation,
                     invalidation->order + 1);
-        notification = notification_new(invalidations, invalidation);
+        chain = invalidations->last.chain ? invalidations->last.chain : invalidation->order + 1;
+        notification = notification_new(invalidations, invalidation, chain);
         if (!notification)
                 return -ENOMEM;
-        notifications_push(&invalidations->fresh, notification);
+        DL_APPEND(invalidations->fresh, notification);
         txn_after_commit(invalidations->txn, TXN_AFTER_INVALIDATIONS);
-        invalidations->last = (struct invalidation_mark){id, invalidation->order};
+        invalidations->last = (struct invalidation_mark){id, invalidation->order, chain};
         return 0;
 }
 
@@ -228,28 +351,20 @@ enum invalidations_state invalidations_resume(struct invalidations *invalidation
         return INVALIDATIONS_DONE;
 }
 
-static void after_run(struct job *job) {
-        (void)job;
-}
-
-static void after_done(struct job *job) {
-        struct after *after = (struct after *)job;
-
-        after->fn(after->userdata);
-        free(after);
-}
-
 int invalidations_after(struct invalidations *invalidations, void (*fn)(void *userdata),
                         void *userdata) {
         struct after *after = fault_strikes(FAULT_MEMORY) ? NULL : calloc(1, sizeof(*after));
+        struct chain *chain = chain_find(invalidations, invalidations->last.chain);
 
         if (!after)
                 return -ENOMEM;
-        after->job.run = after_run;
-        after->job.done = after_done;
-        after->fn = fn;
-        after->userdata = userdata;
-        job_queue_submit(invalidations->queue, &after->job);
+        *after = (struct after){.fn = fn, .userdata = userdata};
+        if (chain) {
+                DL_APPEND(chain->afters, after);
+        } else {
+                DL_APPEND(invalidations->afters, after);
+                loop_arm_soon(invalidations->turn);
+        }
         return 0;
 }
 
@@ -273,31 +388,40 @@ int invalidations_take_up(struct invalidations *invalidations) {
         untold = calloc(high, sizeof(struct notification *));
         if (!untold)
                 return -ENOMEM;
+        /* Which were of one request is not known any more: all of them are one chain. */
         for (uint32_t id = 1; id <= high && r == 0; id++) {
                 const struct invalidation *invalidation = invalidation_get(invalidations, id);
 
                 if (!invalidation || invalidation->kind == INVALIDATION_TOLD)
                         continue;
-                untold[n] = notification_new(invalidations, invalidation);
+                untold[n] = notification_new(invalidations, invalidation, CHAIN_TAKEN_UP);
                 r = untold[n] ? 0 : -ENOMEM;
                 n += r == 0;
         }
         qsort(untold, n, sizeof(struct notification *), notification_compare);
         for (size_t i = 0; i < n; i++)
-                notifications_push(&invalidations->due, untold[i]);
+                notification_queue(untold[i]);
         free(untold);
-        invalidations_send(invalidations);
+        invalidations->last = (struct invalidation_mark){.chain = CHAIN_TAKEN_UP};
         return r;
+}
+
+/* The end of the transaction, which may begin others. */
+static void invalidations_send(void *userdata) {
+        struct invalidations *invalidations = userdata;
+        struct notification *notification;
+
+        while ((notification = invalidations->due)) {
+                DL_DELETE(invalidations->due, notification);
+                notification_queue(notification);
+        }
 }
 
 static void invalidations_commit(void *userdata) {
         struct invalidations *invalidations = userdata;
 
-        if (!invalidations->fresh.first)
-                return;
-        *invalidations->due.end = invalidations->fresh.first;
-        invalidations->due.end = invalidations->fresh.end;
-        notifications_init(&invalidations->fresh);
+        DL_CONCAT(invalidations->due, invalidations->fresh);
+        invalidations->fresh = NULL;
 }
 
 static void invalidations_abort(void *userdata) {
@@ -306,8 +430,9 @@ static void invalidations_abort(void *userdata) {
         notifications_drop(&invalidations->fresh);
 }
 
-int invalidations_new(struct invalidations **out, struct txn *txn, struct job_queue *queue) {
+int invalidations_new(struct invalidations **out, struct txn *txn, struct loop *loop) {
         struct invalidations *invalidations;
+        int r;
 
         invalidations = calloc(1, sizeof(*invalidations));
         if (!invalidations)
@@ -315,20 +440,47 @@ int invalidations_new(struct invalidations **out, struct txn *txn, struct job_qu
         invalidations->txn = txn;
         invalidations->journal = txn_journal(txn);
         invalidations->root = journal_root(invalidations->journal);
-        invalidations->queue = queue;
-        notifications_init(&invalidations->fresh);
-        notifications_init(&invalidations->due);
+        r = loop_add_timer(loop, &invalidations->turn, invalidations_on_turn, invalidations);
+        if (r < 0) {
+                free(invalidations);
+                return r;
+        }
         txn_set_after(txn, TXN_AFTER_INVALIDATIONS, invalidations_send, invalidations);
         txn_add_member(txn, invalidations_commit, invalidations_abort, invalidations);
         *out = invalidations;
         return 0;
 }
 
+static void afters_free(struct after *list) {
+        struct after *after;
+
+        while ((after = list)) {
+                DL_DELETE(list, after);
+                free(after);
+        }
+}
+
+static void chain_free(struct invalidations *invalidations, struct chain *chain) {
+        struct notification *notification;
+
+        HASH_DEL(invalidations->chains, chain);
+        while ((notification = chain->due)) {
+                DL_DELETE(chain->due, notification);
+                free(notification);
+        }
+        afters_free(chain->afters);
+        free(chain);
+}
+
 struct invalidations *invalidations_free(struct invalidations *invalidations) {
         if (!invalidations)
                 return NULL;
+        loop_remove(invalidations->turn);
+        afters_free(invalidations->afters);
         notifications_drop(&invalidations->fresh);
         notifications_drop(&invalidations->due);
+        while (invalidations->chains)
+                chain_free(invalidations, invalidations->chains);
         free(invalidations);
         return NULL;
 }

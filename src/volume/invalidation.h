@@ -7,7 +7,8 @@
  * A command removes or resizes a region behind the kernel's back; what it has cached must go
  * before the command is answered.  Invalidations are records of the journal, written in the
  * transaction that makes the change, so that a worker that takes over tells them again.  After the
- * commit a thread of its own tells them, in order.
+ * commit they are handed to whoever tells the kernel: those of one request one after the other, those
+ * of different requests side by side, so that a request waits for its own only.
  *
  * The reply to a request can be tied to the last invalidation that it wrote.  It is sent when that
  * has been told, by whichever worker: if one dies in between, the request is resent, and
@@ -17,7 +18,7 @@
  * knows how the kernel is told.
  */
 
-#include "base/job_queue.h"
+#include "base/loop.h"
 #include "volume/txn.h"
 
 enum invalidation_kind {
@@ -34,13 +35,17 @@ enum invalidations_state {
 
 struct invalidations;
 
+/* The kernel has been told; or, if `told` is false, that has been given up: see notifier.h. */
+typedef void (*invalidation_told_fn)(void *userdata, bool told);
+
 /*
- * How the kernel is told.  Called by the queue's thread, and may wait.  Both NULL: there is no
- * kernel that knows anything.
+ * How the kernel is told: 0, and fn is called later, on the loop; or negative errno.  Both NULL:
+ * there is no kernel that knows anything.
  */
 struct invalidation_teller {
-        void (*entry)(void *userdata, uint64_t dir, const char *name, size_t length);
-        void (*inode)(void *userdata, uint64_t node);
+        int (*entry)(void *userdata, uint64_t dir, const char *name, size_t length,
+                     invalidation_told_fn fn, void *fn_userdata);
+        int (*inode)(void *userdata, uint64_t node, invalidation_told_fn fn, void *fn_userdata);
         void *userdata;
 };
 
@@ -50,7 +55,7 @@ struct invalidation_teller {
  */
 typedef bool (*invalidations_reply_fn)(void *userdata, uint64_t unique, int result);
 
-int invalidations_new(struct invalidations **out, struct txn *txn, struct job_queue *queue);
+int invalidations_new(struct invalidations **out, struct txn *txn, struct loop *loop);
 struct invalidations *invalidations_free(struct invalidations *invalidations);
 void invalidations_set_teller(struct invalidations *invalidations,
                               const struct invalidation_teller *teller);
@@ -68,6 +73,7 @@ int invalidation_inode(struct invalidations *invalidations, uint32_t node);
 struct invalidation_mark {
         uint32_t id; /* 0: none yet */
         uint64_t order;
+        uint64_t chain; /* the order of the request's first, plus 1; 0: none yet */
 };
 /* A request begins, or goes on from a mark; and where it is. */
 void invalidations_begin(struct invalidations *invalidations, struct invalidation_mark mark);
@@ -81,6 +87,7 @@ bool invalidations_reply_later(struct invalidations *invalidations, uint64_t uni
 enum invalidations_state invalidations_resume(struct invalidations *invalidations, uint64_t unique,
                                               int *result);
 
-/* Calls fn on the loop when everything that was committed so far has been told.  0, -ENOMEM. */
+/* Calls fn on the loop, later, when all that this request has written down has been told: the one
+ * that began last, or, before any has begun, all that invalidations_take_up() found.  0, -ENOMEM. */
 int invalidations_after(struct invalidations *invalidations, void (*fn)(void *userdata),
                         void *userdata);

@@ -248,6 +248,7 @@ static int volume_remove_name(void *userdata, struct node *node) {
         if (!dentry)
                 return -ENOENT;
         memcpy(name, dentry->name, sizeof(name));
+        invalidations_begin(volume->invalidations, (struct invalidation_mark){0});
         return volume_unlink(volume, &by, tree_node(volume->tree, dentry->parent), name,
                              dentry->length);
 }
@@ -255,6 +256,7 @@ static int volume_remove_name(void *userdata, struct node *node) {
 static int volume_on_changed(void *userdata, struct node *node) {
         struct volume *volume = userdata;
 
+        invalidations_begin(volume->invalidations, (struct invalidation_mark){0});
         return invalidation_inode(volume->invalidations, node->id);
 }
 
@@ -305,7 +307,7 @@ static void volume_on_name(void *userdata) {
         txn_after_commit(volume->txn, TXN_AFTER_NAMES);
 }
 
-static int volume_build(struct volume *volume, struct job_queue *notify_jobs) {
+static int volume_build(struct volume *volume) {
         const struct lifetime_acts acts = {volume_remove_name, volume_on_changed, volume_is_busy,
                                            volume};
         int r;
@@ -316,7 +318,7 @@ static int volume_build(struct volume *volume, struct job_queue *notify_jobs) {
         if (r == 0)
                 r = tree_new(&volume->tree, volume->journal, volume_on_unused, volume);
         if (r == 0)
-                r = invalidations_new(&volume->invalidations, volume->txn, notify_jobs);
+                r = invalidations_new(&volume->invalidations, volume->txn, volume->loop);
         if (r == 0)
                 r = lifetimes_new(&volume->lifetimes, volume->loop, volume->txn, volume->tree,
                                   volume->regions, &acts);
@@ -332,8 +334,7 @@ static int volume_build(struct volume *volume, struct job_queue *notify_jobs) {
 }
 
 int volume_new(struct volume **out, struct journal *journal, struct loop *loop,
-               struct allocator *allocator, struct job_queue *memory_jobs,
-               struct job_queue *notify_jobs) {
+               struct allocator *allocator, struct job_queue *memory_jobs) {
         struct volume *volume;
         int r;
 
@@ -345,7 +346,7 @@ int volume_new(struct volume **out, struct journal *journal, struct loop *loop,
         volume->root = journal_root(journal);
         volume->allocator = allocator;
         volume->memory_jobs = memory_jobs;
-        r = volume_build(volume, notify_jobs);
+        r = volume_build(volume);
         if (r < 0) {
                 volume_free(volume);
                 return r;

@@ -61,8 +61,7 @@ struct change {
 
 /* Makes the root directory where there is none, and commits.  0 or negative errno. */
 int volume_new(struct volume **out, struct journal *journal, struct loop *loop,
-               struct allocator *allocator, struct job_queue *memory_jobs,
-               struct job_queue *notify_jobs);
+               struct allocator *allocator, struct job_queue *memory_jobs);
 struct volume *volume_free(struct volume *volume);
 void volume_set_kernel(struct volume *volume, const struct volume_kernel *kernel);
 

@@ -48,7 +48,9 @@ int volume_drop_setid(struct volume *volume, const struct change *by, struct nod
                 return 0;
         JOURNAL_SET(volume->journal, node->mode, mode);
         r = region_own(volume->regions, node);
-        /* The kernel knows the mode as it was. */
+        /* The kernel knows the mode as it was.  It asked for the write, and waits for no more. */
+        if (!by->unasked)
+                invalidations_begin(volume->invalidations, (struct invalidation_mark){0});
         return r < 0 ? r : invalidation_inode(volume->invalidations, node->id);
 }
 

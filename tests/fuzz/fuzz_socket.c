@@ -152,7 +152,7 @@ static void rooms_make(void) {
         FUZZ_CHECK(job_queue_new(&world.helper, world.loop, "fuzz") == 0);
         FUZZ_CHECK(allocator_new(&world.allocator, world.loop) == 0);
         FUZZ_CHECK(volume_new(&world.volume, world.journal, world.loop, world.allocator,
-                              world.helper, world.helper) == 0);
+                              world.helper) == 0);
         FUZZ_CHECK(volume_drop_pending(world.volume) == 0);
         FUZZ_CHECK(invalidations_take_up(world.volume->invalidations) == 0);
         lifetimes_take_up(world.volume->lifetimes);

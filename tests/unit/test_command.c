@@ -53,7 +53,7 @@ static int house_open(void **state) {
         assert_int_equal(allocator_new(&house->allocator, house->loop), 0);
         assert_int_equal(job_queue_new(&house->helper, house->loop, "test"), 0);
         assert_int_equal(volume_new(&house->volume, house->journal, house->loop, house->allocator,
-                                    house->helper, house->helper),
+                                    house->helper),
                          0);
         assert_int_equal(ctl_new(&house->ctl, house->volume), 0);
         house->dir = tree_node(house->volume->tree, LAYOUT_ROOT_ID);
