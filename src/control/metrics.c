@@ -77,6 +77,9 @@ static void metrics_counters(FILE *stream, const struct counters *counters) {
                 counters->replayed);
         counter(stream, "poisoned_total", "Requests answered EIO because two workers died of them.",
                 counters->poisoned);
+        counter(stream, "given_up_total",
+                "Notifications that the kernel did not take in time: somebody held it up.",
+                counters->given_up);
         counter(stream, "commands_total", "Commands run.", counters->commands);
         counter(stream, "command_errors_total", "Commands that failed.", counters->command_errors);
         counter(stream, "cut_back_total",

@@ -239,17 +239,17 @@ static struct mount_entry mount_of(int fd) {
         return entry;
 }
 
-/* The device of whatever is on top at the mount point; 0: a disk, or it cannot be told. */
+/*
+ * The device of whatever is on top at the mount point; 0: a disk, or it cannot be told.  It takes no
+ * descriptor, of which there may be none left, and the file system itself is not asked.
+ */
 static uint32_t mount_top_device(const char *mountpoint) {
-        /* O_PATH: the file system itself is not asked. */
-        int fd = open(mountpoint, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-        uint32_t device;
+        struct statx stx;
 
-        if (fd < 0)
+        if (statx(AT_FDCWD, mountpoint,
+                  AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC, 0, &stx) < 0)
                 return 0;
-        device = mount_of(fd).device;
-        close(fd);
-        return device;
+        return stx.stx_dev_major == 0 ? stx.stx_dev_minor : 0;
 }
 
 uint32_t mount_device(const char *mountpoint, int fuse_fd) {

@@ -223,9 +223,11 @@ static int worker_build(void *userdata, struct recovered *out) {
                 r = worker_build_fs(worker);
         if (r == 0)
                 r = worker_watch(worker);
+        if (r < 0)
+                return r;
         spin_init(&worker->spin, &worker->root->wakeup, worker->root->settings.spin_us);
         *out = (struct recovered){worker->volume, worker->channel, ctl_listings(worker->ctl)};
-        return r;
+        return 0;
 }
 
 /* From the records of whoever was before to a file system that answers. */
