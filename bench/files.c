@@ -9,14 +9,22 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { BATCH = 32, GROW_MAX = 64 << 20 };
+enum {
+        BATCH = 32,
+        GROW_MAX = 64 << 20,
+        PACKAGE_FILES = 10,
+        PACKAGE_FILE_SIZE = 2048,
+        PACKAGES_MAX = 100, /* before they are removed again */
+};
 
 static void nothing(struct run *run) {
         (void)run;
@@ -212,6 +220,103 @@ static void rename_step(struct run *run) {
         run->work += 2;
 }
 
+static void df_step(struct run *run) {
+        struct statvfs st;
+
+        if (statvfs(run->request->dir, &st) < 0)
+                fail("statvfs");
+        run->work++;
+}
+
+/* A package as npm(1) unpacks one: small files in directories of a name of its own, which is renamed
+ * when all are there; a link to its program; and then it is read. */
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at) {
+        (void)st;
+        (void)type;
+        (void)at;
+        return remove(path);
+}
+
+static void remove_tree(const char *path) {
+        if (nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS) != 0)
+                fail("remove %s", path);
+}
+
+static void package_make_dir(const char *base, const char *name) {
+        char path[2 * PATH_MAX];
+
+        snprintf(path, sizeof(path), "%s/%s", base, name);
+        if (mkdir(path, 0755) < 0)
+                fail("mkdir %s", path);
+}
+
+static void package_make_file(struct run *run, const char *base, int i) {
+        static const char *const places[] = {"", "lib/", "dist/"};
+        char path[2 * PATH_MAX];
+        int fd;
+
+        snprintf(path, sizeof(path), "%s/%sfile%d.js", base, places[i % 3], i);
+        fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+        if (fd < 0 || write(fd, run->buffer, PACKAGE_FILE_SIZE) != PACKAGE_FILE_SIZE)
+                fail("write %s", path);
+        close(fd);
+}
+
+static void package_read(struct run *run, const char *base) {
+        char path[2 * PATH_MAX];
+        int fd;
+
+        snprintf(path, sizeof(path), "%s/file0.js", base);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0 || read(fd, run->buffer, PACKAGE_FILE_SIZE) != PACKAGE_FILE_SIZE)
+                fail("read %s", path);
+        close(fd);
+}
+
+static void install_begin(struct run *run) {
+        run_name(run, run->path);
+        if (mkdir(run->path, 0755) < 0)
+                fail("mkdir %s", run->path);
+        package_make_dir(run->path, ".bin");
+        run->position = 0;
+}
+
+static void install_prepare(struct run *run) {
+        run->buffer = calloc(1, PACKAGE_FILE_SIZE);
+        if (!run->buffer)
+                fail("calloc");
+        install_begin(run);
+}
+
+static void install_step(struct run *run) {
+        char staging[PATH_MAX + 32], final[PATH_MAX + 32], link[PATH_MAX + 32];
+
+        snprintf(staging, sizeof(staging), "%s/.p%lu-x", run->path, run->position);
+        snprintf(final, sizeof(final), "%s/p%lu", run->path, run->position);
+        snprintf(link, sizeof(link), "%s/.bin/p%lu", run->path, run->position);
+        if (mkdir(staging, 0755) < 0)
+                fail("mkdir %s", staging);
+        package_make_dir(staging, "lib");
+        package_make_dir(staging, "dist");
+        for (int i = 0; i < PACKAGE_FILES; i++)
+                package_make_file(run, staging, i);
+        if (rename(staging, final) < 0 || symlink(final, link) < 0)
+                fail("rename %s", staging);
+        package_read(run, final);
+        run->work++;
+        if (++run->position < PACKAGES_MAX)
+                return;
+        run_pause(run);
+        remove_tree(run->path);
+        install_begin(run);
+        run_resume(run);
+}
+
+static void install_finish(struct run *run) {
+        remove_tree(run->path);
+}
+
 const struct workload file_workloads[] = {
         {"pread", "call", io_prepare, pread_step, region_drop},
         {"pwrite", "call", io_prepare, pwrite_step, region_drop},
@@ -226,5 +331,7 @@ const struct workload file_workloads[] = {
         {"create", "file", nothing, create_step, NULL},
         {"unlink", "file", nothing, unlink_step, NULL},
         {"rename", "call", rename_prepare, rename_step, region_drop},
+        {"df", "call", nothing, df_step, NULL},
+        {"install", "package", install_prepare, install_step, install_finish},
         {},
 };

@@ -152,5 +152,7 @@ def all_peers(base, iomemfs, examples, memfs_options):
         PassthroughHp(base, example("passthrough_hp")),
         Daemon("memfs", "memfs_ll", base, [example("memfs_ll"), "-f", "-o", memfs_options]),
         Iomemfs("iomemfs", "iomemfs", base, iomemfs, "passthrough=auto"),
+        Iomemfs("normal", "iomemfs, latency=normal", base, iomemfs,
+                "passthrough=auto,latency=normal"),
         Iomemfs("cache", "iomemfs, page cache", base, iomemfs, "passthrough=off"),
     ]

@@ -7,7 +7,8 @@
  * every state that it can reach; README.md beside this file says what is checked, what is left out
  * and how to run it.  The comments name the function that a step stands for:
  *
- *   fuse/channel      reading, handling, answering, and what a new worker does first
+ *   fuse/channel      reading, handling, answering
+ *   process/recovery, fuse/replay    what a new worker does first
  *   records/journal   the undo log, the commit, the outcome
  *   volume/invalidation, fuse/fs_ctl    requests that are answered later
  *   process/keeper, process/worker, records/blame    who starts whom, and who is to blame
@@ -341,8 +342,8 @@ inline handle_control(id) {
                 journal_touch();
                 d_step { changes++; changed[id] = changes };
                 invalidation[id] = untold;
-                d_step { at_hand[id] = true; at_hand_mark[id] = scratch_mark };
-                journal_commit() /* fs_begin_write(), before the request is put aside */
+                journal_commit(); /* fs_begin_write(): the change stands */
+                d_step { at_hand[id] = true; at_hand_mark[id] = scratch_mark } /* channel_defer() */
         :: invalidation[id] == untold -> /* INVALIDATIONS_WAITING */
                 d_step { at_hand[id] = true; at_hand_mark[id] = scratch_mark }
         :: invalidation[id] == told -> /* INVALIDATIONS_DONE */
@@ -352,8 +353,8 @@ inline handle_control(id) {
         fi
 }
 
-/* notification_done(): the kernel was told. */
-inline notification_done(id) {
+/* invalidation_told(): the kernel was told. */
+inline invalidation_told(id) {
         journal_touch();
         if
         :: at_hand[id] ->
@@ -447,23 +448,24 @@ inline channel_dispatch() {
         request_prepare()
 }
 
-/* worker_start(), which is recovery_run(). */
-inline worker_start() {
-        journal_rollback();
+/* recovery_run(); those of its steps that matter here. */
+inline recovery_run() {
+        journal_rollback(); /* 1 */
 #ifdef BREAK_RESUME_ORDER
         kernel_resend();
 #endif
 #ifndef BREAK_RESUME_OUTCOME
+        /* 5: replay_outcome() */
         kernel_reply(outcome_key[valid], outcome_mark[valid], outcome_answer[valid]);
 #endif
 #ifndef BREAK_RESUME_FORGET
-        if
+        if /* 7: channel_finish_forget() */
         :: scratch == forget -> channel_handle()
         :: else
         fi;
 #endif
 #ifndef BREAK_RESEND
-        kernel_resend();
+        kernel_resend(); /* 10: replay_requests() */
 #endif
         request_prepare();
         worker = alive
@@ -478,10 +480,10 @@ inline worker_loop() {
         :: d_step { IS_NEXT(2) -> kernel_give(2) }; channel_dispatch()
 #endif
         :: d_step { kernel_forgets > 0 -> kernel_give_forget() }; channel_dispatch()
-        :: invalidation[0] == untold -> notification_done(0)
-        :: invalidation[1] == untold -> notification_done(1)
+        :: invalidation[0] == untold -> invalidation_told(0)
+        :: invalidation[1] == untold -> invalidation_told(1)
 #if CALLS > 2
-        :: invalidation[2] == untold -> notification_done(2)
+        :: invalidation[2] == untold -> invalidation_told(2)
 #endif
         /* worker_succeed(): it executes the program anew, which is the keeper and has no worker. */
 #ifndef BREAK_TAKEOVER
@@ -508,7 +510,7 @@ active proctype Worker() {
         do
         :: worker == starting ->
                 {
-                        worker_start();
+                        recovery_run();
                         worker_loop()
                 } unless {
                         struck -> worker_end()

@@ -2,7 +2,7 @@
 #include "control/metrics.h"
 
 #include <inttypes.h>
-#include <time.h>
+#include "base/clock.h"
 #include <unistd.h>
 
 /* Names of the kernel's FUSE requests by opcode; the protocol never reuses a number. */
@@ -38,11 +38,9 @@ static void counter(FILE *stream, const char *name, const char *help, uint64_t v
 /* The wishes for short wake-ups.  Now, not as of when the record was brought up to date. */
 static void metrics_wakeup(FILE *stream, const struct wakeup *wakeup) {
         uint64_t held_ns = wakeup->held_ns;
-        struct timespec now;
 
-        clock_gettime(CLOCK_MONOTONIC, &now);
         if (wakeup->held)
-                held_ns += (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec - wakeup->at;
+                held_ns += clock_ns() - wakeup->at;
         gauge(stream, "short_wakeups", "Whether short wake-ups are asked for under load (1).",
               wakeup->fd >= 0);
         counter(stream, "short_wakeups_total", "Times that short wake-ups were asked for.",

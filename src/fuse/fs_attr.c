@@ -167,6 +167,8 @@ static void fs_growth_interrupted(struct deferred_request *deferred) {
 /* False: nothing has to be waited for. */
 static bool fs_await_growth(struct fuse_request *req, struct fs *fs, struct node *node,
                             uint64_t before) {
+        struct caller caller;
+        struct change by = fs_change(req, &caller);
         struct fs_waiting *waiting;
         int r;
 
@@ -175,7 +177,8 @@ static bool fs_await_growth(struct fuse_request *req, struct fs *fs, struct node
         waiting = fs_waiting_new(fs);
         if (!waiting)
                 return false; /* small pages will do */
-        if (!volume_populate_growth(fs->volume, node, before, fs_grown, waiting, &waiting->work)) {
+        if (!volume_populate_growth(fs->volume, &by, node, before, fs_grown, waiting,
+                                    &waiting->work)) {
                 free(waiting);
                 return false;
         }

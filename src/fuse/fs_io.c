@@ -177,6 +177,8 @@ void fs_fallocate(struct fuse_request *req) {
         const struct wire_fallocate_in *in = req->in->args;
         struct fs *fs = fs_of(req);
         struct node *node = fs_node(fs, req->node);
+        struct caller caller;
+        struct change by = fs_change(req, &caller);
         struct fs_waiting *waiting;
         int r;
 
@@ -189,8 +191,8 @@ void fs_fallocate(struct fuse_request *req) {
                 reply_error(req, -ENOMEM);
                 return;
         }
-        r = volume_fallocate(fs->volume, node, (int)in->mode, in->offset, in->length, fs_allocated,
-                             waiting);
+        r = volume_fallocate(fs->volume, &by, node, (int)in->mode, in->offset, in->length,
+                             fs_allocated, waiting);
         if (r == -EINPROGRESS) {
                 fs_await_allocation(req, fs, waiting);
                 return;

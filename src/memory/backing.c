@@ -71,10 +71,18 @@ static int backing_replace(int fd) {
         return r;
 }
 
+static unsigned int backing_region_spare(void) {
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+                return BACKING_SPARE;
+        return BACKING_SPARE + (unsigned int)(limit.rlim_cur / BACKING_SHARE);
+}
+
 int backing_memfd(uint64_t size) {
         int fd, r;
 
-        fd = backing_leave_spare(backing_memfd_create(), BACKING_SPARE);
+        fd = backing_leave_spare(backing_memfd_create(), backing_region_spare());
         if (fd < 0)
                 return fd;
         r = backing_replace(fd);
@@ -164,7 +172,7 @@ int backing_tmpfs_file(int tmpfs) {
         if (fault_strikes(FAULT_MEMFD))
                 return -ENOSPC;
         fd = openat(tmpfs, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-        return fd < 0 ? backing_error(errno) : backing_leave_spare(fd, BACKING_SPARE);
+        return fd < 0 ? backing_error(errno) : backing_leave_spare(fd, backing_region_spare());
 }
 
 bool backing_has_other_users(int fd) {

@@ -36,9 +36,10 @@ int backing_tmpfs_file(int tmpfs);
 /*
  * Closes fd and returns -ENOSPC if fewer than `spare` descriptors are left above it.  Regions leave
  * BACKING_SPARE to the daemon itself, which at all times must be able to list what takes them all,
- * to free it, and to be restarted.
+ * to free it, and to be restarted; and besides these one in BACKING_SHARE of all to the connections
+ * of the socket, without which nobody could be told.
  */
-enum { BACKING_SPARE = 64 };
+enum { BACKING_SPARE = 64, BACKING_SHARE = 8 };
 int backing_leave_spare(int fd, unsigned int spare);
 
 /* A fresh open of what fd refers to.  Descriptor, -ENOSPC (out of descriptors), … */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "memory/headroom.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -111,7 +112,7 @@ static unsigned int mount_version(const struct mount *mount) {
 }
 
 /*
- * A line of /proc/self/cgroup, ID:CONTROLLERS:PATH.  Where the memory controller is one of version
+ * A line of /proc/PID/cgroup, ID:CONTROLLERS:PATH.  Where the memory controller is one of version
  * 1, that of version 2 has nothing to say of memory.
  */
 static void group_note_line(char *line, char path[PATH_MAX], unsigned int *version) {
@@ -132,12 +133,16 @@ static void group_note_line(char *line, char path[PATH_MAX], unsigned int *versi
 }
 
 /* The group's path in its hierarchy and that one's version, 0 if there is none. */
-static unsigned int group_read(const char *root, char path[PATH_MAX]) {
-        FILE *file = file_open(root, "/proc/self", "cgroup");
+static unsigned int group_read(const char *root, pid_t pid, char path[PATH_MAX]) {
+        char directory[32] = "/proc/self";
+        FILE *file;
         unsigned int version = 0;
         char *line = NULL;
         size_t size = 0;
 
+        if (pid != 0)
+                snprintf(directory, sizeof(directory), "/proc/%d", (int)pid);
+        file = file_open(root, directory, "cgroup");
         while (file && getline(&line, &size, file) > 0)
                 group_note_line(line, path, &version);
         free(line);
@@ -170,7 +175,7 @@ static bool group_place(struct headroom_group *group, const struct mount *mount,
         return below;
 }
 
-void headroom_find_group(struct headroom_group *out, const char *root) {
+void headroom_find_group(struct headroom_group *out, const char *root, pid_t pid) {
         char path[PATH_MAX] = "", *line = NULL;
         struct mount *mount = malloc(sizeof(*mount));
         size_t size = 0;
@@ -178,7 +183,7 @@ void headroom_find_group(struct headroom_group *out, const char *root) {
 
         out->path[0] = '\0';
         out->root = root;
-        out->version = group_read(root, path);
+        out->version = group_read(root, pid, path);
         file = file_open(root, "/proc/self", "mountinfo");
         while (mount && out->version != 0 && file && getline(&line, &size, file) > 0)
                 if (mount_parse(mount, line) && mount_version(mount) == out->version &&
@@ -188,6 +193,25 @@ void headroom_find_group(struct headroom_group *out, const char *root) {
         free(mount);
         if (file)
                 fclose(file);
+}
+
+int headroom_join(const struct headroom_group *group) {
+        FILE *file;
+        char path[2 * PATH_MAX];
+        int r = 0;
+
+        if (!group->path[0])
+                return -ENOENT;
+        snprintf(path, sizeof(path), "%s%s/cgroup.procs", group->root, group->path);
+        file = fopen(path, "we");
+        if (!file)
+                return -errno;
+        /* 0 is the process that writes. */
+        if (fputs("0", file) < 0)
+                r = -errno;
+        if (fclose(file) != 0 && r == 0)
+                r = -errno;
+        return r;
 }
 
 /* Limits */
@@ -229,6 +253,8 @@ static uint64_t group_room(const struct headroom_group *group, const char *direc
                 return UINT64_MAX;
         margin = limit / 16;
         margin = margin < GROUP_MARGIN ? GROUP_MARGIN : less(margin, MARGIN);
+        if (file_number(group->root, directory, "memory.oom.group") == 1)
+                margin *= 4;
         used = minus(used, group_reclaimable(group, directory));
         return minus(minus(limit, used), margin);
 }

@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/clock.h"
 #include "records/layout.h"
 #include "base/log.h"
 #include "process/mount.h"
@@ -216,7 +217,7 @@ static void keeper_upgrade(struct keeper *keeper) {
 static void keeper_on_end(struct keeper *keeper, int status) {
         int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 
-        wakeup_release_dead(&keeper->root->wakeup, wakeup_clock());
+        wakeup_release_dead(&keeper->root->wakeup, clock_ns());
         keeper->worker = 0;
         if (code == WORKER_UNMOUNTED) {
                 log_line(LOG_INFO, "unmounted");
@@ -374,7 +375,7 @@ int keeper_run(struct journal *journal, int ready_fd) {
         };
         sigset_t signals;
 
-        wakeup_release_dead(&keeper.root->wakeup, wakeup_clock());
+        wakeup_release_dead(&keeper.root->wakeup, clock_ns());
         keeper_signals(&signals);
         sigprocmask(SIG_BLOCK, &signals, NULL);
         signal(SIGPIPE, SIG_IGN);

@@ -2,6 +2,7 @@
 #include "process/spin.h"
 
 #include <sched.h>
+#include "base/clock.h"
 #include "process/wakeup.h"
 
 enum {
@@ -14,7 +15,7 @@ void spin_init(struct spin *spin, struct wakeup *wakeup, uint32_t limit_us) {
 
         *spin = (struct spin){
                 .limit_ns = (uint64_t)limit_us * 1000,
-                .clock = wakeup_clock,
+                .clock = clock_ns,
                 .wakeup = wakeup,
         };
         /* With one CPU, whoever would ask cannot run while we look. */

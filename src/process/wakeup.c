@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define SECOND_NS UINT64_C(1000000000)
@@ -66,13 +65,6 @@ unsigned int wakeup_processors(void) {
         long n = sysconf(_SC_NPROCESSORS_ONLN);
 
         return n > 0 ? (unsigned int)n : 1;
-}
-
-uint64_t wakeup_clock(void) {
-        struct timespec now;
-
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
 }
 
 static bool wakeup_write(const struct wakeup *wakeup, int32_t microseconds) {

@@ -38,10 +38,7 @@ void wakeup_open(struct wakeup *wakeup, enum latency latency, unsigned int proce
                  const struct wakeup_paths *paths);
 unsigned int wakeup_processors(void);
 
-/* CLOCK_MONOTONIC in nanoseconds, the time of all calls below. */
-uint64_t wakeup_clock(void);
-
-/* Asks, or goes on asking, if the bounds allow it.  To be called again and again while it is held. */
+/* now: of clock_ns(), here and below.  Asks, or goes on asking, if the bounds allow it.  To be called again and again while it is held. */
 void wakeup_hold(struct wakeup *wakeup, uint64_t now);
 void wakeup_release(struct wakeup *wakeup, uint64_t now);
 /* The same for whoever cannot trust the record: the process that held it may have died at any

@@ -9,6 +9,7 @@
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "base/clock.h"
 #include "socket/server.h"
 #include "fuse/channel.h"
 #include "fuse/fs.h"
@@ -34,7 +35,8 @@ struct worker {
 
         struct loop *loop;
         struct job_queue *notify_jobs; /* waits for the notifier */
-        struct job_queue *memory_jobs; /* works on memory */
+        struct allocator *allocator;   /* makes pages */
+        struct job_queue *memory_jobs; /* gives them back */
         struct volume *volume;
         struct ctl *ctl;
         struct fs *fs;
@@ -182,8 +184,8 @@ static int worker_build_volume(struct worker *worker) {
         if (r == 0)
                 r = job_queue_new(&worker->memory_jobs, worker->loop, "memory-jobs");
         if (r == 0)
-                r = volume_new(&worker->volume, worker->journal, worker->loop, worker->memory_jobs,
-                               worker->notify_jobs);
+                r = volume_new(&worker->volume, worker->journal, worker->loop, worker->allocator,
+                               worker->memory_jobs, worker->notify_jobs);
         return r < 0 ? r : ctl_new(&worker->ctl, worker->volume);
 }
 
@@ -216,6 +218,9 @@ static int worker_build(void *userdata, struct recovered *out) {
                 r = worker->notifier;
         if (r == 0)
                 r = loop_new(&worker->loop);
+        /* A process, too: before there are threads. */
+        if (r == 0)
+                r = allocator_new(&worker->allocator, worker->loop);
         if (r == 0)
                 r = worker_build_volume(worker);
         if (r == 0)
@@ -237,14 +242,14 @@ static int worker_start(struct worker *worker) {
                 .build = worker_build,
                 .userdata = worker,
         };
-        uint64_t start = wakeup_clock();
+        uint64_t start = clock_ns();
         int r;
 
         r = recovery_run(&recovery, &worker->server);
         if (r < 0)
                 return r;
         log_line(LOG_DEBUG, "serving, %llu microseconds after the start",
-                 (unsigned long long)(wakeup_clock() - start) / 1000);
+                 (unsigned long long)(clock_ns() - start) / 1000);
         return 0;
 }
 

@@ -2,6 +2,8 @@
 #include "socket/account.h"
 
 #include <stdlib.h>
+#include <sys/resource.h>
+#include "memory/backing.h"
 
 struct account *account_get(struct account **list, uid_t uid) {
         struct account *user;
@@ -27,4 +29,23 @@ void account_drop_if_idle(struct account **list, struct account *user) {
                 at = &(*at)->next;
         *at = user->next;
         free(user);
+}
+
+bool account_may_connect(const struct account *user, uint32_t used, uint32_t max, bool is_admin) {
+        uint32_t reserve = is_admin ? 0 : max / 16 + 1;
+        uint32_t left = max > used + reserve ? max - used - reserve : 0;
+
+        return is_admin ? left > 0 : left > 0 && user->clients <= left / 4;
+}
+
+uint32_t account_connections_max(void) {
+        struct rlimit limit;
+
+        return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? (uint32_t)(limit.rlim_cur / BACKING_SHARE)
+                                                     : 128;
+}
+
+void account_charge(uint64_t *sum, uint64_t *charged, uint64_t bytes) {
+        *sum += bytes - *charged;
+        *charged = bytes;
 }

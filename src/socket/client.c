@@ -8,6 +8,7 @@
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "socket/listener.h"
 
 enum { TEXT_PAGE = 4096 };
 
@@ -165,4 +166,16 @@ void client_answered(struct txn *txn, struct client *client) {
         txn_commit_anyway(txn);
         close_if(reply_fd);
         close_if(text_fd);
+}
+
+void client_caller(const struct client *record, struct caller *out) {
+        *out = (struct caller){
+                .uid = record->uid,
+                .gid = record->gid,
+                .pid = record->pid,
+                .connection = record->fd,
+                .powerless = record->powerless,
+        };
+        /* Without its groups a caller has fewer rights, never more. */
+        (void)listener_groups(record->fd, out);
 }

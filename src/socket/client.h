@@ -35,3 +35,5 @@ int client_append(struct txn *txn, struct client *client, const char *bytes, siz
 int client_send(struct txn *txn, struct client *client);
 /* The answer is out, or nobody wants it. */
 void client_answered(struct txn *txn, struct client *client);
+/* Who is at its other end; to be cleared with caller_clear(). */
+void client_caller(const struct client *record, struct caller *out);

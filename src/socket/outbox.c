@@ -102,3 +102,9 @@ static void outbox_in_turn(struct turns_job *turn) {
                 n++;
         outbox->go_on(outbox);
 }
+
+uint64_t outbox_charge(const struct answer *answer) {
+        if (answer->text_fd < 0)
+                return 0;
+        return answer->listing ? OUTBOX_LISTING_MAX : answer->length;
+}

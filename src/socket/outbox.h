@@ -34,3 +34,6 @@ void outbox_drop_listing(struct outbox *outbox);
 bool outbox_flush(struct outbox *outbox);
 /* Whether the next piece waits for its turn. */
 bool outbox_waits(const struct outbox *outbox);
+
+/* What an answer counts for among those that its user has not read, bytes. */
+uint64_t outbox_charge(const struct answer *answer);

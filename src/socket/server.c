@@ -2,19 +2,17 @@
 #include "socket/server.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 #include "socket/request.h"
 #include "socket/client.h"
 #include "socket/disposal.h"
 #include "socket/listener.h"
 #include "socket/outbox.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "records/blame.h"
 #include "socket/account.h"
@@ -62,25 +60,6 @@ struct server {
         struct request request; /* the one being carried out */
         struct answer answer;
 };
-
-static uint64_t now_ms(void) {
-        struct timespec now;
-
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-/* Accounts */
-
-static void peer_charge_unfinished(struct peer *peer, uint64_t bytes) {
-        peer->user->unfinished += bytes - peer->unfinished;
-        peer->unfinished = bytes;
-}
-
-static void peer_charge_unread(struct peer *peer, uint64_t bytes) {
-        peer->user->unread += bytes - peer->unread;
-        peer->unread = bytes;
-}
 
 /* Birth and death of connections */
 
@@ -135,8 +114,8 @@ static void wait_end(struct peer *peer) {
 static struct peer *peer_free(struct peer *peer) {
         struct server *server = peer->server;
 
-        peer_charge_unfinished(peer, 0);
-        peer_charge_unread(peer, 0);
+        account_charge(&peer->user->unfinished, &peer->unfinished, 0);
+        account_charge(&peer->user->unread, &peer->unread, 0);
         outbox_clear(&peer->outbox);
         loop_remove(peer->source);
         if (peer->previous)
@@ -186,17 +165,11 @@ static void server_on_look_parked(void *userdata, uint32_t events) {
 static bool peer_flush(struct peer *peer) {
         if (!outbox_flush(&peer->outbox))
                 return false;
-        peer_charge_unread(peer, 0);
+        account_charge(&peer->user->unread, &peer->unread, 0);
         return true;
 }
 
 static void peer_told(void *userdata);
-
-static uint64_t answer_charge(const struct answer *answer) {
-        if (answer->text_fd < 0)
-                return 0;
-        return answer->listing ? OUTBOX_LISTING_MAX : answer->length;
-}
 
 /* Takes the line away and writes the answer down, in one transaction with what was changed. */
 static int peer_write_down(struct peer *peer, struct answer *answer, size_t line, bool last) {
@@ -223,7 +196,7 @@ static void peer_fail(struct peer *peer, struct answer *answer, size_t line, int
 static void peer_answer(struct peer *peer, struct answer *answer, size_t line, bool last) {
         struct server *server = peer->server;
         bool waited = peer->record->waiting;
-        uint64_t charge = answer_charge(answer);
+        uint64_t charge = outbox_charge(answer);
         int r;
 
         r = peer_write_down(peer, answer, line, last);
@@ -233,7 +206,7 @@ static void peer_answer(struct peer *peer, struct answer *answer, size_t line, b
         if (waited)
                 wait_end(peer);
         if (charge > 0 && r == 0)
-                peer_charge_unread(peer, charge);
+                account_charge(&peer->user->unread, &peer->unread, charge);
         server->root->counters.commands++;
         server->root->counters.command_errors += answer->failed;
         if (answer->invalidations &&
@@ -252,7 +225,7 @@ static void peer_refuse(struct peer *peer, size_t line, int error, const char *t
 /* Waits */
 
 static void server_set_deadline(struct server *server, uint64_t deadline) {
-        uint64_t now = now_ms();
+        uint64_t now = clock_ms();
 
         if (deadline == 0 || (server->next_deadline != 0 && server->next_deadline <= deadline))
                 return;
@@ -268,7 +241,7 @@ static bool peer_wait(struct peer *peer) {
         int r;
 
         if (record->waiting) {
-                if (record->deadline == 0 || now_ms() < record->deadline)
+                if (record->deadline == 0 || clock_ms() < record->deadline)
                         return true;
                 answer_fail_name(&server->answer, request, -ETIMEDOUT, "did not appear in time");
                 return false;
@@ -281,7 +254,7 @@ static bool peer_wait(struct peer *peer) {
         JOURNAL_SET(server->journal, record->waiting, 1);
         if (request->command.timeout_ms > 0)
                 JOURNAL_SET(server->journal, record->deadline,
-                            now_ms() + request->command.timeout_ms);
+                            clock_ms() + request->command.timeout_ms);
         r = txn_commit(server->txn);
         if (r < 0) {
                 answer_fail(&server->answer, request->tag, r, strerrordesc_np(-r));
@@ -294,20 +267,6 @@ static bool peer_wait(struct peer *peer) {
 }
 
 /* Requests */
-
-static void peer_caller(const struct peer *peer, struct caller *out) {
-        const struct client *record = peer->record;
-
-        *out = (struct caller){
-                .uid = record->uid,
-                .gid = record->gid,
-                .pid = record->pid,
-                .connection = record->fd,
-                .powerless = record->powerless,
-        };
-        /* Without its groups a caller has fewer rights, never more. */
-        (void)listener_groups(record->fd, out);
-}
 
 static void peer_populated(void *userdata, int result, uint64_t huge);
 
@@ -342,12 +301,12 @@ static void peer_try(struct peer *peer, size_t line) {
         struct caller caller;
 
         protocol_parse(&server->request, peer->record->in, line - 1);
-        peer_caller(peer, &caller);
+        client_caller(peer->record, &caller);
         answer_request(server->volume, server->listings, &caller, &server->request, answer);
         caller_clear(&caller);
         if ((answer->waits && peer_wait(peer)) || (answer->populates && peer_populate(peer)))
                 return;
-        if (answer->text_fd >= 0 && peer->user->unread + answer_charge(answer) > limits->unread) {
+        if (answer->text_fd >= 0 && peer->user->unread + outbox_charge(answer) > limits->unread) {
                 txn_abort(server->txn);
                 answer_fail(answer, server->request.tag, -ENOBUFS,
                             "read the answers of this user's other connections first (unread=)");
@@ -393,7 +352,7 @@ static bool peer_receive(struct peer *peer) {
 static void peer_check_unfinished(struct peer *peer) {
         struct client *record = peer->record;
 
-        peer_charge_unfinished(peer, record->in_length);
+        account_charge(&peer->user->unfinished, &peer->unfinished, record->in_length);
         if (record->in_length == sizeof(record->in))
                 peer_refuse(peer, record->in_length, -E2BIG, "a line has at most 8191 bytes", true);
         else if (peer->user->unfinished > peer->server->root->settings.limits.unfinished)
@@ -415,7 +374,7 @@ static bool peer_advance(struct peer *peer) {
                 peer_check_unfinished(peer);
                 return record->out_length > 0;
         }
-        peer_charge_unfinished(peer, 0);
+        account_charge(&peer->user->unfinished, &peer->unfinished, 0);
         peer_carry_out(peer, line);
         return true;
 }
@@ -503,7 +462,7 @@ static void peer_populated(void *userdata, int result, uint64_t huge) {
         peer->work = NULL;
         peer->user->waits--;
         protocol_parse(&server->request, record->in, line - 1);
-        peer_caller(peer, &caller);
+        client_caller(peer->record, &caller);
         answer_populated(server->volume, &caller, &server->request, peer->populated, result, huge,
                          &server->answer);
         caller_clear(&caller);
@@ -539,7 +498,7 @@ static void server_on_poke(void *userdata, uint32_t events) {
         (void)events;
         server->poked = false;
         if (server->n_waiting > WAITS_AT_ONCE)
-                server->next_look = now_ms() + 1 + server->n_waiting / WAITS_PER_MS;
+                server->next_look = clock_ms() + 1 + server->n_waiting / WAITS_PER_MS;
         server_look(server);
 }
 
@@ -551,7 +510,7 @@ static void server_on_name(void *userdata) {
         if (server->n_waiting == 0 || server->poked)
                 return;
         server->poked = true;
-        now = now_ms();
+        now = clock_ms();
         if (now >= server->next_look)
                 loop_arm_soon(server->poke);
         else
@@ -581,11 +540,13 @@ static void server_welcome(struct server *server, int fd, const struct caller *c
                                   "too many connections of this user (clients=)");
                 return;
         }
-        if (!user || journal_used(server->journal, TABLE_CLIENT) >= server->max_clients ||
+        if (!user ||
+            !account_may_connect(user, journal_used(server->journal, TABLE_CLIENT),
+                                 server->max_clients, caller->uid == 0 && !caller->powerless) ||
             !(record = client_new(server->txn, fd, caller))) {
                 if (user)
                         account_drop_if_idle(&server->users, user);
-                connection_refuse(server, fd, caller, "too many connections");
+                connection_refuse(server, fd, caller, "too many connections of all users");
                 return;
         }
         if (peer_new(server, record, &peer) < 0) {
@@ -657,8 +618,8 @@ static int server_resume(struct server *server) {
                 if (r < 0)
                         return r;
                 if (record->text_fd >= 0)
-                        peer_charge_unread(peer, record->listing ? OUTBOX_LISTING_MAX
-                                                                 : record->out_length);
+                        account_charge(&peer->user->unread, &peer->unread,
+                                       record->listing ? OUTBOX_LISTING_MAX : record->out_length);
                 if (record->waiting) {
                         server->n_waiting++;
                         peer->user->waits++;
@@ -672,13 +633,6 @@ static int server_resume(struct server *server) {
         if (server->n_waiting > 0)
                 loop_arm(server->poke, 1);
         return 0;
-}
-
-static uint32_t clients_limit(void) {
-        struct rlimit limit;
-
-        /* The rest of the descriptors is for regions. */
-        return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? (uint32_t)(limit.rlim_cur / 4) : 256;
 }
 
 static int server_build(struct server *server) {
@@ -713,7 +667,7 @@ int server_new(struct server **out, struct volume *volume, struct listings *list
         server->txn = volume->txn;
         server->journal = volume->journal;
         server->root = journal_root(server->journal);
-        server->max_clients = clients_limit();
+        server->max_clients = account_connections_max();
         server->answer.fd = server->answer.text_fd = -1;
         r = server_build(server);
         if (r < 0) {

@@ -330,6 +330,8 @@ static void lifetimes_run(struct lifetimes *l, int steps) {
                 l->failed = false;
         if (l->due.n > 0 || l->again.n > 0 || l->scanning)
                 lifetimes_soon(l);
+        else
+                l->root->background_deaths = 0; /* this one got through with it */
 }
 
 static void lifetimes_on_soon(void *userdata, uint32_t events) {

@@ -321,7 +321,7 @@ static int volume_build(struct volume *volume, struct job_queue *notify_jobs) {
                 r = lifetimes_new(&volume->lifetimes, volume->loop, volume->txn, volume->tree,
                                   volume->regions, &acts);
         if (r == 0)
-                r = works_new(&volume->works, volume->txn, volume->memory_jobs);
+                r = works_new(&volume->works, volume->txn, volume->allocator, volume->memory_jobs);
         if (r < 0)
                 return r;
         txn_add_member(volume->txn, volume_on_commit, volume_on_abort, volume);
@@ -332,7 +332,8 @@ static int volume_build(struct volume *volume, struct job_queue *notify_jobs) {
 }
 
 int volume_new(struct volume **out, struct journal *journal, struct loop *loop,
-               struct job_queue *memory_jobs, struct job_queue *notify_jobs) {
+               struct allocator *allocator, struct job_queue *memory_jobs,
+               struct job_queue *notify_jobs) {
         struct volume *volume;
         int r;
 
@@ -342,6 +343,7 @@ int volume_new(struct volume **out, struct journal *journal, struct loop *loop,
         volume->loop = loop;
         volume->journal = journal;
         volume->root = journal_root(journal);
+        volume->allocator = allocator;
         volume->memory_jobs = memory_jobs;
         r = volume_build(volume, notify_jobs);
         if (r < 0) {

@@ -46,6 +46,7 @@ struct volume {
         struct invalidations *invalidations;
         struct lifetimes *lifetimes;
         struct works *works;
+        struct allocator *allocator;
         struct job_queue *memory_jobs;
         struct volume_kernel kernel;
         int new_backing; /* backing id that was opened in this transaction, 0 for none */
@@ -60,7 +61,8 @@ struct change {
 
 /* Makes the root directory where there is none, and commits.  0 or negative errno. */
 int volume_new(struct volume **out, struct journal *journal, struct loop *loop,
-               struct job_queue *memory_jobs, struct job_queue *notify_jobs);
+               struct allocator *allocator, struct job_queue *memory_jobs,
+               struct job_queue *notify_jobs);
 struct volume *volume_free(struct volume *volume);
 void volume_set_kernel(struct volume *volume, const struct volume_kernel *kernel);
 
@@ -129,11 +131,11 @@ int volume_resize(struct volume *volume, const struct change *by, struct node *n
  * A huge region was smaller `before`: has what is new populated, and calls done(); on failure the
  * region is as small as before.  False: that need not be.
  */
-bool volume_populate_growth(struct volume *volume, struct node *node, uint64_t before, work_fn done,
-                            void *userdata, struct work **out);
+bool volume_populate_growth(struct volume *volume, const struct change *by, struct node *node,
+                            uint64_t before, work_fn done, void *userdata, struct work **out);
 /* As fallocate(2).  -EINPROGRESS: done() will be called. */
-int volume_fallocate(struct volume *volume, struct node *node, int mode, uint64_t offset,
-                     uint64_t length, work_fn done, void *userdata);
+int volume_fallocate(struct volume *volume, const struct change *by, struct node *node, int mode,
+                     uint64_t offset, uint64_t length, work_fn done, void *userdata);
 /* As pwrite(2) on tmpfs: as much as fits, and only then an error. */
 ssize_t volume_write(struct volume *volume, const struct change *by, struct node *node,
                      const char *bytes, size_t size, uint64_t offset);

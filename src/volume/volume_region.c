@@ -96,8 +96,10 @@ int volume_create(struct volume *volume, const struct change *by, struct node *d
 
 int volume_populate(struct volume *volume, const struct node *node, work_fn done, void *userdata,
                     struct work **out) {
-        return work_populate(out, volume->works, node->fd, node->size, node->flags & NODE_HUGE,
-                             done, userdata);
+        const struct work_caller caller = {node->creator_uid, node->creator_pid};
+
+        return work_populate(out, volume->works, caller, node->fd, node->size,
+                             node->flags & NODE_HUGE, done, userdata);
 }
 
 int volume_create_finish(struct volume *volume, const struct change *by, struct node *node,
@@ -261,8 +263,13 @@ static void growth_populated(void *userdata, int result, uint64_t huge) {
         pursuit.done(pursuit.userdata, node ? result : -ESTALE, huge);
 }
 
-bool volume_populate_growth(struct volume *volume, struct node *node, uint64_t before, work_fn done,
-                            void *userdata, struct work **out) {
+static struct work_caller caller_of(const struct change *by) {
+        return by->caller ? (struct work_caller){by->caller->uid, by->caller->pid}
+                          : (struct work_caller){0, 0};
+}
+
+bool volume_populate_growth(struct volume *volume, const struct change *by, struct node *node,
+                            uint64_t before, work_fn done, void *userdata, struct work **out) {
         struct pursuit *pursuit;
 
         if (!node_is_region(node) || !(node->flags & NODE_HUGE) || node->size <= before)
@@ -271,7 +278,8 @@ bool volume_populate_growth(struct volume *volume, struct node *node, uint64_t b
         if (!pursuit)
                 return false; /* small pages will do */
         pursuit->before = before;
-        if (volume_populate(volume, node, growth_populated, pursuit, out) < 0) {
+        if (work_populate(out, volume->works, caller_of(by), node->fd, node->size, true,
+                          growth_populated, pursuit) < 0) {
                 free(pursuit);
                 return false;
         }
@@ -295,16 +303,17 @@ static void allocation_done(void *userdata, int result, uint64_t huge) {
         pursuit.done(pursuit.userdata, node ? result : -ESTALE, huge);
 }
 
-static int allocate_later(struct volume *volume, struct node *node, int mode, uint64_t offset,
-                          uint64_t length, work_fn done, void *userdata) {
+static int allocate_later(struct volume *volume, const struct change *by, struct node *node,
+                          int mode, uint64_t offset, uint64_t length, work_fn done,
+                          void *userdata) {
         struct pursuit *pursuit = pursuit_new(volume, node, done, userdata);
         struct work *work;
         int r;
 
         if (!pursuit)
                 return -ENOMEM;
-        r = work_fallocate(&work, volume->works, node->fd, mode, (off_t)offset, (off_t)length,
-                           allocation_done, pursuit);
+        r = work_fallocate(&work, volume->works, caller_of(by), node->fd, mode, (off_t)offset,
+                           (off_t)length, allocation_done, pursuit);
         if (r < 0) {
                 free(pursuit);
                 return r;
@@ -322,8 +331,8 @@ static int allocate_begin(struct volume *volume, struct node *node, int mode, ui
         return r;
 }
 
-int volume_fallocate(struct volume *volume, struct node *node, int mode, uint64_t offset,
-                     uint64_t length, work_fn done, void *userdata) {
+int volume_fallocate(struct volume *volume, const struct change *by, struct node *node, int mode,
+                     uint64_t offset, uint64_t length, work_fn done, void *userdata) {
         int r;
 
         if (!node_is_region(node))
@@ -332,7 +341,7 @@ int volume_fallocate(struct volume *volume, struct node *node, int mode, uint64_
         if (r < 0)
                 return r;
         if (length > FALLOCATE_AT_ONCE)
-                return allocate_later(volume, node, mode, offset, length, done, userdata);
+                return allocate_later(volume, by, node, mode, offset, length, done, userdata);
         r = txn_check(volume->txn);
         if (r < 0)
                 return r;

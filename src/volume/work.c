@@ -6,15 +6,14 @@
 #include <stdlib.h>
 #include <unistd.h>
 #include "base/fault.h"
-#include "memory/populate.h"
 
 struct work {
-        struct job job; /* fallocate(2) */
-        struct population *population;
+        struct job job;                /* to punch a hole */
+        struct allocation *allocation; /* to make pages */
         work_fn done;
         void *userdata;
         void *memory; /* freed by an abort */
-        int fd;       /* fallocate(2), as what follows */
+        int fd;       /* for a hole, as what follows */
         int mode;
         off_t offset, length;
         int result;
@@ -22,19 +21,18 @@ struct work {
 };
 
 struct works {
+        struct allocator *allocator;
         struct job_queue *queue;
         struct txn *txn;
         struct work *fresh; /* of the current transaction */
         struct work *due;   /* committed, and not begun */
 };
 
-static struct work *work_new(struct works *works, work_fn done, void *userdata) {
+static struct work *work_new(work_fn done, void *userdata) {
         struct work *work = fault_strikes(FAULT_MEMORY) ? NULL : calloc(1, sizeof(*work));
 
-        if (!work || !works->queue) {
-                free(work);
+        if (!work)
                 return NULL;
-        }
         work->done = done;
         work->userdata = userdata;
         work->fd = -1;
@@ -48,28 +46,30 @@ static void works_add(struct works *works, struct work *work) {
 }
 
 static void work_drop(struct work *work) {
-        population_free(work->population);
+        allocation_free(work->allocation);
         if (work->fd >= 0)
                 close(work->fd);
         free(work->memory);
         free(work);
 }
 
-static void population_ended(void *userdata, int result, uint64_t huge) {
+/* Pages */
+
+static void allocation_ended(void *userdata, int result, uint64_t huge) {
         struct work *work = userdata;
 
         work->done(work->userdata, result, huge);
         free(work);
 }
 
-int work_populate(struct work **out, struct works *works, int fd, uint64_t size, bool huge,
-                  work_fn done, void *userdata) {
-        struct work *work = work_new(works, done, userdata);
+static int work_allocate(struct work **out, struct works *works,
+                         const struct allocation_request *request, work_fn done, void *userdata) {
+        struct work *work = works->allocator ? work_new(done, userdata) : NULL;
         int r;
 
         if (!work)
                 return -ENOMEM;
-        r = population_new(&work->population, fd, size, huge, population_ended, work);
+        r = allocation_new(&work->allocation, works->allocator, request, allocation_ended, work);
         if (r < 0) {
                 free(work);
                 return r;
@@ -79,7 +79,23 @@ int work_populate(struct work **out, struct works *works, int fd, uint64_t size,
         return 0;
 }
 
-static void fallocate_run(struct job *job) {
+int work_populate(struct work **out, struct works *works, struct work_caller caller, int fd,
+                  uint64_t size, bool huge, work_fn done, void *userdata) {
+        const struct allocation_request request = {
+                .fd = fd,
+                .length = size,
+                .zero = true,
+                .huge = huge,
+                .uid = caller.uid,
+                .pid = caller.pid,
+        };
+
+        return work_allocate(out, works, &request, done, userdata);
+}
+
+/* Holes */
+
+static void hole_run(struct job *job) {
         struct work *work = (struct work *)job;
 
         if (fallocate(work->fd, work->mode, work->offset, work->length) < 0)
@@ -87,21 +103,21 @@ static void fallocate_run(struct job *job) {
         close(work->fd);
 }
 
-static void fallocate_ended(struct job *job) {
+static void hole_ended(struct job *job) {
         struct work *work = (struct work *)job;
 
         work->done(work->userdata, work->result, 0);
         free(work);
 }
 
-int work_fallocate(struct work **out, struct works *works, int fd, int mode, off_t offset,
-                   off_t length, work_fn done, void *userdata) {
-        struct work *work = work_new(works, done, userdata);
+static int work_punch(struct work **out, struct works *works, int fd, int mode, off_t offset,
+                      off_t length, work_fn done, void *userdata) {
+        struct work *work = works->queue ? work_new(done, userdata) : NULL;
 
         if (!work)
                 return -ENOMEM;
-        work->job.run = fallocate_run;
-        work->job.done = fallocate_ended;
+        work->job.run = hole_run;
+        work->job.done = hole_ended;
         work->mode = mode;
         work->offset = offset;
         work->length = length;
@@ -116,13 +132,29 @@ int work_fallocate(struct work **out, struct works *works, int fd, int mode, off
         return 0;
 }
 
+int work_fallocate(struct work **out, struct works *works, struct work_caller caller, int fd,
+                   int mode, off_t offset, off_t length, work_fn done, void *userdata) {
+        const struct allocation_request request = {
+                .fd = fd,
+                .offset = (uint64_t)offset,
+                .length = (uint64_t)length,
+                .mode = mode,
+                .uid = caller.uid,
+                .pid = caller.pid,
+        };
+
+        if (mode & FALLOC_FL_PUNCH_HOLE)
+                return work_punch(out, works, fd, mode, offset, length, done, userdata);
+        return work_allocate(out, works, &request, done, userdata);
+}
+
 void work_give(struct work *work, void *memory) {
         work->memory = memory;
 }
 
 void work_cancel(struct work *work) {
-        if (work->population)
-                population_cancel(work->population);
+        if (work->allocation)
+                allocation_cancel(work->allocation);
 }
 
 static void works_begin(void *userdata) {
@@ -132,8 +164,8 @@ static void works_begin(void *userdata) {
                 struct work *work = works->due;
 
                 works->due = work->next;
-                if (work->population)
-                        population_start(work->population, works->queue);
+                if (work->allocation)
+                        allocation_begin(work->allocation);
                 else
                         job_queue_submit(works->queue, &work->job);
         }
@@ -160,11 +192,13 @@ static void works_abort(void *userdata) {
         }
 }
 
-int works_new(struct works **out, struct txn *txn, struct job_queue *queue) {
+int works_new(struct works **out, struct txn *txn, struct allocator *allocator,
+              struct job_queue *queue) {
         struct works *works = calloc(1, sizeof(*works));
 
         if (!works)
                 return -ENOMEM;
+        works->allocator = allocator;
         works->queue = queue;
         works->txn = txn;
         txn_set_after(txn, TXN_AFTER_WORK, works_begin, works);

@@ -36,6 +36,7 @@ static struct {
         struct root *root;
         char path[64];
         struct loop *loop;
+        struct allocator *allocator;
         struct job_queue *helper;
         struct volume *volume;
         struct ctl *ctl;
@@ -149,8 +150,9 @@ static bool idle(void *userdata) {
 static void rooms_make(void) {
         FUZZ_CHECK(loop_new(&world.loop) == 0);
         FUZZ_CHECK(job_queue_new(&world.helper, world.loop, "fuzz") == 0);
-        FUZZ_CHECK(volume_new(&world.volume, world.journal, world.loop, world.helper,
-                              world.helper) == 0);
+        FUZZ_CHECK(allocator_new(&world.allocator, world.loop) == 0);
+        FUZZ_CHECK(volume_new(&world.volume, world.journal, world.loop, world.allocator,
+                              world.helper, world.helper) == 0);
         FUZZ_CHECK(volume_drop_pending(world.volume) == 0);
         FUZZ_CHECK(invalidations_take_up(world.volume->invalidations) == 0);
         lifetimes_take_up(world.volume->lifetimes);
@@ -161,6 +163,7 @@ static void rooms_free(void) {
         ctl_free(world.ctl);
         job_queue_free(world.helper);
         volume_free(world.volume);
+        allocator_free(world.allocator);
         loop_free(world.loop);
 }
 

@@ -3,8 +3,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import xml.etree.ElementTree
 
 import pytest
 from support import ROOT, build_dir
@@ -54,6 +56,7 @@ def test_every_line_of_iomemfs_is_measured(tmp_path):
 
     checks = results["checks"]
     assert checks["requests"]["data_requests"] == 0
+    assert checks["files"]["tar"]["create"] >= 1 and checks["files"]["rm"]["unlink"] >= 1
     for name in ("killed", "undisturbed"):
         assert checks[name]["calls"] > 0
         assert checks[name]["failed"] == checks[name]["lost"] == 0
@@ -71,8 +74,24 @@ def test_tables_and_picture(tmp_path):
                 "--output", tmp_path)  # fmt: skip
     assert "| pread 4 KiB" in run.stdout
     assert (tmp_path / "bench.md").read_text().strip() == run.stdout.strip()
-    picture = (tmp_path / "bench.svg").read_text()
-    assert picture.startswith("<svg ") and "pread 4 KiB" in picture
+    assert [path.name for path in tmp_path.glob("*.svg")] == ["bench-memory.svg"]
+    picture = (tmp_path / "bench-memory.svg").read_text()
+    texts = {element.text for element in xml.etree.ElementTree.fromstring(picture).iter()}
+    assert {"pread 4 KiB", "iomemfs", "1"} <= texts
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_whole_programs_and_many_files(tmp_path):
+    run = bench("--quick", "--no-checks", "--files", "3000", "--only", "^trees/|^names/.*-3000$",
+                "--build", build_dir(), "--output", tmp_path)  # fmt: skip
+    assert "tar x of 300 files" in run.stdout and "3000 regions" in run.stdout
+    results = json.loads((tmp_path / "bench.json").read_text())
+    ours = [line for line in results["lines"] if line["id"] != "trees/git" or shutil.which("git")]
+    assert len(ours) > 8
+    for line in ours:
+        for column in ("tmpfs", "iomemfs"):
+            assert line["values"][column][0] > 0, (line, results["failures"])
 
 
 def test_list_names_each_line_once():

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""populate in a memory cgroup: what does not fit its limit is refused, and nobody is killed."""
+"""A caller in a memory cgroup: what the daemon makes for it is charged there, what does not fit its
+limit is refused, and nobody is killed."""
 
 import contextlib
 import errno
@@ -12,7 +13,7 @@ import pytest
 
 import holders
 from memory_jobs import Creation, hold_half_way, listed
-from support import is_sanitized, program, wait_for, worker_pid
+from support import wait_for, worker_pid
 
 MIB = 1 << 20
 LIMIT = 256 * MIB
@@ -67,14 +68,9 @@ class Group:
                     return version, candidate
         return pytest.fail("there is no memory cgroup here, which these tests need")
 
-    def program(self, home):
-        """A program that is the daemon in this group."""
-        script = home / "iomemfs"
-        script.write_text(
-            f'#!/bin/sh\necho $$ > {self.path}/cgroup.procs && exec {program()} "$@"\n'
-        )
-        script.chmod(0o755)
-        return str(script)
+    def join(self):
+        """Moves the calling process there."""
+        (self.path / "cgroup.procs").write_text(str(os.getpid()))
 
     def has(self, pid):
         return str(pid) in (self.path / "cgroup.procs").read_text().split()
@@ -101,54 +97,76 @@ def group():
 
 
 @pytest.fixture
-def limited(group, mounts, tmp_path):
-    """A mount whose daemon is in the group; its worker must live on."""
-    mount = mounts("size=0", binary=group.program(tmp_path))
+def limited(group, mounts):
+    """A mount whose callers are in the group, and whose daemon is not; its worker must live on."""
+    mount = mounts("size=0")
     worker = worker_pid(mount)
-    assert group.has(worker)
+    assert not group.has(worker)
     yield mount
     assert worker_pid(mount) == worker
     assert group.kills() == 0
 
 
 @pytest.mark.parametrize("options", ["populate", "huge"])
-def test_more_than_the_limit_is_refused(limited, options):
-    fd = os.open(limited.ctl / "create", os.O_RDWR)
-    try:
-        with pytest.raises(OSError) as caught:
-            os.write(fd, f"x 512m {options}\n".encode())
-        assert caught.value.errno == errno.ENOSPC
-        assert os.read(fd, 1000) == b"x: not enough memory to populate it\n"
-    finally:
-        os.close(fd)
+def test_more_than_the_limit_is_refused(limited, group, options):
+    assert Creation(limited.path, f"x 512m {options}", group).end() == errno.ENOSPC
+    assert (limited.ctl / "error").read_text() == "x: not enough memory to populate it\n"
     assert os.listdir(limited) == [] and listed(limited.path) == {}
     assert limited.stats()["iomemfs_used_bytes"] == 0
-    path = limited.create("y", "64m", *options.split())
-    assert os.stat(path).st_blocks * 512 == 64 * MIB
+    before = group.used()
+    assert Creation(limited.path, f"y 64m {options}", group).end() == 0
+    assert os.stat(limited / "y").st_blocks * 512 == 64 * MIB
+    assert group.used() - before >= 60 * MIB, "charged to whoever asked"
+
+
+def allocate(group, path, size):
+    """fallocate(2) of a new file by a process in the group; its errno, 0 if all was well."""
+    pid = os.fork()
+    if pid == 0:
+        status = 99
+        try:
+            holders.die_with_parent()
+            group.join()
+            os.posix_fallocate(os.open(path, os.O_CREAT | os.O_RDWR), 0, size)
+            status = 0
+        except OSError as error:
+            status = error.errno
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_fallocate_is_the_callers(limited, group):
+    before = group.used()
+    assert allocate(group, limited / "small", 64 * MIB) == 0
+    assert group.used() - before >= 60 * MIB
+    assert allocate(group, limited / "large", 512 * MIB) == errno.ENOSPC
+    assert os.stat(limited / "large").st_blocks == 0
+    assert os.stat(limited / "small").st_blocks * 512 == 64 * MIB
 
 
 @pytest.mark.parametrize("options", ["populate", "huge"])
-def test_until_it_is_full(limited, options):
+def test_until_it_is_full(limited, group, options):
     """One after the other, and what was given back can be had again."""
     made = 0
     while True:
-        creation = Creation(limited.path, f"x{made} 16m {options}")
+        creation = Creation(limited.path, f"x{made} 16m {options}", group)
         error = creation.end()
         if error:
             break
         made += 1
         assert made * 16 * MIB < LIMIT
     assert error == errno.ENOSPC
-    assert made * 16 >= (32 if is_sanitized() else 128)
+    assert made * 16 >= 128
     assert len(os.listdir(limited)) == made
     limited.command("remove", "x0")
     limited.command("remove", "x1")
-    wait_for(lambda: Creation(limited.path, f"y 16m {options}").end() == 0, "room again")
+    wait_for(lambda: Creation(limited.path, f"y 16m {options}", group).end() == 0, "room again")
 
 
 def eat(group, size, ready, done):
     """Takes memory in the group, all of it at once, and keeps it until done is closed."""
-    (group / "cgroup.procs").write_text(str(os.getpid()))
+    group.join()
     with mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
         for at in range(0, size, mmap.PAGESIZE):
             memory[at] = 1
@@ -165,7 +183,7 @@ def eater(group, size):
         try:
             holders.die_with_parent()
             os.close(pipes[1][1])
-            eat(group.path, size, pipes[0][1], pipes[1][0])
+            eat(group, size, pipes[0][1], pipes[1][0])
         finally:
             os._exit(0)
     os.close(pipes[0][1])
@@ -181,7 +199,7 @@ def eater(group, size):
 def test_memory_that_others_take_meanwhile(limited, group):
     """Half of it is there when there is no room for the rest any more."""
     creation, held = hold_half_way(
-        limited, "x", 32 * MIB, Creation, limited.path, "x 128m populate"
+        limited, "x", 32 * MIB, Creation, limited.path, "x 128m huge", group
     )
     try:
         # Room for the piece that is under way, but not for one more beside the margin.
@@ -192,4 +210,4 @@ def test_memory_that_others_take_meanwhile(limited, group):
         held.release()
     assert os.listdir(limited) == [] and listed(limited.path) == {}
     assert limited.stats()["iomemfs_used_bytes"] == 0
-    wait_for(lambda: Creation(limited.path, "y 64m populate").end() == 0, "room again")
+    wait_for(lambda: Creation(limited.path, "y 64m populate", group).end() == 0, "room again")

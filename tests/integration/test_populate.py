@@ -64,7 +64,7 @@ def test_what_does_not_fit_is_refused(mount, options):
 def test_whole_when_it_appears_and_others_are_served(mount):
     """Others ask, and see how far it is, from nothing to all of it."""
     creation, held = hold_half_way(
-        mount, "x", BIG // 4, Creation, mount.path, f"x {BIG} populate"
+        mount, "x", BIG // 4, Creation, mount.path, f"x {BIG} huge"
     )
     before = listed(mount.path)["x"]["allocated"]
     assert BIG // 4 <= before < BIG and not (mount / "x").exists()
@@ -206,7 +206,7 @@ def test_many_that_a_dead_worker_leaves(mount):
                 client.send(f"create r{i} 4096 populate")
             wait_for(lambda: stat_of(mount, "populating") == number, "all populations")
             daemon.kill_worker()
-            held.bury()
+            held.release()
         for client in clients:
             client.answer()
     assert set(os.listdir(mount)) == {f"r{i}" for i in range(number)}

@@ -27,7 +27,7 @@ def create(request, mount):
     if request.param == "files":
         os.unlink(mount.home / "socket")
     program = build_dir() / "src" / "cli" / "iomem"
-    words = [program, "-m", mount.path, "create", "x", "256M", "--populate"]
+    words = [program, "-m", mount.path, "create", "x", "256M", "--populate", "--huge"]
     return [str(word) for word in words]
 
 

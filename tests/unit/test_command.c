@@ -30,6 +30,7 @@ struct house {
         struct journal *journal;
         struct root *root;
         struct loop *loop;
+        struct allocator *allocator;
         struct job_queue *helper;
         struct volume *volume;
         struct ctl *ctl;
@@ -49,9 +50,10 @@ static int house_open(void **state) {
         house->root->limit_bytes = LIMIT;
         house->root->fuse_fd = house->root->tmpfs_fd = -1;
         assert_int_equal(loop_new(&house->loop), 0);
+        assert_int_equal(allocator_new(&house->allocator, house->loop), 0);
         assert_int_equal(job_queue_new(&house->helper, house->loop, "test"), 0);
-        assert_int_equal(volume_new(&house->volume, house->journal, house->loop, house->helper,
-                                    house->helper),
+        assert_int_equal(volume_new(&house->volume, house->journal, house->loop, house->allocator,
+                                    house->helper, house->helper),
                          0);
         assert_int_equal(ctl_new(&house->ctl, house->volume), 0);
         house->dir = tree_node(house->volume->tree, LAYOUT_ROOT_ID);
@@ -61,12 +63,23 @@ static int house_open(void **state) {
         return 0;
 }
 
+static bool stop_when_told(void *userdata) {
+        struct house *house = userdata;
+
+        if (journal_used(house->journal, TABLE_INVALIDATION) == 0)
+                loop_stop(house->loop, 0);
+        return false;
+}
+
 static int house_close(void **state) {
         struct house *house = *state;
 
+        loop_set_idle(house->loop, stop_when_told, house);
+        assert_int_equal(loop_run(house->loop), 0);
         ctl_free(house->ctl);
         job_queue_free(house->helper);
         volume_free(house->volume);
+        allocator_free(house->allocator);
         loop_free(house->loop);
         journal_free(house->journal);
         caller_clear(&house->boss);

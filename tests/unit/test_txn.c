@@ -295,7 +295,7 @@ static void test_backing_ids(void **state) {
         root->settings.want_passthrough = PASSTHROUGH_ON;
         assert_int_equal(loop_new(&loop), 0);
         assert_int_equal(job_queue_new(&queue, loop, "test"), 0);
-        assert_int_equal(volume_new(&volume, journal, loop, queue, queue), 0);
+        assert_int_equal(volume_new(&volume, journal, loop, NULL, queue, queue), 0);
         volume_set_kernel(volume, &doors);
         dir = tree_node(volume->tree, LAYOUT_ROOT_ID);
         assert_int_equal(volume_make(volume, &by, dir, "a", 1, &attrs, &node), 0);

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * allocator: makes the pages of regions, on behalf of whoever asked for them.
+ *
+ * Memory is charged to the memory cgroup of the process that touches it first.  So each allocation
+ * is made by a process of its own, which joins the cgroup of the caller before it takes a page, is the
+ * OOM killer's first choice there (oom_score_adj 1000), and ends with the allocation.  It shares no
+ * descriptor table, has nothing but the one region, and owns no state: if it is killed the
+ * allocation fails with ENOSPC and the kernel takes back what fallocate(2) had made; if it is
+ * frozen, only its caller waits.  These processes are children of one small process, the
+ * *allocator process*, which is started with the worker and ends with it.
+ *
+ * Allocations are fair by user: each user has at most two under way, and users take turns.
+ *
+ * Owns the allocator process, the socket to it, and the allocations that wait or are under way.
+ * Never: touches records, or a region's size other than by fallocate(2) as asked for.
+ * All functions are called on the loop's thread.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include "base/loop.h"
+
+struct allocator;
+struct allocation;
+
+/* What is to be made. */
+struct allocation_request {
+        int fd;          /* the region, open for writing; stays the caller's */
+        uint64_t offset; /* bytes */
+        uint64_t length; /* bytes, above 0 */
+        int mode;        /* of fallocate(2): 0 or FALLOC_FL_KEEP_SIZE */
+        bool zero; /* zero the pages behind the caller's back, so that a first touch is quick */
+        bool huge; /* of huge pages, as far as they can be had; offset is 0 then */
+        uid_t uid; /* whose turn it takes */
+        pid_t pid; /* a process or thread of the caller, whose cgroup is charged; 0: ours */
+};
+
+/*
+ * result: 0; -ENOSPC: there is no room in the caller's cgroup or on the machine, or the process that
+ * made it was killed; -ECANCELED; -EPERM: sealed; …  huge: bytes in huge pages, if those were
+ * asked for.
+ */
+typedef void (*allocation_fn)(void *userdata, int result, uint64_t huge);
+
+/* Starts the process: before the calling process has other threads.  0 or negative errno. */
+int allocator_new(struct allocator **out, struct loop *loop);
+/* Allocations that are not done are given up without a word.  NULL is allowed; returns NULL. */
+struct allocator *allocator_free(struct allocator *allocator);
+
+/*
+ * All that the allocation takes, so that nothing can be refused later.  0, -ENOMEM, -ENOSPC (no
+ * descriptor, or too many allocations of this user wait).
+ */
+int allocation_new(struct allocation **out, struct allocator *allocator,
+                   const struct allocation_request *request, allocation_fn done, void *userdata);
+/* One that has not begun.  NULL is allowed; returns NULL. */
+struct allocation *allocation_free(struct allocation *allocation);
+/*
+ * Has it made.  done() is called once, on the loop, also after allocation_cancel(), and never by one
+ * of these calls; the allocation is gone then.
+ */
+void allocation_begin(struct allocation *allocation);
+void allocation_cancel(struct allocation *allocation);
