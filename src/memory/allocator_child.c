@@ -220,6 +220,11 @@ void allocator_child_run(const struct allocator_order *order, int fd, allocator_
         uint64_t huge = 0;
         int r = -ENOSPC;
 
+        /* A region of size 0 has no page to make, and cannot be mapped. */
+        if (order->length == 0) {
+                report(userdata, 0, 0);
+                return;
+        }
         work_join(&work);
         /* Refuse at once what cannot fit, before any page is taken. */
         if (work_fits(&work, work_lack(&work)))
