@@ -220,6 +220,11 @@ void allocator_child_run(const struct allocator_order *order, int fd, allocator_
         uint64_t huge = 0;
         int r = -ENOSPC;
 
+        /* A region of size 0 has no page to make, and cannot be mapped. */
+        if (order->length == 0) {
+                report(userdata, 0, 0);
+                return;
+        }
         work_join(&work);
         /* A region of size 0 has no page to make, and fallocate(2) takes no length of 0.  Refuse at
          * once what cannot fit, before any page is taken. */
