@@ -110,7 +110,8 @@ def test_as_tmpfs(name, mode, played_on, on_tmpfs):
 def _worker_dies(mount):
     """Kills the worker again and again, from now on."""
     killed, over = [], threading.Event()
-    every = 0.2 if support.is_sanitized() else 0.04  # it must get something done in between
+    # It must get something done in between.
+    every = (0.2 if support.is_sanitized() else 0.04) * support.SLOWNESS
 
     def strike():
         while not over.wait(every):
