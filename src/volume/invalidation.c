@@ -37,12 +37,6 @@ struct invalidations {
         struct notifications due;      /* committed, not with the queue yet */
 };
 
-struct after {
-        struct job job;
-        void (*fn)(void *userdata);
-        void *userdata;
-};
-
 static void notifications_init(struct notifications *list) {
         list->first = NULL;
         list->end = &list->first;
@@ -228,29 +222,23 @@ enum invalidations_state invalidations_resume(struct invalidations *invalidation
         return INVALIDATIONS_DONE;
 }
 
-static void after_run(struct job *job) {
+static void waiter_run(struct job *job) {
         (void)job;
 }
 
-static void after_done(struct job *job) {
-        struct after *after = (struct after *)job;
+static void waiter_done(struct job *job) {
+        struct invalidations_waiter *waiter = (struct invalidations_waiter *)job;
 
-        after->fn(after->userdata);
-        free(after);
+        waiter->fn(waiter->userdata);
 }
 
-int invalidations_after(struct invalidations *invalidations, void (*fn)(void *userdata),
-                        void *userdata) {
-        struct after *after = fault_strikes(FAULT_MEMORY) ? NULL : calloc(1, sizeof(*after));
-
-        if (!after)
-                return -ENOMEM;
-        after->job.run = after_run;
-        after->job.done = after_done;
-        after->fn = fn;
-        after->userdata = userdata;
-        job_queue_submit(invalidations->queue, &after->job);
-        return 0;
+void invalidations_after(struct invalidations *invalidations, struct invalidations_waiter *waiter,
+                         void (*fn)(void *userdata), void *userdata) {
+        waiter->job.run = waiter_run;
+        waiter->job.done = waiter_done;
+        waiter->fn = fn;
+        waiter->userdata = userdata;
+        job_queue_submit(invalidations->queue, &waiter->job);
 }
 
 /* The whole */

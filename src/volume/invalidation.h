@@ -81,6 +81,12 @@ bool invalidations_reply_later(struct invalidations *invalidations, uint64_t uni
 enum invalidations_state invalidations_resume(struct invalidations *invalidations, uint64_t unique,
                                               int *result);
 
-/* Calls fn on the loop when everything that was committed so far has been told.  0, -ENOMEM. */
-int invalidations_after(struct invalidations *invalidations, void (*fn)(void *userdata),
-                        void *userdata);
+/* Who waits for invalidations: a part of whoever it is, who lives until fn is called. */
+struct invalidations_waiter {
+        struct job job; /* first */
+        void (*fn)(void *userdata);
+        void *userdata;
+};
+/* Calls fn on the loop when everything that was committed so far has been told. */
+void invalidations_after(struct invalidations *invalidations, struct invalidations_waiter *waiter,
+                         void (*fn)(void *userdata), void *userdata);
