@@ -226,11 +226,8 @@ void allocator_child_run(const struct allocator_order *order, int fd, allocator_
                 return;
         }
         work_join(&work);
-        /* A region of size 0 has no page to make, and fallocate(2) takes no length of 0.  Refuse at
-         * once what cannot fit, before any page is taken. */
-        if (order->length == 0)
-                r = 0;
-        else if (work_fits(&work, work_lack(&work)))
+        /* Refuse at once what cannot fit, before any page is taken. */
+        if (work_fits(&work, work_lack(&work)))
                 r = order->huge ? work_huge(&work, &huge) : work_fallocate(&work);
         report(userdata, r, huge);
         if (r == 0 && order->zero && !order->huge)

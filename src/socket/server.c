@@ -31,7 +31,8 @@ struct peer {
         struct account *user;
         struct loop_source *source; /* NULL when only the invalidations' end is waited for */
         uint32_t events;
-        bool telling;       /* the answer waits for the kernel */
+        bool telling; /* the answer waits for the kernel */
+        struct invalidations_waiter told;
         struct work *work;  /* that the request waits for, NULL for none */
         uint32_t populated; /* its node, 0 for none */
         bool ended;         /* nothing more will come */
@@ -171,6 +172,12 @@ static bool peer_flush(struct peer *peer) {
 
 static void peer_told(void *userdata);
 
+/* The answer waits until the kernel has been told of all changes so far. */
+static void peer_await_kernel(struct peer *peer) {
+        peer->telling = true;
+        invalidations_after(peer->server->volume->invalidations, &peer->told, peer_told, peer);
+}
+
 /* Takes the line away and writes the answer down, in one transaction with what was changed. */
 static int peer_write_down(struct peer *peer, struct answer *answer, size_t line, bool last) {
         struct server *server = peer->server;
@@ -209,9 +216,8 @@ static void peer_answer(struct peer *peer, struct answer *answer, size_t line, b
                 account_charge(&peer->user->unread, &peer->unread, charge);
         server->root->counters.commands++;
         server->root->counters.command_errors += answer->failed;
-        if (answer->invalidations &&
-            invalidations_after(server->volume->invalidations, peer_told, peer) == 0)
-                peer->telling = true;
+        if (answer->invalidations)
+                peer_await_kernel(peer);
 }
 
 static void peer_refuse(struct peer *peer, size_t line, int error, const char *text, bool last) {
@@ -615,9 +621,8 @@ static int server_resume(struct server *server) {
                         peer->user->waits++;
                 }
                 /* Its answer may have to wait for invalidations that the last worker did not tell. */
-                peer->telling =
-                        peer_is_pending(peer) &&
-                        invalidations_after(server->volume->invalidations, peer_told, peer) == 0;
+                if (peer_is_pending(peer))
+                        peer_await_kernel(peer);
                 peer_rest(peer);
         }
         if (server->n_waiting > 0)

@@ -35,19 +35,12 @@ struct notification {
         char name[LAYOUT_NAME_MAX + 1];
 };
 
-/* Who waits for the end of a chain. */
-struct after {
-        void (*fn)(void *userdata);
-        void *userdata;
-        struct after *prev, *next;
-};
-
 /* What one request has to be told of, one after the other. */
 struct chain {
         uint64_t id;              /* see struct invalidation_mark */
         unsigned int n;           /* notifications, those of the current transaction included */
         struct notification *due; /* those that are committed */
-        struct after *afters;
+        struct invalidations_waiter *waiters;
         struct chain *prev, *next; /* of those whose first is told in the next turn */
         bool is_told;              /* it is one of these */
         bool failed;               /* no memory to be put into the hash */
@@ -62,12 +55,12 @@ struct invalidations {
         struct invalidation_teller teller;
         invalidations_reply_fn reply;
         void *userdata;
-        struct invalidation_mark last; /* of this request */
-        struct notification *fresh;    /* of the current transaction */
-        struct notification *due;      /* committed, in no queue yet */
-        struct chain *chains;          /* uthash */
-        struct chain *told;            /* utlist */
-        struct after *afters;          /* called in the next turn */
+        struct invalidation_mark last;        /* of this request */
+        struct notification *fresh;           /* of the current transaction */
+        struct notification *due;             /* committed, in no queue yet */
+        struct chain *chains;                 /* uthash */
+        struct chain *told;                   /* utlist */
+        struct invalidations_waiter *waiters; /* called in the next turn */
 };
 
 /* Chains */
@@ -96,19 +89,18 @@ static struct chain *chain_get(struct invalidations *invalidations, uint64_t id)
         return NULL;
 }
 
-static void afters_call(struct after **list) {
-        struct after *after;
+static void waiters_call(struct invalidations_waiter **list) {
+        struct invalidations_waiter *waiter;
 
-        while ((after = *list)) {
-                DL_DELETE(*list, after);
-                after->fn(after->userdata);
-                free(after);
+        while ((waiter = *list)) {
+                DL_DELETE(*list, waiter);
+                waiter->fn(waiter->userdata);
         }
 }
 
 /* Frees the chain if nothing of it is left; whoever waited for that goes on. */
 static void chain_put(struct invalidations *invalidations, struct chain *chain) {
-        struct after *afters = chain->afters;
+        struct invalidations_waiter *waiters = chain->waiters;
 
         if (chain->n > 0)
                 return;
@@ -116,7 +108,7 @@ static void chain_put(struct invalidations *invalidations, struct chain *chain) 
                 DL_DELETE(invalidations->told, chain);
         HASH_DEL(invalidations->chains, chain);
         free(chain);
-        afters_call(&afters);
+        waiters_call(&waiters);
 }
 
 static struct invalidation *invalidation_get(const struct invalidations *invalidations,
@@ -196,12 +188,12 @@ static void notification_told(void *userdata, bool told) {
 
 static void invalidations_on_turn(void *userdata, uint32_t events) {
         struct invalidations *invalidations = userdata;
-        struct after *afters = invalidations->afters;
+        struct invalidations_waiter *waiters = invalidations->waiters;
         struct chain *chain;
 
         (void)events;
-        invalidations->afters = NULL;
-        afters_call(&afters);
+        invalidations->waiters = NULL;
+        waiters_call(&waiters);
         while ((chain = invalidations->told)) {
                 DL_DELETE(invalidations->told, chain);
                 chain->is_told = false;
@@ -351,21 +343,17 @@ enum invalidations_state invalidations_resume(struct invalidations *invalidation
         return INVALIDATIONS_DONE;
 }
 
-int invalidations_after(struct invalidations *invalidations, void (*fn)(void *userdata),
-                        void *userdata) {
-        struct after *after = fault_strikes(FAULT_MEMORY) ? NULL : calloc(1, sizeof(*after));
+void invalidations_after(struct invalidations *invalidations, struct invalidations_waiter *waiter,
+                         void (*fn)(void *userdata), void *userdata) {
         struct chain *chain = chain_find(invalidations, invalidations->last.chain);
 
-        if (!after)
-                return -ENOMEM;
-        *after = (struct after){.fn = fn, .userdata = userdata};
+        *waiter = (struct invalidations_waiter){.fn = fn, .userdata = userdata};
         if (chain) {
-                DL_APPEND(chain->afters, after);
+                DL_APPEND(chain->waiters, waiter);
         } else {
-                DL_APPEND(invalidations->afters, after);
+                DL_APPEND(invalidations->waiters, waiter);
                 loop_arm_soon(invalidations->turn);
         }
-        return 0;
 }
 
 /* The whole */
@@ -451,15 +439,6 @@ int invalidations_new(struct invalidations **out, struct txn *txn, struct loop *
         return 0;
 }
 
-static void afters_free(struct after *list) {
-        struct after *after;
-
-        while ((after = list)) {
-                DL_DELETE(list, after);
-                free(after);
-        }
-}
-
 static void chain_free(struct invalidations *invalidations, struct chain *chain) {
         struct notification *notification;
 
@@ -468,7 +447,6 @@ static void chain_free(struct invalidations *invalidations, struct chain *chain)
                 DL_DELETE(chain->due, notification);
                 free(notification);
         }
-        afters_free(chain->afters);
         free(chain);
 }
 
@@ -476,7 +454,6 @@ struct invalidations *invalidations_free(struct invalidations *invalidations) {
         if (!invalidations)
                 return NULL;
         loop_remove(invalidations->turn);
-        afters_free(invalidations->afters);
         notifications_drop(&invalidations->fresh);
         notifications_drop(&invalidations->due);
         while (invalidations->chains)

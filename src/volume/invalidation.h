@@ -87,7 +87,13 @@ bool invalidations_reply_later(struct invalidations *invalidations, uint64_t uni
 enum invalidations_state invalidations_resume(struct invalidations *invalidations, uint64_t unique,
                                               int *result);
 
+/* Who waits for invalidations: a part of whoever it is, who lives until fn is called. */
+struct invalidations_waiter {
+        void (*fn)(void *userdata);
+        void *userdata;
+        struct invalidations_waiter *prev, *next;
+};
 /* Calls fn on the loop, later, when all that this request has written down has been told: the one
- * that began last, or, before any has begun, all that invalidations_take_up() found.  0, -ENOMEM. */
-int invalidations_after(struct invalidations *invalidations, void (*fn)(void *userdata),
-                        void *userdata);
+ * that began last, or, before any has begun, all that invalidations_take_up() found. */
+void invalidations_after(struct invalidations *invalidations, struct invalidations_waiter *waiter,
+                         void (*fn)(void *userdata), void *userdata);
