@@ -246,8 +246,8 @@ static struct mount_entry mount_of(int fd) {
 static uint32_t mount_top_device(const char *mountpoint) {
         struct statx stx;
 
-        if (statx(AT_FDCWD, mountpoint,
-                  AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC, 0, &stx) < 0)
+        if (statx(AT_FDCWD, mountpoint, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC,
+                  0, &stx) < 0)
                 return 0;
         return stx.stx_dev_major == 0 ? stx.stx_dev_minor : 0;
 }
