@@ -66,9 +66,6 @@ int fs_attributes(struct fs *fs, struct node *node, struct wire_attributes *out)
 void fs_ctl_attributes(struct fs *fs, enum ctl_kind kind, struct node *dir,
                        struct wire_attributes *out) {
         ctl_stat(fs->ctl, kind, dir, &out->st);
-        /* Another program may have other control files; the kernel's listing goes if mtime moves. */
-        if (kind == CTL_DIR)
-                out->st.st_mtim.tv_sec += (time_t)fs->volume->root->counters.upgrades;
         /* Above all that nodes get: those count up from 1. */
         out->st.st_ino = (ino_t)kind << 56 | dir->ino;
         out->btime = (struct timespec){dir->btime.sec, dir->btime.nsec};

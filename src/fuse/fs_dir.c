@@ -3,9 +3,10 @@
 
 #include <errno.h>
 #include <string.h>
-#include "fuse/negotiate.h"
 
 enum { COOKIE_DOT = 1, COOKIE_DOT_DOT = 2 };
+
+enum { DIR_HANDLE, DIR_HANDLE_CACHING };
 
 /* A reply that is being filled. */
 struct listing {
@@ -129,19 +130,37 @@ static void fs_list(struct fuse_request *req, bool plus) {
 }
 
 /*
- * There is nothing to be remembered of an open directory, so the kernel need not ask: ENOSYS once,
- * and it opens all directories by itself.  It keeps what it has read of one, for everybody, until
- * mtime moves or it is told: all changes do the one, and those that it did not ask for do the other
- * as well.
+ * The kernel keeps what it has read of a directory, for everybody, until mtime moves or it is told:
+ * all changes do the one, and those that it did not ask for do the other as well.
+ *
+ * One reader at a time may do so.  The kernel notes mtime when anybody begins to read, and takes in
+ * whatever reply comes first: of two readers one could add an old reply under the new mtime of the
+ * other, and it would stay.  What a control directory shows depends on who asks.
  */
 void fs_opendir(struct fuse_request *req) {
-        if (negotiate_can_skip_opendir(tree_root_record(fs_of(req)->volume->tree)))
-                reply_error(req, -ENOSYS);
-        else
-                reply_open(req, 0, WIRE_OPEN_CACHE_DIR | WIRE_OPEN_KEEP_CACHE, 0);
+        struct fs *fs = fs_of(req);
+        struct node *dir = fs_node(fs, req->node);
+
+        if (!dir) {
+                reply_error(req, -ESTALE);
+        } else if (fs_kind(req->node) != CTL_NONE) {
+                reply_open(req, DIR_HANDLE, 0, 0);
+        } else if (dir->flags & NODE_CACHING) {
+                reply_open(req, DIR_HANDLE, WIRE_OPEN_KEEP_CACHE, 0);
+        } else {
+                JOURNAL_SET(txn_journal(fs->volume->txn), dir->flags, dir->flags | NODE_CACHING);
+                reply_open(req, DIR_HANDLE_CACHING, WIRE_OPEN_KEEP_CACHE | WIRE_OPEN_CACHE_DIR, 0);
+        }
 }
 
 void fs_releasedir(struct fuse_request *req) {
+        const struct wire_release_in *in = req->in->args;
+        struct fs *fs = fs_of(req);
+        struct node *dir = fs_node(fs, req->node);
+
+        if (dir && in->fh == DIR_HANDLE_CACHING)
+                JOURNAL_SET(txn_journal(fs->volume->txn), dir->flags,
+                            dir->flags & ~(uint32_t)NODE_CACHING);
         reply_error(req, 0);
 }
 

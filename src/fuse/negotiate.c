@@ -42,9 +42,3 @@ int negotiate(struct wire_init_out *out, const struct wire_init_in *in, const st
 bool negotiate_can_resend(const struct wire_init_in *in) {
         return in->flags2 & WIRE_INIT2_RESEND;
 }
-
-bool negotiate_can_skip_opendir(const struct root *root) {
-        const struct wire_init_in *in = (const void *)(root->init + sizeof(struct wire_in_header));
-
-        return root->init_length > 0 && (in->flags & WIRE_INIT_NO_OPENDIR);
-}

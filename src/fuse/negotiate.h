@@ -20,6 +20,3 @@ int negotiate(struct wire_init_out *out, const struct wire_init_in *in, const st
 
 /* Whether the kernel can send requests again that a dead worker has read. */
 bool negotiate_can_resend(const struct wire_init_in *in);
-
-/* Whether the kernel can do without OPENDIR and RELEASEDIR, as its INIT in the record said. */
-bool negotiate_can_skip_opendir(const struct root *root);

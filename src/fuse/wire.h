@@ -86,7 +86,6 @@ enum {
         WIRE_INIT_PARALLEL_DIROPS = 1 << 18,
         WIRE_INIT_MAX_PAGES = 1 << 22,
         WIRE_INIT_CACHE_SYMLINKS = 1 << 23,
-        WIRE_INIT_NO_OPENDIR = 1 << 24, /* it can do without OPENDIR, and offers it */
         WIRE_INIT_KILLPRIV_V2 = 1 << 28,
         WIRE_INIT_EXT = 1 << 30,         /* there is a flags2 */
         WIRE_INIT2_PASSTHROUGH = 1 << 5, /* bit 37 */

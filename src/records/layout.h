@@ -76,7 +76,8 @@ enum {
         NODE_USED = 1 << 7,      /* ephemeral: was opened or handed out since it was made */
         NODE_DEFAULT = 1 << 9,   /* directories: node.defaults holds for files made below */
         NODE_PENDING = 1 << 8,   /* being populated: gets its name when that is done */
-        NODE_DETACHED = 1 << 6,  /* the region was given up; only the kernel's lookups remain */
+        NODE_CACHING = 1 << 10, /* directories: somebody has it open who fills the kernel's cache */
+        NODE_DETACHED = 1 << 6, /* the region was given up; only the kernel's lookups remain */
 };
 
 /* A file of any type.  Its id is the FUSE node id. */

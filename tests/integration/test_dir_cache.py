@@ -6,6 +6,7 @@ import ctypes
 import os
 import pathlib
 import random
+import select
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ EXCHANGE = 2
 AT_FDCWD = -100
 LIST = "import os, sys\nwhile True: os.listdir(sys.argv[1])\n"
 # Reads a directory that is open already, in one getdents(2), on one processor.
-LATE_READER = """
+READER = """
 import os, sys
 os.sched_setaffinity(0, {int(sys.argv[1])})
 fd = int(sys.argv[2])
@@ -79,30 +80,32 @@ def test_a_second_listing_asks_for_nothing(mount, count):
     assert listings(mount) == before
 
 
-def test_directories_are_opened_without_a_request(mount, directory):
-    """The kernel was told once that it need not ask."""
+def test_control_directories_are_not_kept(mount):
+    """What they show depends on who asks."""
+    prime(mount.ctl)
+    before = listings(mount)
+    os.listdir(mount.ctl)
+    assert listings(mount) > before
+
+
+@pytest.mark.log_allows("was killed by signal 9")
+@pytest.mark.parametrize("killed", [False, True], ids=["", "worker killed"])
+def test_one_at_a_time_has_the_kernel_keep_it(mount, directory, killed):
+    """While one has it open, what others read is not kept; it is again when that one has closed it."""
+    with os.scandir(directory) as first:
+        next(first)
+        if killed:
+            os.kill(worker_pid(mount), signal.SIGKILL)
+        os.listdir(directory)
+        before = listings(mount)
+        os.listdir(directory)
+        assert listings(mount) > before
+        if killed:
+            os.kill(worker_pid(mount), signal.SIGKILL)
     prime(directory)
-
-    def opened():
-        stats = mount.stats()
-        return [stats.get(f'iomemfs_requests_total{{opcode="{opcode}"}}', 0)
-                for opcode in ("OPENDIR", "RELEASEDIR")]
-
-    before = opened()
-    for path in (directory, mount.path, mount.ctl, directory / ".ctl"):
-        os.listdir(path)
-    assert opened() == before
-
-
-def test_listings_of_control_directories_end_with_the_program(mount):
-    """The next one may have other control files there."""
-    names = prime(mount.ctl)
-    before = os.stat(mount.ctl).st_mtime_ns
-    assert run([support.program(), "--upgrade", mount]).returncode == 0
-    assert os.stat(mount.ctl).st_mtime_ns != before
-    reads = listings(mount)
-    assert set(os.listdir(mount.ctl)) == names
-    assert listings(mount) > reads
+    before = listings(mount)
+    os.listdir(directory)
+    assert listings(mount) == before
 
 
 def exchange(one, other):
@@ -257,53 +260,116 @@ def test_changes_while_others_list(mount, directory, by):
             assert f"new{i}" in os.listdir(directory)
 
 
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="a reader is held on one of two")
-def test_a_reader_who_takes_in_the_answer_late(mount, directory):
-    """The daemon answers a reader, then a command changes the directory and the kernel is told; and
-    only then the reader takes in the answer, which is old by then.  It must not be kept."""
+class Reader:
+    """A process that has the directory open, and reads it when it is told to."""
+
+    def __init__(self, stack, directory, processor):
+        fd = os.open(directory, os.O_RDONLY)
+        self.process = stack.enter_context(subprocess.Popen(
+            [sys.executable, "-c", READER, str(processor), str(fd)], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True, pass_fds=[fd]))
+        os.close(fd)
+        stack.callback(self.process.kill)
+        assert self.process.stdout.readline() == "ready\n"
+
+    def begin(self):
+        """Reads; returns when it has asked the daemon, who is stopped."""
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        wait_for(self.waits, "a reader who waits for the daemon")
+
+    def waits(self):
+        return "request_wait_answer" in pathlib.Path(f"/proc/{self.process.pid}/stack").read_text()
+
+    def is_done(self):
+        return bool(select.select([self.process.stdout], [], [], 0)[0])
+
+    def count(self):
+        return int(self.process.stdout.readline())
+
+
+def stop(pid):
+    os.kill(pid, signal.SIGSTOP)
+    wait_for(lambda: state_of(pid) == "T", "the worker's stop")
+
+
+@contextlib.contextmanager
+def occupied(processor):
+    """Nobody else gets anything done on the processor, but for the kernel's few per cent."""
+    argv = [sys.executable, "-c", BUSY, str(processor)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as busy:
+        try:
+            assert busy.stdout.readline() == "busy\n"
+            yield busy
+        finally:
+            busy.kill()
+
+
+@pytest.fixture
+def two_places(mount):
+    """A processor for the slow reader, and another one for all else."""
     slow, *others = sorted(os.sched_getaffinity(0))
+    mine = os.sched_getaffinity(0)
+    for pid in mount.pids():
+        for task in os.listdir(f"/proc/{pid}/task"):
+            os.sched_setaffinity(int(task), others)
+    os.sched_setaffinity(0, others)
+    yield slow, others[0]
+    os.sched_setaffinity(0, mine)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="a reader is held on one of two")
+@pytest.mark.parametrize("second", [False, True], ids=["alone", "with another reader"])
+def test_a_reader_who_takes_in_the_answer_late(mount, directory, two_places, second):
+    """The daemon answers a reader, then a command changes the directory and the kernel is told; and
+    only then the reader takes in the answer, which is old by then.  It must not be kept: also not as
+    that of a second reader, who has begun after the change."""
+    number = 0
+
+    def try_once():
+        nonlocal number
+        number += 1
+        with contextlib.ExitStack() as stack:
+            happened = take_in_late(stack, mount, directory, two_places, f"new{number}", second)
+        assert f"new{number}" in os.listdir(directory)
+        assert f"new{number}" in os.listdir(directory)
+        return happened
+
+    wait_for(try_once, "a reader who was late enough")
+
+
+def take_in_late(stack, mount, directory, places, name, second):
+    """False if the kernel let the late reader run too early."""
+    slow, other = places
     worker = worker_pid(mount)
-    (directory / "f0").unlink()  # no listing is kept
-    fd = os.open(directory, os.O_RDONLY)
-    with contextlib.ExitStack() as stack:
-        stack.callback(os.close, fd)
-        for pid in mount.pids():
-            for task in os.listdir(f"/proc/{pid}/task"):
-                os.sched_setaffinity(int(task), others)
-        mine = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, others)
-        stack.callback(os.sched_setaffinity, 0, mine)
-        reader = stack.enter_context(subprocess.Popen(
-            [sys.executable, "-c", LATE_READER, str(slow), str(fd)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=[fd]))
-        stack.callback(reader.kill)
-        assert reader.stdout.readline() == "ready\n"
-        os.kill(worker, signal.SIGSTOP)
-        stack.callback(os.kill, worker, signal.SIGCONT)
-        wait_for(lambda: state_of(worker) == "T", "the worker's stop")
-        reader.stdin.write("\n")
-        reader.stdin.flush()
-        wait_for(lambda: waits_for_an_answer(reader.pid), "a reader who waits for the daemon")
-        busy = stack.enter_context(subprocess.Popen(
-            [sys.executable, "-c", BUSY, str(slow)], stdout=subprocess.PIPE, text=True))
-        stack.callback(busy.kill)
-        assert busy.stdout.readline() == "busy\n"
+    (directory / name).touch()  # no listing is kept
+    (directory / name).unlink()
+    before = len(os.listdir(directory))
+    (directory / name).touch()
+    (directory / name).unlink()
+    stack.callback(os.kill, worker, signal.SIGCONT)
+    late = Reader(stack, directory, slow)
+    stop(worker)
+    late.begin()
+    with occupied(slow):
         os.kill(worker, signal.SIGCONT)
-        mount.command("create", "d/new 4k")
-        assert reader.poll() is None
-        busy.kill()
-        assert int(reader.stdout.readline()) == 50  # the old listing: it had asked before
-    assert "new" in os.listdir(directory)
-    assert "new" in os.listdir(directory)
+        mount.command("create", f"d/{name} 4k")
+        if second:
+            another = Reader(stack, directory, other)
+            stop(worker)
+            another.begin()
+        happened = not late.is_done()
+    if second:
+        wait_for(lambda: late.waits() or late.is_done(), "the late reader's question for more")
+        happened = happened and not late.is_done()
+        os.kill(worker, signal.SIGCONT)
+        assert another.count() == before + 1
+    return late.count() == before and happened
 
 
 def state_of(pid):
     with open(f"/proc/{pid}/stat", "rb") as stat:
         return stat.read().rpartition(b")")[2].split()[0].decode()
-
-
-def waits_for_an_answer(pid):
-    return "request_wait_answer" in pathlib.Path(f"/proc/{pid}/stack").read_text()
 
 
 @pytest.mark.log_allows("was killed by signal 9")
