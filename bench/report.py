@@ -3,7 +3,6 @@
 
 import html
 import math
-import re
 import statistics
 
 import plan

@@ -98,8 +98,11 @@ static void read_escape(struct reader *reader, struct string *string) {
 
 /* Into buffer, cut to its size; size 0: passed over. */
 static void read_string(struct reader *reader, char *buffer, size_t size) {
-        struct string string = {buffer, size ? buffer + size - 1 : buffer};
+        char none;
+        struct string string = {&none, &none};
 
+        if (size > 0)
+                string = (struct string){buffer, buffer + size - 1};
         expect(reader, '"');
         while (!reader->failed) {
                 if (reader->at == reader->end) {
@@ -114,8 +117,7 @@ static void read_string(struct reader *reader, char *buffer, size_t size) {
                 else
                         string_add(&string, c);
         }
-        if (size)
-                *string.at = '\0';
+        *string.at = '\0';
 }
 
 /* A string in which a backslash and three octal digits stand for a byte. */
