@@ -5,6 +5,7 @@ import contextlib
 import errno
 import mmap
 import os
+import pathlib
 import resource
 import signal
 import socket
@@ -58,7 +59,11 @@ def settled(mount, daemon, before):
     try:
         support.wait_for(lambda: state_now(mount, daemon) == before, "the state before the load")
     except AssertionError as error:
-        raise AssertionError(f"{error}: {before}, now {state_now(mount, daemon)}") from None
+        fds = sorted(
+            os.readlink(path) for path in pathlib.Path(f"/proc/{daemon.worker()}/fd").iterdir()
+        )
+        now = state_now(mount, daemon)
+        raise AssertionError(f"{error}: {before}, now {now}; descriptors: {fds}") from None
 
 
 def run_under_fire(mount, title, strike, seconds):
