@@ -18,6 +18,7 @@
 enum {
         LANES_MAX = 4,     /* processes */
         PATIENCE_MS = 500, /* what a notification may take before it is given up */
+        IDLE_MS = 500,     /* what a further process lives on for without work */
 };
 
 /* What a process is sent. */
@@ -39,10 +40,10 @@ struct notification {
 struct lane {
         struct notifier *notifier;
         int socket_fd; /* -1: there is none */
-        pid_t pid;
+        pid_t pid;     /* 0: there is none, and none to be reaped */
         struct loop_source *source;
         bool busy;
-        uint64_t since_ms;
+        uint64_t since_ms;                 /* that it is busy, or idle */
         uint64_t node;                     /* that it is telling of */
         struct notification *notification; /* NULL: it is idle, or stuck */
 };
@@ -120,6 +121,16 @@ static int lane_start(struct lane *lane) {
         return 0;
 }
 
+/* Whether its process has been ended, and is not gone yet. */
+static bool lane_is_ending(struct lane *lane) {
+        if (lane->socket_fd >= 0 || lane->pid <= 0)
+                return false;
+        if (waitpid(lane->pid, NULL, WNOHANG) == 0)
+                return true;
+        lane->pid = 0;
+        return false;
+}
+
 /* Ends the process as soon as it can; nobody waits for it, since that may be never. */
 static void lane_end(struct lane *lane) {
         if (lane->socket_fd < 0)
@@ -127,7 +138,6 @@ static void lane_end(struct lane *lane) {
         lane->source = loop_remove(lane->source);
         close(lane->socket_fd);
         lane->socket_fd = -1;
-        waitpid(lane->pid, NULL, WNOHANG);
 }
 
 /* Turns */
@@ -147,7 +157,7 @@ static void give_up(struct notifier *notifier, struct notification *notification
 static bool lane_tell(struct lane *lane, struct notification *notification) {
         const struct message *message = &notification->message;
 
-        if (lane->socket_fd < 0 && lane_start(lane) < 0)
+        if (lane_is_ending(lane) || (lane->socket_fd < 0 && lane_start(lane) < 0))
                 return false;
         if (send(lane->socket_fd, message, sizeof(*message), MSG_NOSIGNAL | MSG_DONTWAIT) !=
             sizeof(*message)) {
@@ -210,21 +220,36 @@ static void notifier_finish_given_up(struct notifier *notifier) {
         }
 }
 
-/* Gives up what takes too long; milliseconds until one of the others does, 0 for none. */
+/* Gives up what takes too long.  Milliseconds until it will, 0: there is nothing that it could. */
+static uint64_t lane_look(struct lane *lane, uint64_t now) {
+        struct notifier *notifier = lane->notifier;
+        bool is_further = lane != notifier->lanes;
+        uint64_t end = lane->since_ms + (lane->busy ? PATIENCE_MS : IDLE_MS);
+
+        if (lane_is_ending(lane))
+                return IDLE_MS;
+        if (lane->busy ? !lane->notification : lane->socket_fd < 0 || !is_further)
+                return 0;
+        if (end > now)
+                return end - now;
+        if (lane->busy) {
+                DL_APPEND(notifier->given_up, lane->notification);
+                lane->notification = NULL;
+                return 0;
+        }
+        lane_end(lane);
+        return IDLE_MS;
+}
+
+/* Looks at all of them.  Milliseconds until the next look, 0 for none. */
 static uint64_t notifier_look(struct notifier *notifier) {
         uint64_t now = clock_ms(), next = 0;
 
         for (struct lane *lane = notifier->lanes; lane < notifier->lanes + LANES_MAX; lane++) {
-                uint64_t end = lane->since_ms + PATIENCE_MS;
+                uint64_t left = lane_look(lane, now);
 
-                if (!lane->notification)
-                        continue;
-                if (end <= now) {
-                        DL_APPEND(notifier->given_up, lane->notification);
-                        lane->notification = NULL;
-                } else if (next == 0 || end - now < next) {
-                        next = end - now;
-                }
+                if (left > 0 && (next == 0 || left < next))
+                        next = left;
         }
         return next;
 }
@@ -256,7 +281,10 @@ static void lane_on_reply(void *userdata, uint32_t events) {
 
         (void)events;
         lane->busy = false;
+        lane->since_ms = clock_ms();
         lane->notification = NULL;
+        if (!notifier->armed)
+                notifier_arm(notifier, IDLE_MS);
         if (!is_told)
                 lane_end(lane); /* somebody has killed it */
         notifier_advance(notifier);
@@ -345,6 +373,7 @@ struct notifier *notifier_free(struct notifier *notifier) {
         for (int i = 0; i < LANES_MAX; i++) {
                 free(notifier->lanes[i].notification);
                 lane_end(&notifier->lanes[i]);
+                (void)lane_is_ending(&notifier->lanes[i]);
         }
         notifications_free(&notifier->waiting);
         notifications_free(&notifier->given_up);
