@@ -34,7 +34,7 @@ struct lifetimes {
         struct tree *tree;
         struct regions *regions;
         struct lifetime_acts acts;
-        struct watch *closes, *growth;
+        struct inotify *closes, *growth;
         struct loop_source *soon, *retry_timer, *growth_timer, *grace;
 
         struct id_set due;     /* to be looked at now */
@@ -162,18 +162,18 @@ static void lifetime_touch(struct lifetimes *l, uint32_t id) {
 
 static int lifetime_watch_closes(struct lifetimes *l, const struct node *node) {
         lifetime_touch(l, node->id);
-        return watch_add(l->closes, node->fd, node->id);
+        return inotify_watch(l->closes, node->fd, node->id);
 }
 
 static void lifetime_watch_growth(struct lifetimes *l, const struct node *node) {
         lifetime_touch(l, node->id);
         /* Without a watch growth is seen when the region is looked at the next time. */
-        (void)watch_add(l->growth, node->fd, node->id);
+        (void)inotify_watch(l->growth, node->fd, node->id);
 }
 
 static void lifetime_unwatch(struct lifetimes *l, uint32_t id) {
-        watch_remove(l->closes, id);
-        watch_remove(l->growth, id);
+        inotify_unwatch(l->closes, id);
+        inotify_unwatch(l->growth, id);
 }
 
 static void lifetimes_commit(void *userdata) {
@@ -197,10 +197,10 @@ static void lifetimes_abort(void *userdata) {
 
                 lifetime_unwatch(l, id);
                 if (node && ((node->flags & NODE_EPHEMERAL) || is_orphan(node)) &&
-                    watch_add(l->closes, node->fd, id) < 0)
+                    inotify_watch(l->closes, node->fd, id) < 0)
                         lifetime_retry(l, id);
                 if (node && may_grow(l, node) && node->writers > 0)
-                        (void)watch_add(l->growth, node->fd, id);
+                        (void)inotify_watch(l->growth, node->fd, id);
         }
 }
 
@@ -471,9 +471,9 @@ void lifetimes_take_up(struct lifetimes *l) {
 static int lifetimes_build(struct lifetimes *l, struct loop *loop) {
         int r;
 
-        r = watch_new(&l->closes, loop, IN_CLOSE, lifetime_on_close, l);
+        r = inotify_new(&l->closes, loop, IN_CLOSE, lifetime_on_close, l);
         if (r == 0)
-                r = watch_new(&l->growth, loop, IN_MODIFY | IN_ONESHOT, lifetime_on_write, l);
+                r = inotify_new(&l->growth, loop, IN_MODIFY | IN_ONESHOT, lifetime_on_write, l);
         if (r == 0)
                 r = loop_add_timer(loop, &l->soon, lifetimes_on_soon, l);
         if (r == 0)
@@ -513,8 +513,8 @@ int lifetimes_new(struct lifetimes **out, struct loop *loop, struct txn *txn, st
 struct lifetimes *lifetimes_free(struct lifetimes *l) {
         if (!l)
                 return NULL;
-        watch_free(l->closes);
-        watch_free(l->growth);
+        inotify_free(l->closes);
+        inotify_free(l->growth);
         loop_remove(l->soon);
         loop_remove(l->retry_timer);
         loop_remove(l->growth_timer);
