@@ -301,8 +301,8 @@ bool ctl_poll(struct ctl *ctl, uint32_t id, uint64_t key) {
                 return true;
         has_event = ctl_has_event(ctl, handle);
         queued = !has_event && !event_is_at_end(ctl->volume->tree, &handle->cursor);
-        /* Also if there is something now: an edge-triggered epoll(7) does not ask again after it has
-         * read that, and waits to be woken. */
+        /* Also if there is something now: an edge-triggered epoll(7) does not ask again after it
+         * has read that, and waits to be woken. */
         if (waiters_add(ctl->waiters, id, handle->dir, queued) < 0)
                 return true;
         JOURNAL_SET(ctl->journal, handle->poll, key);

@@ -80,8 +80,8 @@ const char *ctl_socket_path(const struct ctl *ctl);
 
 /*
  * Runs the commands of one write(2), the request `unique`.  `size`, or negative errno; the text is
- * kept for reading.  -EPERM if the writer is not who opened the file.  Each line is a transaction of
- * its own, and all but the last of those that succeed are committed: the last one goes with the
+ * kept for reading.  -EPERM if the writer is not who opened the file.  Each line is a transaction
+ * of its own, and all but the last of those that succeed are committed: the last one goes with the
  * reply.  -EINPROGRESS: a region is being populated, which is committed; the result is told later
  * by ctl_set_reply()'s function, which commits.  A write that is resent after a crash goes on where
  * it was.

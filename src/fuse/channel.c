@@ -189,11 +189,12 @@ static void scratch_prepare(struct channel *channel) {
 }
 
 /*
- * Where the next request goes, so that the bytes of a WRITE that goes on at `offset` of its file are
- * copied fast, from the kernel's page and to the region's.  Whole pages: to the start of a page, so
- * that one piece is one page.  Others: half a page away from their place in the file, since a copy
- * to an address that is a little ahead of its source, modulo 4 KiB, takes several times as long (the
- * processor takes each load for one of the bytes just stored).  A wrong guess costs only time.
+ * Where the next request goes, so that the bytes of a WRITE that goes on at `offset` of its file
+ * are copied fast, from the kernel's page and to the region's.  Whole pages: to the start of a
+ * page, so that one piece is one page.  Others: half a page away from their place in the file,
+ * since a copy to an address that is a little ahead of its source, modulo 4 KiB, takes several
+ * times as long (the processor takes each load for one of the bytes just stored).  A wrong guess
+ * costs only time.
  */
 static uint32_t request_place(uint64_t offset) {
         uint32_t place = offset % PAGE;
@@ -354,9 +355,9 @@ struct fuse_request channel_undefer(struct deferred_request *deferred) {
 
 /*
  * Linux sends INTERRUPT when its request has been read, and once more when a resent one has been
- * read again.  So one whose request does not wait here comes too late, and needs no answer.  (EAGAIN
- * would have the kernel send it again, over and over for a request that a dead worker has read.)
- * The protocol allows it to come too early, so the last ones are remembered.
+ * read again.  So one whose request does not wait here comes too late, and needs no answer.
+ * (EAGAIN would have the kernel send it again, over and over for a request that a dead worker has
+ * read.) The protocol allows it to come too early, so the last ones are remembered.
  */
 static void channel_interrupt(struct channel *channel, const struct wire_request *in) {
         const struct wire_interrupt_in *args = in->args;

@@ -18,8 +18,8 @@
  *   - A request may be answered later.  It is then copied into whatever waits, and its INTERRUPT
  *     finds it there.
  *
- * A request that was being handled when two workers died by their own fault is answered EIO.  What a
- * worker that comes after another does first, and in which order, is process/recovery's.
+ * A request that was being handled when two workers died by their own fault is answered EIO.  What
+ * a worker that comes after another does first, and in which order, is process/recovery's.
  *
  * Nothing is allocated for a request.  Never: knows what a request means.
  */

@@ -3,8 +3,8 @@
 /*
  * main: from the command line to the keeper.
  *
- * Makes the journal and the mount, goes to the background, and becomes the keeper.  The process that
- * was started waits until the mount answers, and says why if it never does.
+ * Makes the journal and the mount, goes to the background, and becomes the keeper.  The process
+ * that was started waits until the mount answers, and says why if it never does.
  *
  * Never: anything after that; what goes on is the keeper's and the worker's.
  */

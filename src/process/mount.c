@@ -240,8 +240,8 @@ static struct mount_entry mount_of(int fd) {
 }
 
 /*
- * The device of whatever is on top at the mount point; 0: a disk, or it cannot be told.  It takes no
- * descriptor, of which there may be none left, and the file system itself is not asked.
+ * The device of whatever is on top at the mount point; 0: a disk, or it cannot be told.  It takes
+ * no descriptor, of which there may be none left, and the file system itself is not asked.
  */
 static uint32_t mount_top_device(const char *mountpoint) {
         struct statx stx;

@@ -30,9 +30,9 @@ const struct wakeup_paths wakeup_paths = {
 };
 
 /*
- * Whether this is a virtual machine whose idle processors are the host's to put to sleep, which makes
- * waking them dear.  The kernel takes this driver where the host promises that each virtual processor
- * has one of its own, so that polling takes time from nobody else.
+ * Whether this is a virtual machine whose idle processors are the host's to put to sleep, which
+ * makes waking them dear.  The kernel takes this driver where the host promises that each virtual
+ * processor has one of its own, so that polling takes time from nobody else.
  */
 static bool wakeup_is_haltpoll(const char *path) {
         char name[32] = "";
