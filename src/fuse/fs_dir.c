@@ -27,7 +27,7 @@ static void listing_put(struct listing *listing, const char *name, const struct 
                                          cookie, entry, listing->plus);
 }
 
-/* An entry without a lookup: "." and "..", and all that a plain readdir returns. */
+/* An entry that counts no lookup: "." and "..", and all entries of a plain READDIR. */
 static void listing_put_plain(struct listing *listing, const char *name, ino_t ino, mode_t mode,
                               uint64_t cookie) {
         struct wire_entry entry = {.attributes.st = {.st_ino = ino, .st_mode = mode}};
@@ -35,7 +35,7 @@ static void listing_put_plain(struct listing *listing, const char *name, ino_t i
         listing_put(listing, name, &entry, cookie);
 }
 
-/* "." and ".." of a reader who is at `after`.  False if the buffer is full. */
+/* "." and ".." for a reader that is at `after`.  False: the buffer is full. */
 static bool listing_put_dots(struct listing *listing, uint64_t after, ino_t self, ino_t parent) {
         if (after < COOKIE_DOT) {
                 if (!listing_fits(listing, "."))
@@ -80,7 +80,7 @@ static void listing_fill(struct listing *listing, uint64_t after) {
         }
 }
 
-/* The files of .ctl: their cookies are their kinds, after the two dots. */
+/* The files of .ctl.  Their cookies are their kinds, after those of the two dots. */
 static void listing_fill_ctl(struct listing *listing, uint64_t after) {
         struct fs *fs = listing->fs;
         struct wire_attributes attributes;
@@ -129,10 +129,9 @@ static void fs_list(struct fuse_request *req, bool plus) {
 }
 
 /*
- * There is nothing to be remembered of an open directory, so the kernel need not ask: ENOSYS once,
- * and it opens all directories by itself.  It keeps what it has read of one, for everybody, until
- * mtime moves or it is told: all changes do the one, and those that it did not ask for do the other
- * as well.
+ * An open directory has no state, so the kernel need not send OPENDIR: after one ENOSYS it opens
+ * all directories by itself.  It caches a directory's entries for all readers until mtime changes
+ * or it is told.  Every change sets mtime; those that the kernel did not ask for also tell it.
  */
 void fs_opendir(struct fuse_request *req) {
         if (negotiate_can_skip_opendir(tree_root_record(fs_of(req)->volume->tree)))
