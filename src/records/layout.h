@@ -36,7 +36,7 @@ enum {
         LAYOUT_NODES_MAX = 4 * 1024 * 1024,
         LAYOUT_REQUEST_MAX = 1024 * 1024 + 64 * 1024, /* bytes of the largest FUSE request */
         LAYOUT_SCRATCH_SIZE =
-                LAYOUT_REQUEST_MAX + 2 * 4096, /* a request starts in the first two pages */
+                LAYOUT_REQUEST_MAX + 2 * 4096, /* a request starts in the first 2 pages */
 };
 
 enum layout_table {
