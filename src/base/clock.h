@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * clock: CLOCK_MONOTONIC as a number, for what takes time and for deadlines.
+ * clock: CLOCK_MONOTONIC as a number, to measure durations and to set deadlines.
  */
 
 #include <stdint.h>

@@ -2,14 +2,14 @@
 #pragma once
 
 /*
- * fault: calls that fail on purpose, for tests.
+ * fault: makes calls fail on purpose, for tests.
  *
- * A test says which kind of call is to fail, and at which of its next uses (`fault` in .ctl/admin,
- * which works under IOMEMFS_TESTING=1 only).  Whoever makes such a call asks fault_strikes() first
- * and does as if the call had failed.  Nothing is armed otherwise, and the question costs a load
- * and a branch.
+ * A test names a kind of call and says at which of its next uses it shall fail (`fault` in
+ * .ctl/admin, which works under IOMEMFS_TESTING=1 only).  Code that makes such a call asks
+ * fault_strikes() first and, if it is true, behaves as if the call had failed.  While nothing is
+ * armed, the question costs a load and a branch.
  *
- * Owns what is armed in this process.  Used by the thread of the loop only.
+ * Owns the counters of this process.  Used by the thread of the loop only.
  */
 
 #include <stdbool.h>
@@ -29,20 +29,21 @@ enum fault {
         FAULT_RECORD,   /* a table of records is full */
         FAULT_EPOLL,    /* epoll_ctl(2) */
         FAULT_WATCH,    /* inotify_add_watch(2) */
-        FAULT_MEMORY,   /* memory for what waits */
+        FAULT_MEMORY,   /* memory for a request that has to wait */
         FAULT_COMMIT,   /* the transaction is over its bound */
         _FAULT_N,
 };
 
-/* The kind of a name (`backing`, `memfd`, …), FAULT_NONE for others. */
+/* The kind with this name (`backing`, `memfd`, …), or FAULT_NONE. */
 enum fault fault_kind(const char *name, size_t length);
 
-/* The n-th use of that kind fails, once; FAULT_NONE or 0: nothing does. */
+/* Makes the n-th use of that kind fail, once.  FAULT_NONE or n = 0 disarms. */
 void fault_arm(enum fault kind, uint64_t n);
-/* The same, but only from fault_begin() on: the request that asks for it is not meant. */
+/* The same, but counts only from fault_begin() on, so that the request that sets it is not hit
+ * itself. */
 void fault_plan(enum fault kind, uint64_t n);
 void fault_begin(void);
-/* Whether what was armed has not struck yet. */
+/* Whether a fault is armed or planned that has not struck yet. */
 bool fault_is_armed(void);
 
 extern enum fault fault_armed; /* for fault_strikes() */

@@ -17,154 +17,156 @@
 struct entry {
         int wd;
         uint32_t key;
-        bool failed; /* no memory to be put into a hash */
+        bool failed; /* there was no memory to put it into a hash */
         UT_hash_handle by_wd;
         UT_hash_handle by_key;
 };
 
-struct watch {
+struct inotify {
         int fd;
         uint32_t mask;
-        watch_fn fn;
+        inotify_fn fn;
         void *userdata;
         struct loop_source *source;
         struct entry *wds;
         struct entry *keys;
 };
 
-static void watch_drop(struct watch *watch, struct entry *entry) {
-        HASH_DELETE(by_wd, watch->wds, entry);
-        HASH_DELETE(by_key, watch->keys, entry);
+static void inotify_drop(struct inotify *inotify, struct entry *entry) {
+        HASH_DELETE(by_wd, inotify->wds, entry);
+        HASH_DELETE(by_key, inotify->keys, entry);
         free(entry);
 }
 
-static struct entry *watch_find_key(const struct watch *watch, uint32_t key) {
+static struct entry *inotify_find_key(const struct inotify *inotify, uint32_t key) {
         struct entry *entry;
 
-        HASH_FIND(by_key, watch->keys, &key, sizeof(key), entry);
+        HASH_FIND(by_key, inotify->keys, &key, sizeof(key), entry);
         return entry;
 }
 
-static struct entry *watch_find_wd(const struct watch *watch, int wd) {
+static struct entry *inotify_find_wd(const struct inotify *inotify, int wd) {
         struct entry *entry;
 
-        HASH_FIND(by_wd, watch->wds, &wd, sizeof(wd), entry);
+        HASH_FIND(by_wd, inotify->wds, &wd, sizeof(wd), entry);
         return entry;
 }
 
-static void watch_handle(struct watch *watch, const struct inotify_event *event) {
+static void inotify_handle(struct inotify *inotify, const struct inotify_event *event) {
         struct entry *entry;
         uint32_t key;
 
         if (event->mask & IN_Q_OVERFLOW) {
-                watch->fn(watch->userdata, 0);
+                inotify->fn(inotify->userdata, 0);
                 return;
         }
-        entry = watch_find_wd(watch, event->wd);
+        entry = inotify_find_wd(inotify, event->wd);
         if (!entry)
-                return; /* removed while the event was under way */
+                return; /* removed while the event was on its way */
         key = entry->key;
         if (event->mask & IN_IGNORED)
-                watch_drop(watch, entry); /* a one-shot watch is over */
+                inotify_drop(inotify, entry); /* a one-shot watch is over */
         else
-                watch->fn(watch->userdata, key);
+                inotify->fn(inotify->userdata, key);
 }
 
-static void watch_on_readable(void *userdata, uint32_t events) {
-        struct watch *watch = userdata;
+static void inotify_on_readable(void *userdata, uint32_t events) {
+        struct inotify *inotify = userdata;
         _Alignas(struct inotify_event) char buffer[16 * 1024];
         ssize_t n;
 
         (void)events;
-        n = read(watch->fd, buffer, sizeof(buffer));
+        n = read(inotify->fd, buffer, sizeof(buffer));
         for (ssize_t at = 0; at < n;) {
                 const struct inotify_event *event = (const void *)(buffer + at);
 
-                watch_handle(watch, event);
+                inotify_handle(inotify, event);
                 at += (ssize_t)sizeof(*event) + event->len;
         }
 }
 
-static bool watch_insert(struct watch *watch, struct entry *entry) {
+static bool inotify_insert(struct inotify *inotify, struct entry *entry) {
         entry->failed = false;
-        HASH_ADD(by_wd, watch->wds, wd, sizeof(entry->wd), entry);
+        HASH_ADD(by_wd, inotify->wds, wd, sizeof(entry->wd), entry);
         if (entry->failed)
                 return false;
-        HASH_ADD(by_key, watch->keys, key, sizeof(entry->key), entry);
+        HASH_ADD(by_key, inotify->keys, key, sizeof(entry->key), entry);
         if (entry->failed)
-                HASH_DELETE(by_wd, watch->wds, entry);
+                HASH_DELETE(by_wd, inotify->wds, entry);
         return !entry->failed;
 }
 
-int watch_add(struct watch *watch, int fd, uint32_t key) {
+int inotify_watch(struct inotify *inotify, int fd, uint32_t key) {
         struct entry *entry;
         char path[32];
 
-        if (watch_find_key(watch, key))
+        if (inotify_find_key(inotify, key))
                 return 0;
         entry = calloc(1, sizeof(*entry));
         if (!entry)
                 return -ENOMEM;
         snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
         entry->key = key;
-        entry->wd =
-                fault_strikes(FAULT_WATCH) ? -1 : inotify_add_watch(watch->fd, path, watch->mask);
+        entry->wd = fault_strikes(FAULT_WATCH)
+                            ? -1
+                            : inotify_add_watch(inotify->fd, path, inotify->mask);
         if (entry->wd < 0) {
                 free(entry);
                 return errno == ENOMEM ? -ENOMEM : -ENOSPC;
         }
-        if (!watch_insert(watch, entry)) {
-                inotify_rm_watch(watch->fd, entry->wd);
+        if (!inotify_insert(inotify, entry)) {
+                inotify_rm_watch(inotify->fd, entry->wd);
                 free(entry);
                 return -ENOMEM;
         }
         return 0;
 }
 
-void watch_remove(struct watch *watch, uint32_t key) {
-        struct entry *entry = watch_find_key(watch, key);
+void inotify_unwatch(struct inotify *inotify, uint32_t key) {
+        struct entry *entry = inotify_find_key(inotify, key);
 
         if (!entry)
                 return;
-        inotify_rm_watch(watch->fd, entry->wd);
-        watch_drop(watch, entry);
+        inotify_rm_watch(inotify->fd, entry->wd);
+        inotify_drop(inotify, entry);
 }
 
-int watch_new(struct watch **out, struct loop *loop, uint32_t mask, watch_fn fn, void *userdata) {
-        struct watch *watch;
+int inotify_new(struct inotify **out, struct loop *loop, uint32_t mask, inotify_fn fn,
+                void *userdata) {
+        struct inotify *inotify;
         int r;
 
-        watch = calloc(1, sizeof(*watch));
-        if (!watch)
+        inotify = calloc(1, sizeof(*inotify));
+        if (!inotify)
                 return -ENOMEM;
-        watch->mask = mask;
-        watch->fn = fn;
-        watch->userdata = userdata;
-        watch->fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-        if (watch->fd < 0) {
+        inotify->mask = mask;
+        inotify->fn = fn;
+        inotify->userdata = userdata;
+        inotify->fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+        if (inotify->fd < 0) {
                 r = -errno;
-                free(watch);
+                free(inotify);
                 return r;
         }
-        r = loop_add(loop, &watch->source, watch->fd, EPOLLIN, watch_on_readable, watch);
+        r = loop_add(loop, &inotify->source, inotify->fd, EPOLLIN, inotify_on_readable, inotify);
         if (r < 0) {
-                watch_free(watch);
+                inotify_free(inotify);
                 return r;
         }
-        *out = watch;
+        *out = inotify;
         return 0;
 }
 
-struct watch *watch_free(struct watch *watch) {
+struct inotify *inotify_free(struct inotify *inotify) {
         struct entry *entry, *next;
 
-        if (!watch)
+        if (!inotify)
                 return NULL;
-        HASH_ITER(by_key, watch->keys, entry, next) {
-                watch_drop(watch, entry);
+        HASH_ITER(by_key, inotify->keys, entry, next) {
+                inotify_drop(inotify, entry);
         }
-        loop_remove(watch->source);
-        close(watch->fd);
-        free(watch);
+        loop_remove(inotify->source);
+        close(inotify->fd);
+        free(inotify);
         return NULL;
 }

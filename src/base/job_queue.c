@@ -48,104 +48,104 @@ static struct job *job_list_pop(struct job_list *queue) {
 }
 
 static void *job_queue_main(void *userdata) {
-        struct job_queue *helper = userdata;
+        struct job_queue *queue = userdata;
 
-        pthread_mutex_lock(&helper->lock);
-        while (!helper->stopping) {
-                struct job *job = job_list_pop(&helper->waiting);
+        pthread_mutex_lock(&queue->lock);
+        while (!queue->stopping) {
+                struct job *job = job_list_pop(&queue->waiting);
 
                 if (!job) {
-                        pthread_cond_wait(&helper->wake, &helper->lock);
+                        pthread_cond_wait(&queue->wake, &queue->lock);
                         continue;
                 }
-                helper->running = job;
-                pthread_mutex_unlock(&helper->lock);
+                queue->running = job;
+                pthread_mutex_unlock(&queue->lock);
                 job->run(job);
-                pthread_mutex_lock(&helper->lock);
-                helper->running = NULL;
-                job_list_push(&helper->finished, job);
-                eventfd_write(helper->event_fd, 1);
+                pthread_mutex_lock(&queue->lock);
+                queue->running = NULL;
+                job_list_push(&queue->finished, job);
+                eventfd_write(queue->event_fd, 1);
         }
-        pthread_mutex_unlock(&helper->lock);
+        pthread_mutex_unlock(&queue->lock);
         return NULL;
 }
 
 static void job_queue_report(void *userdata, uint32_t events) {
-        struct job_queue *helper = userdata;
+        struct job_queue *queue = userdata;
         struct job *job;
         eventfd_t n;
 
         (void)events;
-        eventfd_read(helper->event_fd, &n);
+        eventfd_read(queue->event_fd, &n);
         for (;;) {
-                pthread_mutex_lock(&helper->lock);
-                job = job_list_pop(&helper->finished);
-                pthread_mutex_unlock(&helper->lock);
+                pthread_mutex_lock(&queue->lock);
+                job = job_list_pop(&queue->finished);
+                pthread_mutex_unlock(&queue->lock);
                 if (!job)
                         return;
                 job->done(job);
         }
 }
 
-static int job_queue_start(struct job_queue *helper, struct loop *loop, const char *name) {
+static int job_queue_start(struct job_queue *queue, struct loop *loop, const char *name) {
         int r;
 
-        r = loop_add(loop, &helper->source, helper->event_fd, EPOLLIN, job_queue_report, helper);
+        r = loop_add(loop, &queue->source, queue->event_fd, EPOLLIN, job_queue_report, queue);
         if (r < 0)
                 return r;
-        r = -pthread_create(&helper->thread, NULL, job_queue_main, helper);
+        r = -pthread_create(&queue->thread, NULL, job_queue_main, queue);
         if (r < 0) {
-                helper->source = loop_remove(helper->source);
+                queue->source = loop_remove(queue->source);
                 return r;
         }
-        pthread_setname_np(helper->thread, name);
+        pthread_setname_np(queue->thread, name);
         return 0;
 }
 
 int job_queue_new(struct job_queue **out, struct loop *loop, const char *name) {
-        struct job_queue *helper;
+        struct job_queue *queue;
         int r;
 
-        helper = calloc(1, sizeof(*helper));
-        if (!helper)
+        queue = calloc(1, sizeof(*queue));
+        if (!queue)
                 return -ENOMEM;
-        pthread_mutex_init(&helper->lock, NULL);
-        pthread_cond_init(&helper->wake, NULL);
-        job_list_init(&helper->waiting);
-        job_list_init(&helper->finished);
-        helper->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        r = helper->event_fd < 0 ? -errno : job_queue_start(helper, loop, name);
+        pthread_mutex_init(&queue->lock, NULL);
+        pthread_cond_init(&queue->wake, NULL);
+        job_list_init(&queue->waiting);
+        job_list_init(&queue->finished);
+        queue->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        r = queue->event_fd < 0 ? -errno : job_queue_start(queue, loop, name);
         if (r < 0) {
-                if (helper->event_fd >= 0)
-                        close(helper->event_fd);
-                free(helper);
+                if (queue->event_fd >= 0)
+                        close(queue->event_fd);
+                free(queue);
                 return r;
         }
-        *out = helper;
+        *out = queue;
         return 0;
 }
 
-struct job_queue *job_queue_free(struct job_queue *helper) {
-        if (!helper)
+struct job_queue *job_queue_free(struct job_queue *queue) {
+        if (!queue)
                 return NULL;
-        pthread_mutex_lock(&helper->lock);
-        helper->stopping = true;
-        if (helper->running)
-                atomic_store(&helper->running->cancelled, true);
-        pthread_cond_signal(&helper->wake);
-        pthread_mutex_unlock(&helper->lock);
-        pthread_join(helper->thread, NULL);
-        loop_remove(helper->source);
-        close(helper->event_fd);
-        pthread_cond_destroy(&helper->wake);
-        pthread_mutex_destroy(&helper->lock);
-        free(helper);
+        pthread_mutex_lock(&queue->lock);
+        queue->stopping = true;
+        if (queue->running)
+                atomic_store(&queue->running->cancelled, true);
+        pthread_cond_signal(&queue->wake);
+        pthread_mutex_unlock(&queue->lock);
+        pthread_join(queue->thread, NULL);
+        loop_remove(queue->source);
+        close(queue->event_fd);
+        pthread_cond_destroy(&queue->wake);
+        pthread_mutex_destroy(&queue->lock);
+        free(queue);
         return NULL;
 }
 
-void job_queue_submit(struct job_queue *helper, struct job *job) {
-        pthread_mutex_lock(&helper->lock);
-        job_list_push(&helper->waiting, job);
-        pthread_cond_signal(&helper->wake);
-        pthread_mutex_unlock(&helper->lock);
+void job_queue_submit(struct job_queue *queue, struct job *job) {
+        pthread_mutex_lock(&queue->lock);
+        job_list_push(&queue->waiting, job);
+        pthread_cond_signal(&queue->wake);
+        pthread_mutex_unlock(&queue->lock);
 }

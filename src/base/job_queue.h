@@ -2,15 +2,16 @@
 #pragma once
 
 /*
- * helper: a thread for what takes long.
+ * job_queue: a thread that runs jobs which take long.
  *
- * Runs jobs one after the other, in the order in which they came, away from the event loop, and
- * reports each back to the loop when it is done.  A worker has two: one for the kernel's
- * notifications, which may have to wait for a request that the loop is about to answer, and one
- * for work on memory (populate, fallocate, freeing).
+ * The jobs run one after the other, in the order in which they were submitted, away from the event
+ * loop.  The loop calls done() for each when it has run.  A worker has two queues: one for the
+ * kernel's notifications, which may have to wait for a request that only the loop can reply to, and
+ * one for work on memory (fallocate, freeing).
  *
  * Owns the thread, the queue and an eventfd.  Never: touches the journal or anything else that
- * belongs to the loop; a job gets copies and descriptors.
+ * belongs to the loop; a job gets copies and descriptors.  All functions are called on the loop's
+ * thread.
  */
 
 #include <stdatomic.h>
@@ -19,15 +20,16 @@
 
 struct job_queue;
 
-/* Embedded in what the job needs; owned by the caller until done() is called. */
+/* Embedded in the caller's structure, which must live until done() has been called. */
 struct job {
-        void (*run)(struct job *job);  /* on the helper's thread */
+        void (*run)(struct job *job);  /* on the queue's thread */
         void (*done)(struct job *job); /* on the loop's thread; may free the job */
-        atomic_bool cancelled;         /* run() of a long job looks at it now and then */
+        atomic_bool cancelled;         /* run() of a long job checks it now and then */
         struct job *next;
 };
 
 int job_queue_new(struct job_queue **out, struct loop *loop, const char *name);
-/* Waits for the job that is running; jobs that have not run are dropped. */
-struct job_queue *job_queue_free(struct job_queue *helper);
-void job_queue_submit(struct job_queue *helper, struct job *job);
+/* Cancels the running job and waits for its end; drops all other jobs.  No done() is called.  NULL
+ * is allowed; returns NULL. */
+struct job_queue *job_queue_free(struct job_queue *queue);
+void job_queue_submit(struct job_queue *queue, struct job *job);

@@ -51,7 +51,8 @@ static void log_send(const char *path, const char *text, size_t length) {
                      offsetof(struct sockaddr_un, sun_path) + path_length);
 }
 
-/* One write(2), so that lines of two processes do not mix.  Errors have nowhere to go. */
+/* One write(2), so that lines of two processes do not mix.  An error here cannot be reported
+ * anywhere. */
 static void log_to_stderr(int priority, const char *message) {
         const char *word = priority <= LOG_ERR       ? "error: "
                            : priority == LOG_WARNING ? "warning: "

@@ -26,7 +26,7 @@ struct loop {
         int code;
         bool (*idle)(void *userdata);
         void *idle_userdata;
-        /* Removed while a batch of events is being told: one of these may be in the batch. */
+        /* Removed while a batch of events is being handled, which may still refer to it. */
         struct loop_source *removed;
 };
 
@@ -148,7 +148,7 @@ void loop_set_idle(struct loop *loop, bool (*idle)(void *userdata), void *userda
 static void source_tell(struct loop_source *source, uint32_t events) {
         uint64_t expirations;
 
-        /* A timer that was armed anew since it was reported has nothing to read. */
+        /* Nothing can be read from a timer that was armed again after it was reported. */
         if (source->is_timer && read(source->fd, &expirations, sizeof(expirations)) < 0)
                 return;
         source->fn(source->userdata, events);

@@ -19,7 +19,8 @@ bool peer_lives(int connection) {
 
         if (getsockopt(connection, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) < 0)
                 return errno == ENOPROTOOPT;
-        /* One that was not reaped still has its number.  EPERM: an ordinary user's daemon. */
+        /* A zombie still has its pid.  EPERM: an ordinary user's daemon asks about another user's
+         * process. */
         lives = syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) == 0 || errno == EPERM;
         close(pidfd);
         return lives;

@@ -4,8 +4,9 @@
 /*
  * peer: the process at the other end of a connection.
  *
- * A connection knows the number of the process that made it.  When that has ended, the number may
- * be another's: what /proc says of it is good only if peer_lives() is true afterwards.
+ * A connection knows the pid of the process that made it.  After that process has ended, the pid
+ * may belong to another one.  So what was read from /proc/PID is valid only if peer_lives() is true
+ * afterwards.
  *
  * Owns nothing.  Never: reads or writes the connection.
  */
@@ -13,7 +14,7 @@
 #include <stdbool.h>
 
 /*
- * Whether the process that made the connection still has its number.  A kernel that cannot tell
- * (SO_PEERPIDFD came with Linux 6.5) is taken for a yes.
+ * Whether the process that made the connection still has its pid.  Also true if the kernel cannot
+ * tell (SO_PEERPIDFD came with Linux 6.5).
  */
 bool peer_lives(int connection);

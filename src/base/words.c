@@ -13,7 +13,7 @@ size_t words_character(const char *text, size_t length, uint32_t *code) {
                         return 0;
                 *code = *code << 6 | (s[i] & 0x3f);
         }
-        /* Overlong forms, surrogates, and what is beyond Unicode. */
+        /* Overlong forms, surrogates, and codes beyond Unicode. */
         if ((n == 3 && *code < 0x800) || (n == 4 && *code < 0x10000) ||
             (*code >= 0xd800 && *code <= 0xdfff) || *code > 0x10ffff)
                 return 0;

@@ -29,7 +29,7 @@ static void chain_free(struct journal *journal, uint32_t head) {
         }
 }
 
-/* A chain of n fresh records; 0 if there are not that many. */
+/* A chain of n new records; 0 if there are not enough. */
 static uint32_t chain_new(struct journal *journal, uint32_t n) {
         uint32_t head = 0;
 
@@ -47,7 +47,7 @@ static uint32_t chain_new(struct journal *journal, uint32_t n) {
         return head;
 }
 
-/* The field that names record number n of the chain, or the end if there are fewer. */
+/* The field that links to record number n of the chain, or to its end if there are fewer. */
 static uint32_t *chain_link(struct journal *journal, uint32_t *head, uint32_t n) {
         while (n-- > 0 && *head != 0)
                 head = &chain_record(journal, *head)->next;

@@ -4,27 +4,27 @@
 /*
  * chain: bytes of any length in text records.
  *
- * For what a control handle has to keep over the death of a worker and that fits no field: the
- * groups of its opener, where a listing is, and what was rendered and not read yet.
+ * A control handle uses it for data that must outlive the worker and fits no field: the groups of
+ * its opener, the position of a listing, and text that was rendered but not read yet.
  *
- * Owns nothing: the id of the first record is a field of somebody's record.  Changes are part of
- * the current transaction.  Never: decides who may have how many.
+ * Owns nothing: the record that uses a chain has the id of its first text record.  Changes are part
+ * of the current transaction.  Never: decides how many records a user may have.
  */
 
 #include <stddef.h>
 #include <stdint.h>
 #include "records/layout.h"
 
-/* Records that so many bytes take. */
+/* The number of records for so many bytes. */
 uint32_t chain_records(size_t length);
-/* Records that the chain has. */
+/* The number of records of the chain. */
 uint32_t chain_count(const struct journal *journal, uint32_t head);
 
 /*
- * Makes the chain at *head, a field of a record, hold just these bytes; 0 bytes: none.  0, or
- * -ENOMEM (no record left), and the chain is as it was.
+ * Makes the chain at *head, a field of a record, hold exactly these bytes; 0 bytes: no chain.  0,
+ * or -ENOMEM (no record left), and the chain is unchanged.
  */
 int chain_store(struct journal *journal, uint32_t *head, const void *bytes, size_t length);
-/* Copies bytes from an offset on; the chain has them. */
+/* Copies `length` bytes from an offset on; the chain must have that many. */
 void chain_load(const struct journal *journal, uint32_t head, size_t offset, void *buffer,
                 size_t length);

@@ -135,7 +135,7 @@ static bool word_is(const char *word, size_t length, const char *what) {
         return length == strlen(what) && memcmp(word, what, length) == 0;
 }
 
-/* What follows PREFIX in the word, or NULL. */
+/* The text after PREFIX in the word, or NULL. */
 static const char *word_value(const char *word, size_t length, const char *prefix,
                               size_t *value_length) {
         size_t n = strlen(prefix);
@@ -177,7 +177,7 @@ int command_parse_size(const char *text, size_t length, uint64_t *out) {
 
 /* Names */
 
-/* The byte of an escape (which starts at its backslash), or -1: bad, NUL or a slash. */
+/* The byte of an escape (`at` is its backslash), or -1: invalid, NUL or a slash. */
 static int unescape(const char *at, const char *end) {
         int value = 0;
 
@@ -226,7 +226,7 @@ static int parse_name(struct command *out, const char *word, size_t length,
         return r < 0 ? command_fail_name(error, r, out) : 0;
 }
 
-/* Parsing, verb by verb */
+/* Parsing each verb */
 
 static int parse_size(uint64_t *out, const char *word, size_t length, struct command_error *error) {
         int r = command_parse_size(word, length, out);
@@ -285,7 +285,7 @@ static int parse_create(struct command *out, struct words *words, struct command
         return r;
 }
 
-/* Without a name: options of create that make sense for a file that starts empty. */
+/* No name; only options of create that make sense for a file that is empty at first. */
 static int parse_default(struct command *out, struct words *words, struct command_error *error) {
         const char *word;
         size_t length;
@@ -390,7 +390,8 @@ static int parse_remount(struct command *out, struct words *words, struct comman
         return r;
 }
 
-/* `crash N [M]`: die at the N-th crash point, and its successor at its M-th; `crash-opcode N`. */
+/* `crash N [M]`: this worker dies at its N-th crash point, the next one at its M-th; `crash-opcode
+ * N`. */
 static int parse_crash(struct command *out, struct words *words, bool by_point,
                        struct command_error *error) {
         const char *word;
@@ -441,7 +442,7 @@ static int parse_admin(struct command *out, struct words *words, struct command_
         return command_fail(error, -EINVAL, "%s: unknown command", command_show(word, length).text);
 }
 
-/* `open NAME`, `open ro NAME`, `open rw NAME`: with one word it is the name, whatever it says. */
+/* `open NAME`, `open ro NAME`, `open rw NAME`.  A single word is the name, even if it is "ro". */
 static int parse_open(struct command *out, struct words *words, struct command_error *error) {
         const char *access, *name;
         size_t access_length, name_length;

@@ -2,8 +2,7 @@
 #pragma once
 
 /*
- * command_private: how the two halves of command, the language (command.c) and the doing
- * (command_run.c), say what was wrong.
+ * command_private: declarations that command_parse.c and command_run.c share, for error texts.
  */
 
 #include "control/command.h"

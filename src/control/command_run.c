@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* A command that is carried out: where its name leads. */
+/* A command that is being carried out, and the place of its name. */
 struct errand {
         struct volume *volume;
         struct change by;
@@ -14,14 +14,14 @@ struct errand {
         struct node *dir;
         const char *name; /* last component */
         size_t length;
-        struct node *node; /* what it names, NULL if nothing */
+        struct node *node; /* the node of the name, NULL if there is none */
 };
 
 static int errand_fail(struct errand *errand, int r) {
         return command_fail_name(errand->error, r, errand->command);
 }
 
-/* Who wants what, and where it leads below dir. */
+/* Fills in the errand, and walks to its name below dir. */
 static int errand_begin(struct errand *errand, struct volume *volume, struct node *dir,
                         struct caller *caller, const struct command *command,
                         struct command_error *error) {
@@ -45,7 +45,7 @@ static int errand_begin(struct errand *errand, struct volume *volume, struct nod
         return r < 0 ? errand_fail(errand, r) : 0;
 }
 
-/* Why a size could not be had: a limit that can be raised, or something else. */
+/* Explains why a size was refused: a limit that can be raised, or another reason. */
 static int fail_space(struct errand *errand, uint64_t more) {
         struct space space;
 
@@ -73,7 +73,7 @@ static struct create_attrs attrs_of(const struct errand *errand) {
         };
 }
 
-/* Whether the name is free and may be made. */
+/* Whether the name is free, and the caller may create it. */
 static int create_check(struct errand *errand) {
         if (errand->node)
                 return errand_fail(errand, -EEXIST);
@@ -96,7 +96,7 @@ static int run_create(struct errand *errand) {
         r = volume_create(errand->volume, &errand->by, errand->dir, errand->name, errand->length,
                           &order, &errand->node);
         if (r == -ENOSPC) {
-                /* What was reserved for it is not to be counted twice. */
+                /* Abort first, so that its reservation does not count in the message. */
                 txn_abort(errand->volume->txn);
                 return fail_space(errand, errand->command->size);
         }
@@ -243,7 +243,7 @@ int command_finish(struct volume *volume, struct node *dir, struct caller *calle
         struct errand errand;
         int r;
 
-        /* Anything may have happened to the directory meanwhile. */
+        /* The directory may have changed in any way meanwhile. */
         r = errand_begin(&errand, volume, dir, caller, command, error);
         if (r == 0)
                 r = finish_named(&errand, node, result, huge);

@@ -23,12 +23,12 @@ const struct ctl_file ctl_files[_CTL_N] = {
         [CTL_ERROR] = {"error", S_IFREG | 0444, -1},
 };
 
-/* Putting together */
+/* Construction */
 
 static enum waiter_state ctl_look(void *userdata, uint32_t id);
 static void ctl_tell_one(void *userdata, uint32_t id, void *readers);
 
-/* Those who polled when the last worker died may have missed something. */
+/* Readers that polled when the last worker died may have missed an event. */
 static int ctl_resume_polls(struct ctl *ctl) {
         uint32_t high = journal_high(ctl->journal, TABLE_HANDLE);
         int r = 0;
@@ -199,7 +199,7 @@ void ctl_close(struct ctl *ctl, uint32_t id) {
 
 /* Usage and errors */
 
-/* What holds in the directory, as it would be written. */
+/* The defaults of the directory, in the form in which they would be written. */
 static const char *ctl_default(struct ctl *ctl, const struct handle *handle) {
         const struct node *dir = tree_node(ctl->volume->tree, handle->dir);
         char mode[sizeof("mode=7777")] = "";
@@ -232,7 +232,7 @@ static ssize_t ctl_read_text(struct ctl *ctl, struct handle *handle, char *buffe
         size_t length = record ? handle->text_length : strlen(text);
         uint64_t at;
 
-        /* The writes before have moved the file's position; the text begins where that is. */
+        /* Writes before have moved the file's position; the text begins there. */
         if (offset < handle->base)
                 JOURNAL_SET(ctl->journal, handle->base, offset);
         at = offset - handle->base;
@@ -246,7 +246,8 @@ static ssize_t ctl_read_text(struct ctl *ctl, struct handle *handle, char *buffe
 
 /* Events */
 
-/* Who reads a file of events, and where; for caller_clear().  False: the directory is gone. */
+/* The reader of a file of events, and its directory; free it with caller_clear().  False: the
+ * directory is gone. */
 static bool ctl_event_reader(struct ctl *ctl, const struct handle *handle, struct caller *caller,
                              struct event_reader *out) {
         const struct node *dir = tree_node(ctl->volume->tree, handle->dir);
@@ -283,7 +284,7 @@ static bool ctl_has_event(struct ctl *ctl, struct handle *handle) {
         struct caller caller;
         bool has;
 
-        /* A directory that is gone is something to be told, too. */
+        /* A reader must also learn that its directory is gone. */
         if (!ctl_event_reader(ctl, handle, &caller, &reader))
                 return true;
         journal_touch(ctl->journal, &handle->cursor, sizeof(handle->cursor));
@@ -301,8 +302,8 @@ bool ctl_poll(struct ctl *ctl, uint32_t id, uint64_t key) {
                 return true;
         has_event = ctl_has_event(ctl, handle);
         queued = !has_event && !event_is_at_end(ctl->volume->tree, &handle->cursor);
-        /* Also if there is something now: an edge-triggered epoll(7) does not ask again after it has
-         * read that, and waits to be woken. */
+        /* Add it even if there is an event now.  An edge-triggered epoll(7) does not poll again
+         * after it has read that event, and waits to be woken. */
         if (waiters_add(ctl->waiters, id, handle->dir, queued) < 0)
                 return true;
         JOURNAL_SET(ctl->journal, handle->poll, key);
@@ -335,7 +336,7 @@ static enum waiter_state ctl_look(void *userdata, uint32_t id) {
         if (handle && !ctl_has_event(ctl, handle))
                 state = event_is_at_end(ctl->volume->tree, &handle->cursor) ? WAITER_WAITS
                                                                             : WAITER_BUSY;
-        /* What is not for it need not be looked at again. */
+        /* Commit the cursor, so that events that are not for it are not visited again. */
         (void)txn_commit(ctl->volume->txn);
         return state;
 }

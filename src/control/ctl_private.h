@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * ctl_private: what the two halves of ctl share: handles and reading (ctl.c), and writing, with
- * writes that are suspended while a region is populated (ctl_write.c).
+ * ctl_private: declarations that the two files of ctl share.  ctl.c has handles and reading;
+ * ctl_write.c has writing, and writes that are suspended while a region is populated.
  */
 
 #include "control/ctl.h"
@@ -14,7 +14,7 @@
 
 struct run; /* a write(2) that is being carried out */
 
-/* What there is to know of a kind. */
+/* The properties of a kind. */
 struct ctl_file {
         const char *name;
         uint32_t mode;
@@ -35,11 +35,11 @@ struct ctl {
         struct metrics_work work;
 
         struct waiters *waiters;
-        uint64_t told; /* the next event whose readers are to be looked for */
+        uint64_t told; /* the next event whose readers have to be found */
         ctl_wake_fn wake;
         void *wake_userdata;
 
-        char text[64];    /* of a default that is being read */
+        char text[64];    /* for a directory's defaults that are being read */
         struct run *runs; /* suspended writes */
         ctl_reply_fn reply;
         void *reply_userdata;

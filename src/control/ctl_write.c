@@ -14,7 +14,7 @@ enum {
 _Static_assert(COMMAND_ERROR_MAX + sizeof("line 1024: \n") <= LAYOUT_TEXT_BYTES,
                "the last error of a handle is one text record");
 
-/* Keeps the text for reading; line is 0 if there was just one. */
+/* Keeps the text for reading.  line: 0 if the write had only one line. */
 static void ctl_keep_error(struct ctl *ctl, struct handle *handle, unsigned int line,
                            const struct command_error *error) {
         char text[LAYOUT_TEXT_BYTES];
@@ -38,7 +38,7 @@ static int ctl_error(struct command_error *error, int r, const char *text) {
         return r;
 }
 
-/* As tmpfs answers a remount below what is in use. */
+/* As tmpfs refuses a remount with less than what is in use. */
 static int ctl_remount(struct ctl *ctl, const struct command *command,
                        struct command_error *error) {
         const struct volume_limits limits = {
@@ -56,13 +56,13 @@ static int ctl_remount(struct ctl *ctl, const struct command *command,
                 return ctl_error(error, r, "size= is less than what is in use");
         if (r < 0)
                 return ctl_error(error, r, strerrordesc_np(-r));
-        /* The kernel keeps others from writing to a mount that is ro; the socket is our own. */
+        /* The kernel refuses writes on a read-only mount; for the socket we have to do it. */
         if (command->has_read_only)
                 JOURNAL_SET(ctl->journal, ctl->root->settings.read_only, command->read_only);
         return 0;
 }
 
-/* `fault off` says whether what was armed has struck. */
+/* `fault off` fails unless the armed fault has struck. */
 static int ctl_fault(const struct command *command, struct command_error *error) {
         bool armed = fault_is_armed();
 
@@ -105,7 +105,7 @@ static int ctl_run_admin(struct ctl *ctl, struct caller *caller, const struct co
         return ctl_remount(ctl, command, error);
 }
 
-/* One write(2): its lines are carried out one after the other, with waits in between. */
+/* One write(2).  Its lines are carried out one after the other, and may have to wait in between. */
 struct run {
         struct ctl *ctl;
         uint32_t handle;
@@ -113,10 +113,10 @@ struct run {
         struct caller *caller;
         const char *text;
         size_t size;
-        const char *at; /* the line that is carried out */
+        const char *at; /* the current line */
         unsigned int line, lines;
 
-        /* A suspended one is on the heap, with copies of all. */
+        /* A suspended write is on the heap, with copies of everything. */
         struct caller own_caller;
         char *own_text;
         struct command *command;
@@ -154,7 +154,7 @@ static int ctl_run_line(struct run *run, struct node *dir, struct command_error 
         return r;
 }
 
-/* Whether a write is made of whole lines; nothing of it is done otherwise. */
+/* Checks that a write has only whole lines; otherwise none of it is carried out. */
 static int check_lines(const char *buffer, size_t size, unsigned int *lines,
                        struct command_error *error) {
         if (size > COMMAND_TEXT_MAX)
@@ -186,7 +186,7 @@ static void run_next(struct run *run) {
         run->line++;
 }
 
-/* So many lines are done for good when this is committed; a resent write goes on behind them. */
+/* The commit makes so many lines permanent; a resent write continues after them. */
 static void run_mark_done(struct run *run, unsigned int lines) {
         struct ctl *ctl = run->ctl;
         struct handle *handle = handles_get(ctl->handles, run->handle);
@@ -198,7 +198,7 @@ static void run_mark_done(struct run *run, unsigned int lines) {
         handle->base = UINT64_MAX;
 }
 
-/* Carries out the lines that are left, up to one that has to wait: -EINPROGRESS. */
+/* Carries out the remaining lines, up to one that has to wait: -EINPROGRESS. */
 static int run_lines(struct run *run, struct node *dir) {
         struct txn *txn = run->ctl->volume->txn;
         struct command_error error = {""};
@@ -209,7 +209,7 @@ static int run_lines(struct run *run, struct node *dir) {
                 if (r < 0)
                         break;
                 run_mark_done(run, run->line);
-                /* The last one goes with the reply. */
+                /* The last one is committed with the reply. */
                 if (run->line < run->lines)
                         r = txn_commit(txn);
                 if (r < 0) {
@@ -227,7 +227,7 @@ static int run_lines(struct run *run, struct node *dir) {
 
 static void run_on_populated(void *userdata, int result, uint64_t huge);
 
-/* Waits for the population of the line's region; everything before it is done for good. */
+/* Begins the population of the line's region; commits everything before it. */
 static int run_wait(struct run *run) {
         struct volume *volume = run->ctl->volume;
         const struct node *node = tree_node(volume->tree, run->node);
@@ -243,7 +243,7 @@ static int run_wait(struct run *run) {
         return r;
 }
 
-/* Tells the result; the run is over. */
+/* Reports the result, and ends the run. */
 static void run_finish(struct run *run, int r) {
         struct ctl *ctl = run->ctl;
         struct run **at = &ctl->runs;
@@ -257,7 +257,7 @@ static void run_finish(struct run *run, int r) {
         run_free(run);
 }
 
-/* The region is whole, or there will be none: the line is done, or it has failed. */
+/* The population has ended: completes the line, or makes it fail. */
 static int run_end_line(struct run *run, struct node *dir, int result, uint64_t huge) {
         struct volume *volume = run->ctl->volume;
         struct node *node = tree_node(volume->tree, run->node);
@@ -306,7 +306,7 @@ static void run_on_populated(void *userdata, int result, uint64_t huge) {
         run_finish(run, r);
 }
 
-/* Puts a write that has to wait on the heap. */
+/* Moves a write that has to wait to the heap. */
 static int run_suspend(const struct run *run) {
         struct run *own = fault_strikes(FAULT_MEMORY) ? NULL : malloc(sizeof(*own));
         int r;
@@ -352,7 +352,7 @@ void ctl_cancel(struct ctl *ctl, uint64_t unique) {
 static int ctl_start(struct run *run, struct handle *handle, struct node *dir) {
         int r;
 
-        /* Resent after a crash in the middle: goes on where it was. */
+        /* Resent after a crash in the middle: continue after the lines that are done. */
         if (handle->unique == run->unique)
                 while (run->line <= handle->done)
                         run_next(run);
@@ -361,7 +361,7 @@ static int ctl_start(struct run *run, struct handle *handle, struct node *dir) {
                 return r;
         r = run_suspend(run);
         if (r == -EINPROGRESS) {
-                run->command = NULL; /* the suspended one's now */
+                run->command = NULL; /* it belongs to the suspended one now */
                 return r;
         }
         txn_abort(run->ctl->volume->txn);
@@ -369,7 +369,7 @@ static int ctl_start(struct run *run, struct handle *handle, struct node *dir) {
         return txn_commit(run->ctl->volume->txn) < 0 ? -ENOMEM : r;
 }
 
-/* The command of a writer who is the opener, in whose name it is done. */
+/* Runs the write after the check that the writer is the opener; the opener's rights apply. */
 static int ctl_write_as(struct ctl *ctl, struct handle *handle, struct caller *opener,
                         uint64_t unique, const char *buffer, size_t size) {
         struct command_error error = {""};
@@ -394,7 +394,7 @@ static int ctl_write_as(struct ctl *ctl, struct handle *handle, struct caller *o
                 ctl_keep_error(ctl, handle, 0, &error);
                 return txn_commit(ctl->volume->txn) < 0 ? -ENOMEM : r;
         }
-        run.command = malloc(sizeof(*run.command)); /* with a name of PATH_MAX */
+        run.command = malloc(sizeof(*run.command)); /* has a name of PATH_MAX bytes */
         r = run.command ? ctl_start(&run, handle, dir) : -ENOMEM;
         free(run.command);
         return r;

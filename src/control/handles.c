@@ -11,12 +11,12 @@
 
 enum { SHARE = 4 }; /* a user may have one of so many parts of what is left */
 
-/* What one user has. */
+/* The numbers of one user. */
 struct user {
         uid_t uid;
         uint32_t handles;
         uint32_t records;
-        /* The same before this transaction, if it has changed that. */
+        /* The numbers before this transaction, if it has changed them. */
         uint32_t old_handles, old_records;
         bool touched;
         struct user *next_touched;
@@ -28,7 +28,7 @@ struct handles {
         struct txn *txn;
         struct journal *journal;
         struct user *users;
-        struct user *touched;          /* by this transaction */
+        struct user *touched;          /* changed by this transaction */
         uint32_t n_handles, n_records; /* of all users, root included */
 };
 
@@ -63,7 +63,7 @@ static void user_drop_if_idle(struct handles *handles, struct user *user) {
         free(user);
 }
 
-/* Numbers follow the transaction: kept with its commit, and as before after an abort. */
+/* A commit keeps the changed numbers; an abort restores the old ones. */
 
 static void user_add(struct handles *handles, struct user *user, int more_handles,
                      int more_records) {
@@ -107,15 +107,15 @@ static void handles_on_abort(void *userdata) {
         handles_end(userdata, true);
 }
 
-/* Whether a user who has `used` may have `more`, where all have `all` of `max`.  The rest beyond
- * max is for root, if it has its power. */
+/* Whether a user with `used` may have `more`, when all users together have `all` of `max`.  What is
+ * beyond max is for root with its power. */
 static bool share_has(const struct handle *of, uint32_t used, uint32_t more, uint32_t all,
                       uint32_t max) {
         return (of->uid == 0 && !(of->flags & HANDLE_POWERLESS)) ||
                (all < max && used + more <= (max - all) / SHARE);
 }
 
-/* One that nobody has open counts as one more record. */
+/* A handle that nobody opened counts as one more record. */
 static int handle_is_kept(const struct handle *handle) {
         return handle->flags & HANDLE_KEPT ? 1 : 0;
 }
@@ -275,7 +275,7 @@ struct caller handles_opener(const struct handles *handles, const struct handle 
 
         if (handle->n_groups == 0)
                 return caller;
-        /* Without its groups a caller has fewer rights, never more. */
+        /* If the groups are missing, the caller only has fewer rights. */
         caller.groups = malloc(handle->n_groups * sizeof(gid_t));
         if (!caller.groups)
                 return caller;

@@ -2,16 +2,15 @@
 #pragma once
 
 /*
- * handles: open files of .ctl, whose they are, and how many one user may have.
+ * handles: open files of .ctl, their owners, and how many a user may have.
  *
- * A handle has the identity of whoever opened it: user, group, supplementary groups, and whether
- * user 0 had its power.  What is done through it is done as the opener, and only the opener may
- * write.
+ * A handle has the identity of the user who opened it: user, group, supplementary groups, and
+ * whether uid 0 had its power.  Everything done through it is done with the opener's rights, and
+ * only the opener may write.
  *
- * Handles, and the text records that listings and groups take, are shared by all users.  A user
- * may have as many as a quarter of what all users together have left; so nobody can take them all,
- * however many names somebody has.  A rest is kept for root with
- * its power.
+ * All users share the handles, and the text records for listings and groups.  A user may have a
+ * quarter of what all users together have left, so that one user, or a group of users, cannot take
+ * all of them.  A reserve is kept for root with its power.
  *
  * Owns the handle records and, on the heap, the number that each user has.  Never: reads a listing
  * or an event.
@@ -22,38 +21,40 @@
 #include "volume/txn.h"
 
 enum {
-        HANDLES_MAX = 48 * 1024,          /* of all users but root, of 64 Ki */
-        HANDLES_RECORDS_MAX = 256 * 1024, /* text records of all users but root: 64 MiB */
-        HANDLES_GROUPS_MAX = 4096,        /* groups that are kept; further ones give no rights */
+        HANDLES_MAX = 48 * 1024,          /* of all users except root, of 64 Ki */
+        HANDLES_RECORDS_MAX = 256 * 1024, /* text records of all users except root: 64 MiB */
+        HANDLES_GROUPS_MAX = 4096, /* further groups are ignored, which only takes rights away */
 };
 
 struct handles;
 
-/* Counts what is there, and is a member of the transaction, for as long as that lives.  0, -ENOMEM. */
+/* Counts the existing handles, and registers as a member of the transaction until it is freed. 0,
+ * -ENOMEM. */
 int handles_new(struct handles **out, struct txn *txn);
 struct handles *handles_free(struct handles *handles);
 
 struct handle *handles_get(const struct handles *handles, uint32_t id);
 
-/* A handle of the opener, whose identity is complete (caller_resolve()).  0, -ENFILE (the user's
- * share is used up), -ENOMEM. */
+/* Makes a handle of the opener, whose identity must be complete (caller_resolve()).  0, -ENFILE
+ * (the user's share is used up), -ENOMEM. */
 int handles_add(struct handles *handles, const struct caller *opener, struct handle **out);
-/* One that nobody has open; it counts as one of the text records. */
+/* The same for a handle that nobody opens; it counts as a text record. */
 int handles_add_kept(struct handles *handles, const struct caller *owner, struct handle **out);
 void handles_delete(struct handles *handles, struct handle *handle);
 
-/* chain_store() into a chain of the handle, within the share of its user: or else -ENOMEM. */
+/* chain_store() into a chain of the handle; -ENOMEM also if the user's share is used up. */
 int handles_store(struct handles *handles, const struct handle *handle, uint32_t *head,
                   const void *bytes, size_t length);
 
-/* The opener, for caller_clear(); pid is that of the process that acts for it, 0 for none. */
+/* The opener; free it with caller_clear().  pid: the process that acts for the opener, 0 for
+ * none. */
 struct caller handles_opener(const struct handles *handles, const struct handle *handle, pid_t pid);
-/* Whether somebody who writes is the opener, as far as a request tells: user and group. */
+/* Whether a writer is the opener, judged by user and group, which are all that a request has. */
 bool handle_is_of(const struct handle *handle, const struct caller *caller);
 
-/* Root with its power, or who mounted. */
+/* Whether the caller is root with its power, or the user who mounted. */
 bool handles_is_admin(const struct handles *handles, struct caller *caller);
 
-/* Handles that are open, and those of a user. */
+/* The number of open handles of all users, and of one user. */
 uint32_t handles_used(const struct handles *handles);
 uint32_t handles_used_by(const struct handles *handles, uid_t uid);

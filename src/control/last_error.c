@@ -14,11 +14,11 @@ struct last_errors {
         struct error_list {
                 uint32_t n;
                 uint32_t ids[LAST_ERRORS_MAX]; /* handles, in no order */
-        } list, before;                        /* before this transaction, if it is changed */
+        } list, before;                        /* before this transaction changed it */
         bool changed;
 };
 
-/* The list follows the transaction. */
+/* Commit and abort keep the list equal to the records. */
 
 static void errors_change(struct last_errors *errors) {
         if (errors->changed)
@@ -111,7 +111,7 @@ static void error_drop_oldest(struct last_errors *errors, uid_t uid) {
         errors->list.ids[oldest] = errors->list.ids[--errors->list.n];
 }
 
-/* Whoever has the most.  Sorted by user, equal ones are neighbours. */
+/* Finds the user with the most errors.  After sorting by user, equal ones are neighbours. */
 static int compare_uids(const void *a, const void *b) {
         uid_t x = *(const uid_t *)a, y = *(const uid_t *)b;
 

@@ -20,9 +20,9 @@ enum listing_phase {
         PHASE_OVER,
 };
 
-enum { SKIP_MAX = 64 * 1024 }; /* bytes rendered at a time to get to an offset */
+enum { SKIP_MAX = 64 * 1024 }; /* bytes rendered at a time on the way to an offset */
 
-/* The one sum of a listing of regions: names that are too long. */
+/* The only sum of a listing of regions: names that are too long. */
 enum { SUM_TOO_LONG = 0 };
 
 struct listings {
@@ -31,7 +31,7 @@ struct listings {
         struct handles *handles;
         struct turns *turns;
         struct metrics_work *work;
-        struct walk walk; /* of the piece that is being rendered */
+        struct walk walk; /* of the current piece */
 };
 
 /* A piece that is being rendered. */
@@ -95,7 +95,7 @@ static void piece_head(struct piece *piece) {
         }
 }
 
-/* Regions that are being populated are an array of their own: nobody can open them. */
+/* Regions that are being populated form an array of their own, because nobody can open them. */
 static void piece_between(struct piece *piece) {
         if (piece->handle->kind == CTL_REGIONS_JSON)
                 fputs("\n],\n\"populating\": [", piece->stream);
@@ -146,7 +146,7 @@ static void piece_tail(struct piece *piece) {
         }
 }
 
-/* Phases: each step visits a few records at most */
+/* Phases: each step visits only a few records */
 
 static void step_start(struct piece *piece) {
         struct listings *listings = piece->listings;
@@ -202,7 +202,7 @@ static void pending_count(struct piece *piece, struct node *node) {
                 sums[METRICS_LACK] += node->size - node->blocks;
 }
 
-/* As it would be listed if it had its name. */
+/* Lists the region as if it had its name already. */
 static void pending_list(struct piece *piece, const struct pending *record, struct node *node) {
         struct listings *listings = piece->listings;
         const struct node *dir = pending_dir(listings->volume->tree, record);
@@ -258,7 +258,7 @@ static void piece_step(struct piece *piece) {
         }
 }
 
-/* From the records to a walk that goes on, and back. */
+/* Conversion between the records and a walk */
 
 static void piece_take_up(struct piece *piece) {
         struct listings *listings = piece->listings;
@@ -307,7 +307,7 @@ static void listing_reset(struct listings *listings, struct handle *handle) {
         *at = (struct listing_state){0};
 }
 
-/* Puts what was rendered before and not read in front of the piece. */
+/* Puts text that was rendered but not read in front of the piece. */
 static void piece_add_carry(struct piece *piece) {
         const struct listing_state *at = piece->at;
         char bytes[LAYOUT_TEXT_BYTES];
@@ -323,7 +323,7 @@ static void piece_add_carry(struct piece *piece) {
         }
 }
 
-/* A line has one newline, at its end; no newline in JSON is more than a space. */
+/* Replaces newlines by spaces, which mean the same in JSON, except the one at the end. */
 static void make_one_line(const struct handle *handle, char *text, size_t length) {
         bool over = handle->listing.phase == PHASE_OVER;
 
@@ -344,7 +344,7 @@ static int listing_keep(struct listings *listings, struct handle *handle, const 
         return r;
 }
 
-/* Hands out what is there from the offset on, and keeps the rest. */
+/* Copies the text from the offset on to the reader, and keeps the rest. */
 static ssize_t listing_deliver(struct listings *listings, struct handle *handle, const char *text,
                                size_t length, char *buffer, size_t size, uint64_t offset) {
         struct listing_state *at = &handle->listing;
@@ -399,7 +399,7 @@ static ssize_t listing_render(struct listings *listings, struct handle *handle, 
         return n;
 }
 
-/* Whether the whole read can be answered from what was rendered before. */
+/* Whether all bytes of the read were rendered before. */
 static bool listing_is_at_hand(const struct listing_state *at, size_t size, uint64_t offset) {
         uint64_t left = at->carry_length - at->carry_at, skip = offset - at->at;
 
@@ -429,7 +429,7 @@ ssize_t listing_read(struct listings *listings, struct handle *handle, char *buf
 
         if (size == 0)
                 return 0;
-        /* Before anything is changed: it may commit. */
+        /* Before any change, because it may commit. */
         if (handle->kind == CTL_STATS && at->phase == PHASE_START)
                 volume_space(listings->volume, &space);
         journal_touch(listings->journal, at, sizeof(*at));
@@ -443,14 +443,14 @@ ssize_t listing_read(struct listings *listings, struct handle *handle, char *buf
                 return -EINPROGRESS;
         n = listing_render(listings, handle, buffer, size, offset);
         if (n < 0 && n != -EINPROGRESS) {
-                /* What the walk has passed is lost: begin anew. */
+                /* The records that the walk has visited are not kept, so begin anew. */
                 listing_reset(listings, handle);
                 return n == -ENOMEM ? -ENFILE : n;
         }
         return n;
 }
 
-/* The socket's */
+/* For the socket */
 
 int listing_open(struct listings *listings, const struct caller *caller, const struct node *dir,
                  uint32_t *out) {

@@ -35,7 +35,7 @@ static void counter(FILE *stream, const char *name, const char *help, uint64_t v
         fprintf(stream, "iomemfs_%s %" PRIu64 "\n", name, value);
 }
 
-/* The wishes for short wake-ups.  Now, not as of when the record was brought up to date. */
+/* The requests for short wake-ups, as of now and not of the last update of the record. */
 static void metrics_wakeup(FILE *stream, const struct wakeup *wakeup) {
         uint64_t held_ns = wakeup->held_ns;
 

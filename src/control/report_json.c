@@ -10,7 +10,8 @@
 
 /* Strings */
 
-/* What a terminal must not get is written by its number, which is the same to a parser. */
+/* A character that must not reach a terminal is written as its number, which means the same to a
+ * parser. */
 static void json_character(FILE *stream, const char *text, size_t n, uint32_t code) {
         if (code == '"' || code == '\\')
                 fprintf(stream, "\\%c", (int)code);
@@ -37,7 +38,8 @@ static void json_string(FILE *stream, const char *text, size_t length) {
         fputc('"', stream);
 }
 
-/* A member, and what is needed to have its bytes if they are no UTF-8; at most PATH_MAX bytes. */
+/* A member; if its bytes are no UTF-8, also a member with the escaped bytes.  At most PATH_MAX
+ * bytes. */
 static void json_bytes(FILE *stream, const char *key, const char *text, size_t length) {
         char escaped[4 * PATH_MAX + 1];
 
@@ -133,7 +135,7 @@ static void attribute_huge(FILE *stream, const struct node *node) {
         fprintf(stream, "%" PRIu64, node->huge);
 }
 
-/* What stat(2) does not tell. */
+/* The values that stat(2) does not return. */
 static const struct attribute {
         const char *name;
         void (*write)(FILE *stream, const struct node *node);

@@ -4,9 +4,9 @@
 /*
  * report_json: regions as JSON objects, and their single values.
  *
- * What is written is valid JSON whatever the names are.  A name that is no UTF-8 is written
- * with U+FFFD in place of each byte that is none, and once more, escaped as in commands, as
- * name_escaped; the same goes for a creator's command.
+ * The output is valid JSON for any name.  A name that is no UTF-8 is written with U+FFFD in place
+ * of each invalid byte, and once more as name_escaped, escaped as in commands; the same goes for a
+ * creator's command.
  *
  * Owns nothing.  Never: walks.
  */
@@ -17,7 +17,8 @@
 /* One object, without newline. */
 void report_json_region(FILE *stream, const struct node *node, const char *name, size_t length);
 
-/* The same, its attributes fresh.  0 or the errors of region_stat(). */
+/* The same with fresh attributes.  0 or the errors of region_stat(). */
 int report_region(FILE *stream, struct regions *regions, struct node *node, const char *name);
-/* One value of that object as text, lists as `a,b`; what stat(2) tells is left out.  -ENODATA. */
+/* One value of that object as text, lists as `a,b`.  0, -ENODATA (no such value, or stat(2) has
+ * it). */
 int report_attribute(FILE *stream, struct regions *regions, struct node *node, const char *name);

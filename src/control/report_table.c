@@ -44,7 +44,7 @@ static const struct {
         [COL_COMMAND] = {"COMMAND", 0},
 };
 
-/* Columns on a terminal that a cell takes, if it is plain letters. */
+/* Columns that a cell takes on a terminal, if it has plain letters only. */
 static int cell_width(const char *cell) {
         int width = 0;
 
@@ -54,7 +54,7 @@ static int cell_width(const char *cell) {
         return width;
 }
 
-/* An empty cell is shown as a dash, so that every line has as many words. */
+/* An empty cell is written as a dash, so that every line has the same number of words. */
 static void cell_print(FILE *stream, enum column column, const char *cell) {
         int width = columns[column].width, padding;
 

@@ -8,7 +8,7 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-/* A user who has jobs that wait.  Users are a ring: the next one's job is the next one. */
+/* A user with waiting jobs.  Users form a ring; the next user's job runs next. */
 struct turns_user {
         uid_t uid;
         struct turns_job *first, *last;
@@ -20,11 +20,11 @@ struct turns_user {
 struct turns {
         struct loop_source *timer;
         bool armed;
-        int left;          /* negative: used up, and more */
+        int left;          /* negative: more than the turn's number was used */
         unsigned int most; /* visited in one turn */
-        uint64_t visited;  /* in turns that are over */
+        uint64_t visited;  /* in past turns */
         struct turns_user *users;
-        struct turns_user *ring; /* whose turn it is */
+        struct turns_user *ring; /* the user whose turn it is */
 };
 
 static void turns_arm(struct turns *turns) {
@@ -63,7 +63,7 @@ static void ring_add(struct turns *turns, struct turns_user *user) {
                 turns->ring = user->previous = user->next = user;
                 return;
         }
-        /* Before the one whose turn it is: last. */
+        /* In front of the user whose turn it is, which is the last place of the ring. */
         user->next = turns->ring;
         user->previous = turns->ring->previous;
         user->previous->next = user;
@@ -152,7 +152,7 @@ void turns_next(struct turns *turns) {
                 int left = turns->left;
 
                 turns_run_one(turns);
-                /* One that visits nothing costs something, too. */
+                /* A job that visits nothing also costs something. */
                 if (turns->left == left)
                         turns->left--;
         }

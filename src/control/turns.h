@@ -2,12 +2,12 @@
 #pragma once
 
 /*
- * turns: how much of a turn of the loop goes to listings and to those who wait for events.
+ * turns: limits the work for listings and waiting readers in one turn of the loop.
  *
- * A turn of the loop visits TURNS_RECORDS records for them, whoever they are; the last of them may
- * go beyond that by what it cannot do in parts, which is to find its way along a path.  What does
- * not come to an end within that goes on in a later turn, after other requests have been served:
- * it waits here, and users take turns, one job of each.
+ * In a turn, TURNS_RECORDS records are visited for all of them together.  The last one may exceed
+ * that by a part that cannot be split, which is finding its way along a path.  Work that is not
+ * finished then continues in a later turn, after other requests have been served.  It waits here,
+ * and users take turns, with one job of each.
  *
  * Owns the order of the jobs, not the jobs.  Never: knows what a job does.
  */
@@ -19,10 +19,10 @@
 
 enum { TURNS_RECORDS = 256 };
 
-/* Part of whoever waits. */
+/* Embedded in the caller's structure. */
 struct turns_job {
         uid_t uid;
-        void (*run)(struct turns_job *job); /* may wait again */
+        void (*run)(struct turns_job *job); /* may call turns_wait() again */
         bool waits;
         struct turns_user *user;
         struct turns_job *previous, *next;
@@ -33,16 +33,17 @@ struct turns;
 int turns_new(struct turns **out, struct loop *loop);
 struct turns *turns_free(struct turns *turns);
 
-/* What is left of this turn; whoever visits a record takes one off. */
+/* What is left of this turn; take 1 off for each visited record. */
 int *turns_left(struct turns *turns);
-/* Has job->run called in a later turn.  0, -ENOMEM. */
+/* Calls job->run in a later turn.  0, -ENOMEM. */
 int turns_wait(struct turns *turns, struct turns_job *job);
-/* Takes a job back; nothing happens if it does not wait. */
+/* Removes a job; does nothing if it does not wait. */
 void turns_cancel(struct turns *turns, struct turns_job *job);
-/* Ends a turn and begins the next, with the jobs that wait; the loop calls it. */
+/* Ends a turn and begins the next, with the waiting jobs.  The loop calls it. */
 void turns_next(struct turns *turns);
-/* Records visited since the worker's start, and the most in one turn. */
+/* The number of records visited since the worker's start, and the most in one turn. */
 uint64_t turns_visited(const struct turns *turns);
 unsigned int turns_most(const struct turns *turns);
-/* Sees to it that a turn ends, and with it what was used up. */
+/* To be called after a use of turns_left(), so that the turn ends and the next has its full
+ * number. */
 void turns_used(struct turns *turns);

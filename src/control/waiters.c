@@ -8,7 +8,7 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-/* A ring with a head, from which a member can be taken without knowing which ring it is. */
+/* A ring with a head; a member can be removed without knowing its ring. */
 struct link {
         struct link *previous, *next;
 };
@@ -34,7 +34,7 @@ static void ring_remove(struct link *link) {
         ring_init(link);
 }
 
-/* Puts all of one behind all of the other. */
+/* Moves all members of one ring to the end of the other. */
 static void ring_move_all(struct link *to, struct link *from) {
         if (ring_is_empty(from))
                 return;
@@ -54,7 +54,7 @@ struct scope {
 };
 
 struct waiter {
-        struct link link; /* first: in its scope, or in the queue */
+        struct link link; /* first member; in its directory's ring, or in the queue */
         uint32_t handle;
         bool failed;
         struct scope *scope;
@@ -72,7 +72,7 @@ struct waiters {
         uint64_t looked;
 };
 
-/* The job of the whole queue: of nobody in particular. */
+/* The job for the queue belongs to no user. */
 #define WAITERS_UID ((uid_t)-1)
 
 static void waiters_run(struct turns_job *job);

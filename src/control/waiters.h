@@ -2,11 +2,11 @@
 #pragma once
 
 /*
- * waiters: open files of events whose readers wait, by the directory that they are about.
+ * waiters: open files of events whose readers wait, sorted by directory.
  *
- * A change costs a look-up for each directory above it: the files that may have something to tell
- * are put into a queue as a whole.  From there they are looked at a few in a turn of the loop
- * (turns.h), however many there are; files of other directories are never looked at.
+ * A change costs one look-up for each directory above it: all files of that directory are moved to
+ * a queue in one step.  The files in the queue are checked a few in a turn of the loop (turns.h),
+ * however many there are.  Files of other directories are never checked.
  *
  * Owns the order of the waiters, on the heap.  Never: knows what an event is.
  */
@@ -16,22 +16,23 @@
 
 enum {
         WAITERS_PER_TURN = 16,
-        WAITERS_TELL_COST = 16, /* of the turn's records: to wake somebody is a system call */
+        WAITERS_TELL_COST = 16, /* as many of the turn's records: waking is a system call */
 };
 
 struct waiters;
 
-/* What has become of one that was looked at. */
+/* The result of checking a waiter. */
 enum waiter_state {
-        WAITER_WAITS, /* there is nothing for it */
-        WAITER_BUSY,  /* it has not been looked at to the end: once more, in a later turn */
-        WAITER_TOLD,  /* it does not wait any more, and is to be told */
+        WAITER_WAITS, /* there is nothing for it to read */
+        WAITER_BUSY,  /* it was not checked to the end: again in a later turn */
+        WAITER_TOLD,  /* it does not wait any more, and has to be woken */
 };
 
 struct waiters_parts {
         struct turns *turns;
         enum waiter_state (*look)(void *userdata, uint32_t handle);
-        /* readers: what waiters_readers() had; the handle does not wait any more, but may again. */
+        /* readers: the list of waiters_readers().  The handle does not wait any more, but may wait
+         * again. */
         void (*tell)(void *userdata, uint32_t handle, void *readers);
         void *userdata;
 };
@@ -39,18 +40,18 @@ struct waiters_parts {
 int waiters_new(struct waiters **out, const struct waiters_parts *parts);
 struct waiters *waiters_free(struct waiters *waiters);
 
-/* The handle waits for events of the directory.  queued: to be looked at in any case.  0, -ENOMEM. */
+/* Makes the handle wait for events of the directory.  queued: check it in any case.  0, -ENOMEM. */
 int waiters_add(struct waiters *waiters, uint32_t handle, uint32_t dir, bool queued);
 void waiters_remove(struct waiters *waiters, uint32_t handle);
-/* A list that the owner of the requests keeps with the handle, NULL if it does not wait. */
+/* A list that the caller keeps with the handle; NULL if the handle does not wait. */
 void **waiters_readers(struct waiters *waiters, uint32_t handle);
 
-/* Something happened: to be called for the directory and all above it. */
+/* To be called after an event, for its directory and all above it. */
 void waiters_queue(struct waiters *waiters, uint32_t dir);
 void waiters_queue_all(struct waiters *waiters);
-/* Looks at the first of those in the queue; the others follow in later turns. */
+/* Checks the first ones in the queue; the others follow in later turns. */
 void waiters_look(struct waiters *waiters);
 
 bool waiters_are_empty(const struct waiters *waiters);
-/* How many were looked at since the worker's start. */
+/* How many were checked since the worker's start. */
 uint64_t waiters_looked(const struct waiters *waiters);

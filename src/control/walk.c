@@ -39,7 +39,7 @@ static const struct node *level_dir(const struct walk *walk, uint32_t level) {
         return dir && dir->generation == walk->levels[level].generation ? dir : NULL;
 }
 
-/* Whether that level's directory is still the entry at which the one above is. */
+/* Whether that level's directory is still the entry at which the level above is. */
 static bool level_holds(struct walk *walk, uint32_t level) {
         const struct node *dir = level_dir(walk, level);
         const struct walk_level *above = &walk->levels[level - 1];
@@ -74,7 +74,7 @@ void walk_resume(struct walk *walk) {
                 walk->floor = *walk->budget - steps;
 }
 
-/* Takes the next entry of the innermost directory; the region if it is one. */
+/* Takes the next entry of the innermost directory; returns it if it is a region. */
 static struct node *walk_step(struct walk *walk) {
         struct walk_level *level = &walk->levels[walk->depth - 1];
         const struct node *dir = level_dir(walk, walk->depth - 1);

@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * backing_id: the kernel's numbers for files that passthrough goes to.
+ * backing_id: the kernel's ids for the files that passthrough uses.
  *
  * Owns nothing: the ids are recorded with their regions.  Never: knows what a file is.
  */
@@ -11,7 +11,7 @@
 
 /* A backing id for the file, above 0; or negative errno. */
 int backing_id_open(int fuse_fd, int fd);
-/* Ids that the kernel does not know are passed over. */
+/* Ids that the kernel does not know are ignored. */
 void backing_id_close(int fuse_fd, int id);
-/* Whether files can really be backed: the flag of INIT alone does not say. */
+/* Whether the kernel really accepts backing files; the flag of INIT alone does not tell. */
 bool backing_id_works(int fuse_fd);

@@ -16,11 +16,11 @@
 enum {
         FORGETS_PER_COMMIT = 64,
         PAGE = 4096,
-        PLACE_STEP = 128, /* bytes: no header of a request lies on two pages */
+        PLACE_STEP = 128, /* bytes: no header of a request crosses a page */
         WRITE_HEADERS = sizeof(struct wire_in_header) + sizeof(struct wire_write_in),
         DEFERRED_HEADS = 64, /* a power of two */
         EARLY_MAX = 8,
-        ERROR_MAX = 511, /* the kernel takes no others */
+        ERROR_MAX = 511, /* the kernel accepts no larger ones */
 };
 _Static_assert(LAYOUT_REQUEST_MAX >= NEGOTIATE_MAX_WRITE + WRITE_HEADERS, "a WRITE has room");
 
@@ -31,12 +31,12 @@ struct channel {
         struct wire_in_header *request; /* in the scratch area, at root->request_at */
         const struct channel_operations *operations;
         void *userdata;
-        /* Of the last WRITE, in its file: where the next one begins, if it goes on there. */
+        /* End of the last WRITE in its file: the next one begins there if it continues. */
         uint64_t write_end;
-        bool ready;  /* INIT is through */
-        int failure; /* negative errno: INIT went wrong for good */
+        bool ready;  /* INIT is done */
+        int failure; /* negative errno: INIT has failed for good */
         struct deferred_request *deferred[DEFERRED_HEADS]; /* by fuse_request_key() */
-        /* INTERRUPTs whose requests have not been deferred (yet): the last ones. */
+        /* The last INTERRUPTs whose requests were not deferred (yet). */
         uint64_t early[EARLY_MAX];
         unsigned int next_early;
 };
@@ -51,12 +51,13 @@ static uint64_t key_of(uint64_t unique) {
 
 /* Replies */
 
-/* One write is one message; the kernel takes it whole or not at all. */
+/* One write is one message; the kernel takes all of it or nothing. */
 static void channel_send(void *userdata, const struct iovec *iov, int count) {
         struct channel *channel = userdata;
 
         journal_crash_point(channel->journal);
-        /* ENOENT: nobody waits for it any more.  ENODEV: unmounted; the next read says so. */
+        /* ENOENT: the caller no longer waits.  ENODEV: unmounted; the next read returns that,
+         * too. */
         if (writev(channel_fd(channel), iov, count) < 0 && errno != ENOENT && errno != ENODEV)
                 log_line(LOG_ERR, "cannot answer request: %m");
         journal_crash_point(channel->journal);
@@ -88,7 +89,7 @@ void channel_reply(struct fuse_request *req, int error, struct iovec *iov, int c
         }
         req->answered = true;
         r = channel_commit(req, error, iov, count);
-        /* Nothing of it has happened, and nothing is in the transaction that could be refused. */
+        /* The transaction was aborted.  This one is empty, so its commit cannot be refused. */
         if (r < 0)
                 (void)channel_commit(req, r, iov, 1);
 }
@@ -160,7 +161,7 @@ static void channel_init(struct fuse_request *req) {
         channel->ready = true;
 }
 
-/* A worker after the one that was sent INIT has what was said in the records. */
+/* A later worker reads from the records what the first one agreed on in INIT. */
 static int init_resume(struct channel *channel) {
         struct root *root = channel->root;
 
@@ -175,25 +176,26 @@ static int init_resume(struct channel *channel) {
 /* The place of a request */
 
 /*
- * The kernel copies a request into the scratch area while the worker may be being killed.  If the
- * pages are not there, the copy fails and with it the request; so they must be.
+ * Makes sure that the pages of the scratch area are there.  The kernel copies a request into it
+ * even while the worker is being killed; without the pages the copy fails, and the request with it.
  */
 static void scratch_prepare(struct channel *channel) {
         volatile uint8_t *scratch = journal_scratch(channel->journal);
 
         for (size_t i = 0; i < LAYOUT_SCRATCH_SIZE; i += PAGE)
                 scratch[i] = scratch[i];
-        /* A courtesy: without the right to it, the pages are merely likely to be there. */
+        /* If mlock(2) is not permitted, the pages are only likely to be there. */
         if (mlock((const void *)scratch, LAYOUT_SCRATCH_SIZE) < 0)
                 log_line(LOG_DEBUG, "cannot lock the request buffer: %m");
 }
 
 /*
- * Where the next request goes, so that the bytes of a WRITE that goes on at `offset` of its file are
- * copied fast, from the kernel's page and to the region's.  Whole pages: to the start of a page, so
- * that one piece is one page.  Others: half a page away from their place in the file, since a copy
- * to an address that is a little ahead of its source, modulo 4 KiB, takes several times as long (the
- * processor takes each load for one of the bytes just stored).  A wrong guess costs only time.
+ * The place of the next request.  It is chosen so that the bytes of a WRITE that continues at
+ * `offset` of its file are copied fast, from the kernel's page and to the region's.  Whole pages go
+ * to the start of a page, so that one piece is one page.  Other bytes go half a page away from
+ * their place in the file: a copy to an address that is a little ahead of its source, modulo 4 KiB,
+ * takes several times as long (the processor takes each load for one of the bytes just stored).  A
+ * wrong guess costs only time.
  */
 static uint32_t request_place(uint64_t offset) {
         uint32_t place = offset % PAGE;
@@ -203,13 +205,13 @@ static uint32_t request_place(uint64_t offset) {
         return PAGE - WRITE_HEADERS + place;
 }
 
-/* A length in a request after our death says that the kernel has given it to us. */
+/* After a worker's death, a length other than 0 means that the kernel has given us a request. */
 static void request_clear(struct wire_in_header *request) {
         __atomic_store_n(&request->len, 0, __ATOMIC_RELEASE);
-        __atomic_signal_fence(__ATOMIC_SEQ_CST); /* before what comes next */
+        __atomic_signal_fence(__ATOMIC_SEQ_CST); /* before the stores that follow */
 }
 
-/* Done with the request: makes the place for the next one, and at no moment two. */
+/* The request is done.  Makes the place for the next one, so that at no time there are two. */
 static void request_prepare(struct channel *channel) {
         struct root *root = channel->root;
         uint32_t place = request_place(channel->write_end);
@@ -222,7 +224,7 @@ static void request_prepare(struct channel *channel) {
         root->forget_done = 0;
 }
 
-/* Life */
+/* Construction */
 
 int channel_new(struct channel **out, struct txn *txn, const struct channel_operations *operations,
                 void *userdata) {
@@ -273,7 +275,7 @@ static void forget_entry(struct channel *channel, const struct wire_request *in,
                 forget(channel->userdata, entries[i].node, entries[i].count);
 }
 
-/* Some entries from root->forget_done on, in one transaction. */
+/* Carries out some entries, from root->forget_done on, in one transaction. */
 static void forget_some(struct channel *channel, const struct wire_request *in, uint64_t most) {
         struct root *root = channel->root;
         uint64_t first = root->forget_done, done = first, count = forget_count(in);
@@ -284,13 +286,13 @@ static void forget_some(struct channel *channel, const struct wire_request *in, 
         JOURNAL_SET(channel->journal, root->forget_done, done);
 }
 
-/* Goes on from root->forget_done: after a crash, what was committed is not done again. */
+/* Continues at root->forget_done, so that after a crash nothing committed is done again. */
 static void channel_forget(struct channel *channel, const struct wire_request *in) {
         while (channel->root->forget_done < forget_count(in)) {
                 forget_some(channel, in, FORGETS_PER_COMMIT);
                 if (txn_commit(channel->txn) == 0)
                         continue;
-                /* Nobody says it again. */
+                /* The kernel does not resend a FORGET, so it must not be lost. */
                 forget_some(channel, in, 1);
                 txn_commit_anyway(channel->txn);
         }
@@ -300,14 +302,14 @@ static bool is_forget(const struct wire_in_header *request) {
         return request->opcode == WIRE_FORGET || request->opcode == WIRE_BATCH_FORGET;
 }
 
-/* Requests that are answered later, and INTERRUPT */
+/* Requests that are replied to later, and INTERRUPT */
 
 static struct deferred_request **deferred_head(struct channel *channel, uint64_t key) {
-        /* The lowest bit is that of INTERRUPTs. */
+        /* The lowest bit marks INTERRUPTs. */
         return &channel->deferred[(key >> 1) % DEFERRED_HEADS];
 }
 
-/* Whether it was interrupted before it was deferred; forgets that it was. */
+/* Whether the request was interrupted before it was deferred.  Removes that note. */
 static bool take_early(struct channel *channel, uint64_t key) {
         for (int i = 0; i < EARLY_MAX; i++)
                 if (channel->early[i] == key) {
@@ -353,10 +355,10 @@ struct fuse_request channel_undefer(struct deferred_request *deferred) {
 }
 
 /*
- * Linux sends INTERRUPT when its request has been read, and once more when a resent one has been
- * read again.  So one whose request does not wait here comes too late, and needs no answer.  (EAGAIN
- * would have the kernel send it again, over and over for a request that a dead worker has read.)
- * The protocol allows it to come too early, so the last ones are remembered.
+ * Linux sends INTERRUPT after its request was read, and again after a resent one was read again.
+ * So an INTERRUPT whose request does not wait here is too late, and needs no reply.  (EAGAIN would
+ * make the kernel send it again, over and over for a request that a dead worker has read.)  The
+ * protocol allows it to come too early, so the last ones are stored.
  */
 static void channel_interrupt(struct channel *channel, const struct wire_request *in) {
         const struct wire_interrupt_in *args = in->args;
@@ -377,7 +379,7 @@ static void channel_call(struct channel *channel, struct fuse_request *req) {
         uint32_t opcode = req->in->header->opcode;
         channel_handler_fn handler = channel->operations->handlers[opcode];
 
-        /* Now: later the place of the next request is made. */
+        /* Do it now: afterwards the place of the next request is chosen. */
         if (opcode == WIRE_WRITE) {
                 const struct wire_write_in *args = req->in->args;
 
@@ -395,7 +397,7 @@ static void channel_call(struct channel *channel, struct fuse_request *req) {
         }
 }
 
-/* decoded: what wire_decode() said. */
+/* decoded: the result of wire_decode(). */
 static void channel_route(struct channel *channel, struct fuse_request *req, int decoded) {
         switch (req->in->header->opcode) {
         case WIRE_FORGET:
@@ -407,7 +409,7 @@ static void channel_route(struct channel *channel, struct fuse_request *req, int
                 if (decoded == 0)
                         channel_interrupt(channel, req->in);
                 return;
-        case WIRE_NOTIFY_REPLY: /* we ask for none, and they are not answered */
+        case WIRE_NOTIFY_REPLY: /* we ask for none; it gets no reply */
                 return;
         case WIRE_INIT:
                 if (decoded == 0 && !channel->ready)
@@ -445,8 +447,8 @@ static void channel_handle(struct channel *channel, const struct wire_request *i
         root->counters.requests[header->opcode < 64 ? header->opcode : 0]++;
         blame_enter(root, key_of(header->unique), header->opcode);
         channel_route(channel, &req, decoded);
-        /* Of what is answered later or never nothing is left to be committed; but if it is, it
-         * stands, and the next request begins with nothing. */
+        /* A handler that replies later, or never, leaves nothing to be committed.  If it does, it
+         * is committed here, so that the next request begins with an empty transaction. */
         (void)txn_commit(channel->txn);
         blame_leave(root);
         fault_begin();
@@ -466,7 +468,7 @@ static void channel_refuse(struct channel *channel, const struct wire_in_header 
         channel_reply_error(&req, -EIO);
 }
 
-/* The length of the request that was read; 0: there is none; or as channel_dispatch(). */
+/* The length of the request that was read; 0: there is none; or errors as of channel_dispatch(). */
 static ssize_t channel_read(struct channel *channel) {
         ssize_t n = read(channel_fd(channel), channel->request, LAYOUT_REQUEST_MAX);
 
@@ -491,7 +493,7 @@ int channel_dispatch(struct channel *channel) {
         request_prepare(channel);
         n = channel_read(channel);
         if (n <= 0)
-                return n == -ENOENT ? 1 : (int)n; /* it was given up while we read it */
+                return n == -ENOENT ? 1 : (int)n; /* the caller gave it up while we read it */
         decoded = wire_decode(&in, channel->request, (size_t)n);
         if (decoded == -EPROTO)
                 return decoded;

@@ -4,24 +4,23 @@
 /*
  * channel: the connection to the kernel.
  *
- * Reads requests straight into the journal's scratch area, has the handler of their opcode called,
- * and sends what it replies.  (The descriptor is the root record's.)
+ * Reads requests straight into the journal's scratch area, calls the handler of their opcode, and
+ * sends its reply.  (The descriptor is the root record's.)
  *
- *   - INIT is answered by the channel itself, and saved: a worker that comes after another needs
- *     none.
- *   - Every reply commits the transaction, with the reply as its outcome, before it is sent: that is
- *     how a change and its answer are one step.  A reply that goes with a change must not be longer
- *     than JOURNAL_OUTCOME_MAX.  A transaction that cannot be committed is aborted, and its error is
+ *   - The channel replies to INIT itself, and saves it, so that a later worker needs none.
+ *   - Every reply commits the transaction, with the reply as its outcome, before it is sent: so a
+ *     change and its reply are one step.  A reply that goes with a change must not be longer than
+ *     JOURNAL_OUTCOME_MAX.  If the transaction cannot be committed, it is aborted, and the error is
  *     the reply.
- *   - FORGETs, which nobody resends, are carried out from the scratch area and counted in the same
- *     transactions, so that each happens exactly once.
- *   - A request may be answered later.  It is then copied into whatever waits, and its INTERRUPT
- *     finds it there.
+ *   - The kernel never resends a FORGET.  So its entries are carried out from the scratch area and
+ *     counted in the same transactions; thus each happens exactly once.
+ *   - A request may be replied to later.  Its copy is then in the structure that waits, where its
+ *     INTERRUPT finds it.
  *
- * A request that was being handled when two workers died by their own fault is answered EIO.  What a
- * worker that comes after another does first, and in which order, is process/recovery's.
+ * A request in which two workers died by their own fault gets EIO.  The first steps of a new
+ * worker, and their order, are those of process/recovery.
  *
- * Nothing is allocated for a request.  Never: knows what a request means.
+ * No memory is allocated for a request.  Never: knows what a request means.
  */
 
 #include <stdbool.h>
@@ -36,29 +35,29 @@ struct channel;
 struct fuse_request {
         struct channel *channel;
         void *userdata;  /* the channel's */
-        uint64_t unique; /* as it came; see fuse_request_key() */
-        uint64_t node;   /* that it is about */
+        uint64_t unique; /* as received; see fuse_request_key() */
+        uint64_t node;   /* node id that the request is about */
         uint32_t uid, gid;
         int32_t pid;
         bool answered;
         bool deferred;
-        /* It takes the set-user-id bits from its file; see killpriv.h. */
+        /* It clears the set-user-id bits of its file; see killpriv.h. */
         bool kills_setid;
-        /* The message, while the handler runs; NULL in a request that is answered later. */
+        /* The message, while the handler runs; NULL in a request that was deferred. */
         const struct wire_request *in;
 };
 
-/* Its number without the kernel's mark for resent ones: the same after a restart. */
+/* The unique without the kernel's mark for resent requests: the same after a restart. */
 static inline uint64_t fuse_request_key(const struct fuse_request *req) {
         return req->unique & ~WIRE_UNIQUE_RESENT;
 }
 
 /*
- * Handlers by opcode; NULL and opcodes beyond are answered ENOSYS.  Those of INIT, DESTROY, FORGET,
- * BATCH_FORGET and INTERRUPT are the channel's own.  A handler replies, or defers the request.
+ * Handlers by opcode; NULL and larger opcodes get ENOSYS.  INIT, DESTROY, FORGET, BATCH_FORGET and
+ * INTERRUPT are handled by the channel itself.  A handler must reply, or defer the request.
  */
 typedef void (*channel_handler_fn)(struct fuse_request *req);
-/* The kernel drops count lookups of a node; within a transaction, which the channel commits. */
+/* The kernel drops `count` lookups of a node.  Called in a transaction that the channel commits. */
 typedef void (*channel_forget_fn)(void *userdata, uint64_t nodeid, uint64_t count);
 
 struct channel_operations {
@@ -66,52 +65,53 @@ struct channel_operations {
         channel_forget_fn forget;
 };
 
-/* Takes root->fuse_fd up, and what INIT said to a worker before.  operations and txn outlive the
- * channel. */
+/* Takes over root->fuse_fd, and the saved INIT if there is one.  operations and txn stay the
+ * caller's and must outlive the channel.  0, -ENOMEM. */
 int channel_new(struct channel **out, struct txn *txn, const struct channel_operations *operations,
                 void *userdata);
 struct channel *channel_free(struct channel *channel);
 
-/* In a worker that comes after another: what of a FORGET that one had read is not done yet. */
+/* For a worker that replaces another one: finishes the FORGET that the dead worker had read. */
 void channel_finish_forget(struct channel *channel);
 
 /*
  * Reads and handles one request.  1: done; 0: there was none (the descriptor is non-blocking);
- * -ENODEV: unmounted; -EOPNOTSUPP: passthrough=on cannot be had (said in the log); other negative
- * errno: the connection is broken.
+ * -ENODEV: unmounted; -EOPNOTSUPP: passthrough=on is not possible (logged); other negative errno:
+ * the connection is broken.
  */
 int channel_dispatch(struct channel *channel);
 
 /*
- * Sends the reply: error is 0 or negative errno, iov[0] is the channel's, for the header, and the
- * others are the body.  Commits before, errors as well.  See reply.h for replies of each form.
+ * Commits the transaction, even with an error, and then sends the reply.  error: 0 or negative
+ * errno. iov[0] is the channel's, for the header; the others are the body.  See reply.h for replies
+ * of each form.
  */
 void channel_reply(struct fuse_request *req, int error, struct iovec *iov, int count);
 
-/* A request that is answered later: part of whatever waits. */
+/* A request that is replied to later; embedded in the structure that waits. */
 struct deferred_request {
         struct fuse_request req;
-        /* Whoever waits for the answer was interrupted, which is told once; NULL: it cannot be. */
+        /* Called once if the request's caller was interrupted; NULL: it cannot be interrupted. */
         void (*interrupted)(struct deferred_request *deferred);
         struct deferred_request *next;
 };
 
-/* May call interrupted() at once, so this comes last. */
+/* May call interrupted() at once, so call it last. */
 void channel_defer(struct deferred_request *deferred, struct fuse_request *req,
                    void (*interrupted)(struct deferred_request *deferred));
-/* To answer it: the request, which `deferred` has no more part in. */
+/* Ends the deferral, and returns the request, to be replied to. */
 struct fuse_request channel_undefer(struct deferred_request *deferred);
 
-/* Whether INIT is through, and whether the kernel granted passthrough. */
+/* Whether INIT is done, and whether the kernel granted passthrough. */
 bool channel_is_ready(const struct channel *channel);
 bool channel_has_passthrough(const struct channel *channel);
-/* Whether extended attributes are answered, and set-user-id bits are ours to take. */
+/* Whether there are extended attributes, and we have to clear set-user-id bits. */
 bool channel_has_xattr(const struct channel *channel);
 
 /* The transaction that replies commit. */
 struct txn *channel_txn(const struct channel *channel);
 
-/* For struct volume_kernel; userdata: the channel.  A backing id for the file, above 0, or negative
- * errno; ids that the kernel does not know are passed over. */
+/* For struct volume_kernel; userdata: the channel.  Returns a backing id above 0, or negative
+ * errno. Closing ignores ids that the kernel does not know. */
 int channel_backing_open(void *userdata, int fd);
 void channel_backing_close(void *userdata, int id);

@@ -4,12 +4,12 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* The kernel has a good answer to all of these: it tries no more. */
+/* For requests that the kernel handles well by itself; after ENOSYS it sends no more of them. */
 static void fs_not_needed(struct fuse_request *req) {
         reply_error(req, -ENOSYS);
 }
 
-/* As tmpfs; ENOSYS would be passed on by older kernels. */
+/* As tmpfs returns it.  Older kernels would pass ENOSYS on to the caller. */
 static void fs_ioctl(struct fuse_request *req) {
         reply_error(req, -ENOTTY);
 }
@@ -67,7 +67,7 @@ int fs_new(struct fs **out, struct volume *volume, struct ctl *ctl) {
         fs = calloc(1, sizeof(*fs));
         if (!fs)
                 return -ENOMEM;
-        /* At the start of a page: the kernel then copies a page in one piece. */
+        /* At the start of a page, because the kernel then copies each page in one piece. */
         fs->buffer = aligned_alloc(4096, FS_BUFFER_SIZE);
         if (!fs->buffer) {
                 free(fs);

@@ -2,27 +2,25 @@
 #pragma once
 
 /*
- * fs: FUSE requests, translated to calls on the volume and on ctl.
+ * fs: translates FUSE requests into calls of the volume and of ctl.
  *
  * Each handler is one transaction, which the channel commits with the reply, or aborts with an
- * error.  Node ids of files
- * are those of the tree; those of .ctl and its files have the kind in bits 32 and up and the
- * directory's id below.
+ * error.  Node ids of files are those of the tree.  Those of .ctl and its files have the kind in
+ * bits 32 and up, and the directory's id below.
  *
- *   fs.c         the table of operations, putting together
- *   fs_common.c  what all of these need: nodes, callers, entries
+ *   fs.c         the table of operations, construction
+ *   fs_common.c  functions for all others: nodes, callers, entries
  *   fs_attr.c    attributes, and those of the whole: statfs
  *   fs_names.c   looking up, making and removing names
  *   fs_dir.c     reading directories
  *   fs_io.c      open files: regions, with and without passthrough
  *   fs_xattr.c   extended attributes
- *   fs_ctl.c     open files of .ctl, and those who wait for them
+ *   fs_ctl.c     open files of .ctl, and requests that wait for them
  *
- * A request that is answered later commits what it has done and is put aside; what that takes is
- * had before anything is done, so that it cannot be refused afterwards.
+ * A request that is replied to later commits its changes and is put aside.  The memory for that is
+ * allocated before any change, so that the request cannot fail afterwards.
  *
- * Owns nothing but the requests that wait for something.  Never: decides; what a change is, is the
- * volume's business.
+ * Owns only the requests that wait.  Never: decides what a change consists of; the volume does.
  */
 
 #include "fuse/channel.h"
@@ -31,11 +29,11 @@
 struct fs;
 
 const struct channel_operations *fs_operations(void);
-/* The volume and ctl outlive the fs. */
+/* volume and ctl stay the caller's and must outlive the fs.  0, -ENOMEM. */
 int fs_new(struct fs **out, struct volume *volume, struct ctl *ctl);
-/* The channel is made with the fs as its userdata, and then made known to it. */
+/* To be called after the channel was made with the fs as its userdata. */
 void fs_set_channel(struct fs *fs, struct channel *channel);
 struct fs *fs_free(struct fs *fs);
 
-/* For the channel: the kernel forgets `count` lookups of a node. */
+/* For the channel: the kernel drops `count` lookups of a node. */
 void fs_forget(void *userdata, uint64_t id, uint64_t count);

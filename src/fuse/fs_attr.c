@@ -5,11 +5,12 @@
 #include <stdlib.h>
 #include <sys/statvfs.h>
 
-enum { TMPFS_DIRENT_SIZE = 20 }; /* what tmpfs says that an entry adds to a directory's size */
+enum { TMPFS_DIRENT_SIZE = 20 }; /* as tmpfs counts an entry in the size of its directory */
 
 /*
- * Writes through passthrough and changes by request are known to the kernel.  What is not: pages
- * that a mapping fills in a sparse region, and what holders of a exported descriptor do.
+ * How long the kernel may keep attributes.  It knows of writes through passthrough and of changes
+ * by request.  It does not know of pages that a mapping fills in a sparse region, and of changes
+ * through exported descriptors.
  */
 static uint64_t fs_valid(struct fs *fs, struct node *node, const struct stat *st) {
         if (!node_is_region(node) || node->fd < 0)
@@ -32,7 +33,7 @@ static void fs_plain_attributes(const struct node *node, struct stat *st) {
         if (S_ISLNK(node->mode))
                 st->st_size = node->text_length;
         if (node_is_dir(node))
-                st->st_size = ((off_t)node->children + 2) * TMPFS_DIRENT_SIZE; /* and . and .. */
+                st->st_size = ((off_t)node->children + 2) * TMPFS_DIRENT_SIZE; /* "." and ".." */
 }
 
 int fs_attributes(struct fs *fs, struct node *node, struct wire_attributes *out) {
@@ -44,7 +45,7 @@ int fs_attributes(struct fs *fs, struct node *node, struct wire_attributes *out)
                 r = region_stat(fs->volume->regions, node, st);
                 if (r < 0)
                         return r;
-                /* A write moves that of the store, a rename that of the node. */
+                /* A write changes the ctime of the backing file, a rename that of the node. */
                 ctime = stamp_max(node->ctime,
                                   (struct stamp){st->st_ctim.tv_sec, st->st_ctim.tv_nsec});
                 st->st_ctim = (struct timespec){ctime.sec, ctime.nsec};
@@ -72,7 +73,7 @@ void fs_ctl_attributes(struct fs *fs, enum ctl_kind kind, struct node *dir,
         out->valid = 0;
 }
 
-/* Of a node, or of a file of .ctl. */
+/* The attributes of a node, or of a file of .ctl. */
 static int fs_attributes_of(struct fs *fs, uint64_t id, struct wire_attributes *out) {
         struct node *node = fs_node(fs, id);
 
@@ -143,7 +144,7 @@ static int fs_set_attributes(struct fuse_request *req, struct fs *fs, struct nod
         return r;
 }
 
-/* ftruncate(2) of a huge region: its new pages are made before it is answered. */
+/* ftruncate(2) of a huge region: its new pages are made before the reply. */
 
 static void fs_grown(void *userdata, int result, uint64_t huge) {
         struct fs_waiting *waiting = userdata;
@@ -161,7 +162,7 @@ static void fs_growth_interrupted(struct deferred_request *deferred) {
         work_cancel(((struct fs_waiting *)deferred)->work);
 }
 
-/* False: nothing has to be waited for. */
+/* False: there is nothing to wait for. */
 static bool fs_await_growth(struct fuse_request *req, struct fs *fs, struct node *node,
                             uint64_t before) {
         struct caller caller;
@@ -173,7 +174,7 @@ static bool fs_await_growth(struct fuse_request *req, struct fs *fs, struct node
                 return false;
         waiting = fs_waiting_new(fs);
         if (!waiting)
-                return false; /* small pages will do */
+                return false; /* small pages are good enough */
         if (!volume_populate_growth(fs->volume, &by, node, before, fs_grown, waiting,
                                     &waiting->work)) {
                 free(waiting);
@@ -201,7 +202,7 @@ void fs_setattr(struct fuse_request *req) {
         else if (fs_kind(req->node) == CTL_NONE)
                 r = fs_set_attributes(req, fs, node, in);
         else if (in->valid & (WIRE_SET_MODE | WIRE_SET_UID | WIRE_SET_GID))
-                r = -EPERM; /* but truncating a file of .ctl is what `echo … >` does */
+                r = -EPERM; /* truncating a file of .ctl is allowed, because `echo … >` does it */
         if (r < 0)
                 reply_error(req, r);
         else if (!fs_await_growth(req, fs, node, before))

@@ -74,7 +74,7 @@ void fs_open_ctl(struct fuse_request *req, struct fs *fs, struct node *dir) {
 
 static void fs_reply_read(struct fuse_request *req, struct fs *fs, ssize_t n) {
         if (n == -EAGAIN)
-                reply_error_kept(req, (int)n); /* how far it looked is kept */
+                reply_error_kept(req, (int)n); /* commit how far the reader has come */
         else if (n < 0)
                 reply_error(req, (int)n);
         else
@@ -101,8 +101,8 @@ static void fs_read_in_turn(struct turns_job *job) {
         fs_read_on((struct fs_waiting *)((char *)job - offsetof(struct fs_waiting, job)), true);
 }
 
-/* There is nothing to read yet: waits for an event, or for a later turn of the loop.  What was done
- * so far is kept. */
+/* There is nothing to read yet, so it waits for an event, or for a later turn of the loop.  Changes
+ * up to now are committed. */
 static int fs_reader_wait(struct fs_waiting *waiting, ssize_t why) {
         struct ctl *ctl = waiting->fs->ctl;
         struct fs_waiting **readers;
@@ -124,7 +124,7 @@ static bool fs_reader_must_wait(const struct fs_waiting *waiting, ssize_t n) {
         return n == -EINPROGRESS || (n == -EAGAIN && waiting->blocks);
 }
 
-/* Reads for one who has waited; answers if there is something to be answered. */
+/* Reads for a reader that has waited, and replies if there is something. */
 static void fs_read_on(struct fs_waiting *waiting, bool again) {
         struct fs *fs = waiting->fs;
         ssize_t n = ctl_read(fs->ctl, waiting->handle, fs->buffer, waiting->size, waiting->offset,
@@ -141,7 +141,7 @@ static void fs_read_on(struct fs_waiting *waiting, bool again) {
         fs_reply_read(&req, fs, n);
 }
 
-/* One that cannot be answered yet. */
+/* Defers a read that cannot be replied to yet. */
 static void fs_defer_read(struct fuse_request *req, struct fs *fs, const struct fs_waiting *reader,
                           ssize_t why) {
         struct fs_waiting *waiting = fs_waiting_new(fs);
@@ -222,14 +222,14 @@ static void fs_await_answer(struct fuse_request *req, struct fs *fs, struct fs_w
 }
 
 static void fs_reply_result(struct fuse_request *req, int result) {
-        /* What goes with an error is its record, which was waited for. */
+        /* The record of the error, which the caller has waited for, must be committed. */
         if (result < 0)
                 reply_error_kept(req, result);
         else
                 reply_written(req, (size_t)result);
 }
 
-/* A write that has not been seen.  True: it is answered later. */
+/* Begins a write that was not seen before.  True: it is replied to later. */
 static bool fs_begin_write(struct fuse_request *req, struct fs *fs, int *result) {
         const struct wire_write_in *in = req->in->args;
         uint64_t unique = fuse_request_key(req);
@@ -276,7 +276,7 @@ void fs_write_ctl(struct fuse_request *req, struct fs *fs) {
         fs_reply_result(req, result);
 }
 
-/* A write that had to wait for a region is through. */
+/* A write that had to wait for a region has ended. */
 void fs_written(void *userdata, uint64_t unique, int result) {
         struct fs *fs = userdata;
 

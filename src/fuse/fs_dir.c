@@ -28,7 +28,7 @@ static void listing_put(struct listing *listing, const char *name, const struct 
                                          cookie, entry, listing->plus);
 }
 
-/* An entry without a lookup: "." and "..", and all that a plain readdir returns. */
+/* An entry that counts no lookup: "." and "..", and all entries of a plain READDIR. */
 static void listing_put_plain(struct listing *listing, const char *name, ino_t ino, mode_t mode,
                               uint64_t cookie) {
         struct wire_entry entry = {.attributes.st = {.st_ino = ino, .st_mode = mode}};
@@ -36,7 +36,7 @@ static void listing_put_plain(struct listing *listing, const char *name, ino_t i
         listing_put(listing, name, &entry, cookie);
 }
 
-/* "." and ".." of a reader who is at `after`.  False if the buffer is full. */
+/* "." and ".." for a reader that is at `after`.  False: the buffer is full. */
 static bool listing_put_dots(struct listing *listing, uint64_t after, ino_t self, ino_t parent) {
         if (after < COOKIE_DOT) {
                 if (!listing_fits(listing, "."))
@@ -81,7 +81,7 @@ static void listing_fill(struct listing *listing, uint64_t after) {
         }
 }
 
-/* The files of .ctl: their cookies are their kinds, after the two dots. */
+/* The files of .ctl.  Their cookies are their kinds, after those of the two dots. */
 static void listing_fill_ctl(struct listing *listing, uint64_t after) {
         struct fs *fs = listing->fs;
         struct wire_attributes attributes;

@@ -27,7 +27,8 @@ void fs_open(struct fuse_request *req) {
         if (r < 0)
                 reply_error(req, r);
         else
-                /* Without passthrough, what holders of a descriptor wrote is seen at the next open. */
+                /* Without passthrough, writes through exported descriptors become visible at the
+                 * next open. */
                 reply_open(req, 0, node->flags & NODE_EXPORTED ? 0 : WIRE_OPEN_KEEP_CACHE, backing);
 }
 
@@ -95,7 +96,7 @@ void fs_release(struct fuse_request *req) {
         struct fs *fs = fs_of(req);
 
         fs_close(req, fs);
-        /* The kernel takes no error for an answer: it is closed. */
+        /* An error as the reply would have no effect: the file is closed. */
         if (txn_check(fs->volume->txn) < 0) {
                 txn_abort(fs->volume->txn);
                 fs_close(req, fs);
@@ -157,7 +158,7 @@ static void fs_allocated(void *userdata, int result, uint64_t huge) {
 
         (void)huge;
         free(waiting);
-        /* What was allocated before it failed is there all the same. */
+        /* The part that was allocated before the error stays, so commit it. */
         reply_error_kept(&req, result);
 }
 
@@ -211,7 +212,8 @@ void fs_lseek(struct fuse_request *req) {
                 reply_error(req, node ? -EINVAL : -ESTALE);
                 return;
         }
-        /* SEEK_DATA and SEEK_HOLE only, which do not use the position of our descriptor. */
+        /* Only SEEK_DATA and SEEK_HOLE come here; they do not depend on the position of our
+         * descriptor. */
         r = lseek(node->fd, (off_t)in->offset, (int)in->whence);
         if (r < 0)
                 reply_error(req, -errno);

@@ -47,7 +47,8 @@ void fs_lookup(struct fuse_request *req) {
         }
 }
 
-/* The directory in which a name is to be made or removed; NULL after an error was replied. */
+/* The directory in which a name is to be made or removed; NULL after it has replied with an
+ * error. */
 static struct node *fs_dir_for_change(struct fuse_request *req, uint64_t parent) {
         struct node *dir = fs_node(fs_of(req), parent);
 
@@ -64,7 +65,7 @@ static void fs_make(struct fuse_request *req, mode_t mode, dev_t rdev) {
         const char *name = req->in->name[0];
         struct fs *fs = fs_of(req);
         struct create_attrs attrs = fs_create_attrs(req, mode, rdev);
-        struct node *dir = fs_dir_for_change(req, req->node), *node; /* may answer: last */
+        struct node *dir = fs_dir_for_change(req, req->node), *node; /* may reply: last */
         struct caller caller;
         struct change by = fs_change(req, &caller);
         int r;
@@ -95,7 +96,7 @@ void fs_symlink(struct fuse_request *req) {
         const char *name = req->in->name[0], *target = req->in->name[1];
         struct fs *fs = fs_of(req);
         struct create_attrs attrs = fs_create_attrs(req, S_IFLNK | 0777, 0);
-        struct node *dir = fs_dir_for_change(req, req->node), *node; /* may answer: last */
+        struct node *dir = fs_dir_for_change(req, req->node), *node; /* may reply: last */
         int r;
 
         if (!dir)

@@ -2,14 +2,14 @@
 #pragma once
 
 /*
- * fs_private: what the files of fs share.
+ * fs_private: declarations that the files of fs share.
  */
 
 #include "control/report_json.h"
 #include "fuse/fs.h"
 #include "fuse/reply.h"
 
-/* The kernel may keep what only changes through it for as long as it likes; seconds. */
+/* Seconds; for data that changes only through the kernel, which may keep it as long as it likes. */
 static const uint64_t FS_FOREVER = 86400;
 
 enum {
@@ -18,17 +18,18 @@ enum {
         FS_READDIRPLUS_MAX = JOURNAL_OUTCOME_MAX - 4096,
 };
 
-/* A request that is answered later: when its invalidations have been told, or something happens. */
+/* A request that is replied to later: when the kernel was told of its invalidations, or on an
+ * event. */
 struct fs_waiting {
         struct deferred_request deferred; /* first */
         struct fs *fs;
-        uint64_t unique; /* invalidations */
-        uint32_t handle; /* readers of a file of .ctl, and what they want */
+        uint64_t unique; /* of a request that waits for invalidations */
+        uint32_t handle; /* handle of a reader of a .ctl file, and its request */
         bool blocks;
         size_t size;
         uint64_t offset;
         struct turns_job job;
-        struct work *work; /* that it waits for, NULL for none */
+        struct work *work; /* the work that it waits for, NULL for none */
         struct fs_waiting *next;
 };
 
@@ -38,7 +39,7 @@ struct fs {
         struct channel *channel;
         struct fs_waiting *waiting; /* for invalidations */
         struct fs_waiting *spare;   /* for the next one that has to wait */
-        char *buffer;               /* FS_BUFFER_SIZE bytes, for the reply that is being made */
+        char *buffer;               /* FS_BUFFER_SIZE bytes, for the current reply */
 };
 
 static inline struct fs *fs_of(const struct fuse_request *req) {
@@ -53,16 +54,16 @@ static inline uint64_t fs_ctl_ino(enum ctl_kind kind, const struct node *dir) {
         return (uint64_t)kind << 32 | dir->id;
 }
 
-/* Functions that have a request alone are handlers: see fs.c. */
+/* Functions with only a request as argument are handlers: see fs.c. */
 
 /* fs_common.c */
-/* The node, or for a file of .ctl its directory; NULL if it is gone. */
+/* The node, or the directory of a file of .ctl; NULL if it is gone. */
 struct node *fs_node(struct fs *fs, uint64_t id);
 struct caller fs_caller(const struct fuse_request *req);
-/* Who changes something; the caller is the handler's to clear. */
+/* The author of a change.  The handler must clear the caller. */
 struct change fs_change(const struct fuse_request *req, struct caller *caller);
 struct create_attrs fs_create_attrs(const struct fuse_request *req, mode_t mode, dev_t rdev);
-/* The entry of a node; counts a lookup. */
+/* Fills in the entry of a node, and counts a lookup. */
 int fs_entry(struct fs *fs, struct node *node, struct wire_entry *entry);
 void fs_reply_entry(struct fuse_request *req, struct fs *fs, struct node *node);
 
@@ -104,9 +105,9 @@ bool fs_answer(void *userdata, uint64_t unique, int result);
 void fs_tell_readers(void *userdata);
 /* For ctl_set_wake(). */
 void fs_wake(void *userdata, uint64_t key, void *readers);
-/* Something to wait with, which whoever takes it makes the fs's no more; NULL: out of memory. */
+/* Takes the spare waiting structure, or allocates one; it is the caller's.  NULL: out of memory. */
 struct fs_waiting *fs_waiting_new(struct fs *fs);
-/* It was not needed, and is the next one's. */
+/* Gives it back unused; it becomes the spare one. */
 void fs_waiting_return(struct fs *fs, struct fs_waiting *waiting);
 void fs_drop_waiting(struct fs_waiting **list);
 

@@ -6,10 +6,10 @@
 #include <string.h>
 
 /*
- * Regions have an attribute with all that regions.json says of them, and one for each value.  They
- * are answered by name and not listed, like other file systems' attributes that are made up when
- * asked for: what lists attributes wants to copy them, and rsync -X fails, mv and tar complain,
- * where a copy is refused.
+ * Regions have one attribute with all values that regions.json has, and one for each value.  They
+ * can be read by name, but are not listed, as other file systems do with attributes that they
+ * compute. A program that lists attributes wants to copy them; if the copy is refused, rsync -X
+ * fails, and mv and tar complain.
  */
 static const char FS_XATTR_WHOLE[] = "user.iomemfs";
 static const char FS_XATTR_PREFIX[] = "user.iomemfs.";
@@ -22,7 +22,7 @@ static bool fs_xattr_is_ours(const char *name) {
         return strcmp(name, FS_XATTR_WHOLE) == 0 || has_prefix(name, FS_XATTR_PREFIX);
 }
 
-/* `size` as in getxattr(2): 0 asks for the length. */
+/* size: as in getxattr(2); 0 asks for the length. */
 static void fs_reply_xattr(struct fuse_request *req, const char *bytes, size_t length,
                            size_t size) {
         if (size == 0)
@@ -39,7 +39,7 @@ static int fs_xattr_print(FILE *stream, struct fs *fs, struct node *node, const 
         if (strcmp(name, FS_XATTR_WHOLE) != 0)
                 return report_attribute(stream, fs->volume->regions, node,
                                         name + strlen(FS_XATTR_PREFIX));
-        /* Of several, one may be where the reader must not look. */
+        /* One of several names may be in a directory that the reader must not see. */
         dentry = node->nlink == 1 ? tree_name_of(fs->volume->tree, node) : NULL;
         return report_region(stream, fs->volume->regions, node, dentry ? dentry->name : "");
 }
@@ -49,7 +49,7 @@ static int fs_xattr_value(struct fs *fs, uint64_t ino, const char *name, size_t 
         FILE *stream;
         int r;
 
-        /* Capabilities and access lists cannot be had: EOPNOTSUPP makes callers stop asking. */
+        /* There are no capabilities and access lists: EOPNOTSUPP makes callers stop asking. */
         if (!has_prefix(name, "user."))
                 return -EOPNOTSUPP;
         if (!node)
@@ -69,7 +69,7 @@ void fs_getxattr(struct fuse_request *req) {
         const struct wire_getxattr_in *in = req->in->args;
         struct fs *fs = fs_of(req);
         size_t length = 0;
-        int r = -ENOSYS; /* and the kernel never asks again */
+        int r = -ENOSYS; /* after ENOSYS the kernel never asks again */
 
         if (channel_has_xattr(fs->channel))
                 r = fs_xattr_value(fs, req->node, req->in->name[0], &length);
@@ -88,7 +88,7 @@ void fs_listxattr(struct fuse_request *req) {
                 reply_error(req, -ENOSYS);
 }
 
-/* To set and to remove one. */
+/* Refuses to set or to remove an attribute. */
 void fs_refuse_xattr(struct fuse_request *req) {
         if (!channel_has_xattr(fs_of(req)->channel))
                 reply_error(req, -ENOSYS);

@@ -16,7 +16,7 @@ bool killpriv_is_ours(const struct root *root) {
 }
 
 static bool setattr_asks(const struct wire_setattr_in *in) {
-        /* By rights chown(2) takes the bits from everybody, without a flag. */
+        /* chown(2) clears the bits for every caller, without a flag. */
         return (in->valid & (WIRE_SET_KILL_SUIDGID | WIRE_SET_UID | WIRE_SET_GID)) ||
                !(in->valid & KILLPRIV_SETS);
 }

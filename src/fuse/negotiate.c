@@ -6,8 +6,8 @@
 #include "fuse/killpriv.h"
 
 /*
- * Of what is offered.  Not the writeback cache, for write(2) must say what has no room; nor
- * O_TRUNC by OPEN, for it would have to undo what fails.
+ * Features to be accepted if offered.  Not the writeback cache, because write(2) must return ENOSPC
+ * itself; nor O_TRUNC in OPEN, because a failing OPEN would have to undo it.
  */
 static const uint32_t NEGOTIATE_WANTED =
         WIRE_INIT_ASYNC_READ | WIRE_INIT_AUTO_INVAL_DATA | WIRE_INIT_READDIRPLUS |

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * negotiate: what INIT offers, what of it is taken, and how large requests may be.
+ * negotiate: chooses the reply to INIT: which features are accepted, and how large requests may be.
  *
- * Never: sends the answer, or remembers it.
+ * Never: sends the reply, stores it.
  */
 
 #include "fuse/wire.h"
@@ -13,10 +13,10 @@
 enum { NEGOTIATE_MAX_WRITE = 1024 * 1024 };
 
 /*
- * The answer to an INIT, by the settings of the mount.  0; -EPROTO: the kernel speaks a protocol
- * that is too old; -EAGAIN: one that is newer, and will say INIT again when it has this answer.
+ * Fills in the reply to an INIT, according to the settings of the mount.  0; -EPROTO: the kernel's
+ * protocol is too old; -EAGAIN: it is newer, and the kernel will send INIT again after this reply.
  */
 int negotiate(struct wire_init_out *out, const struct wire_init_in *in, const struct root *root);
 
-/* Whether the kernel can send requests again that a dead worker has read. */
+/* Whether the kernel can resend requests that a dead worker has read. */
 bool negotiate_can_resend(const struct wire_init_in *in);

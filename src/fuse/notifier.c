@@ -21,7 +21,7 @@ enum {
         IDLE_MS = 500,     /* what a further process lives on for without work */
 };
 
-/* What a process is sent. */
+/* The message to a process. */
 struct message {
         uint64_t node;
         uint32_t is_entry;
@@ -36,7 +36,7 @@ struct notification {
         struct notification *prev, *next;
 };
 
-/* A process, and what it is telling. */
+/* A process, and its current notification. */
 struct lane {
         struct notifier *notifier;
         int socket_fd; /* -1: there is none */
@@ -61,14 +61,15 @@ struct notifier {
 /* The process */
 
 static void message_tell(const struct message *message, int fuse_fd) {
-        /* That the kernel does not know the thing is as good. */
+        /* If the kernel does not know the node or name, nothing has to be done. */
         if (message->is_entry)
                 notify_entry(fuse_fd, message->node, message->name, message->length);
         else
                 notify_inode(fuse_fd, message->node, true);
 }
 
-/* Leaves open nothing but two descriptors; nobody waits for the end of our standard error. */
+/* Closes all but two descriptors.  Our standard error must not stay open: somebody may wait for its
+ * end. */
 static void close_others(int one, int other) {
         int low = one < other ? one : other, high = one < other ? other : one;
         int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -148,12 +149,12 @@ static bool lane_is_stuck(const struct lane *lane) {
 
 static void give_up(struct notifier *notifier, struct notification *notification) {
         DL_APPEND(notifier->given_up, notification);
-        /* The loop comes back for it, so that fn is not called from here. */
+        /* Let the timer do it, because fn must not be called from here. */
         loop_arm_soon(notifier->timer);
         notifier->armed = true;
 }
 
-/* Takes the lane for it. */
+/* Sends the notification to the lane's process. */
 static bool lane_tell(struct lane *lane, struct notification *notification) {
         const struct message *message = &notification->message;
 
@@ -173,7 +174,7 @@ static bool lane_tell(struct lane *lane, struct notification *notification) {
 
 enum place { PLACE_NONE, PLACE_LATER, PLACE_TAKEN };
 
-/* Finds a lane: an idle process, or else one that is not there yet. */
+/* Finds a lane: one whose process is idle, or else one that has no process yet. */
 static enum place notifier_place(struct notifier *notifier, struct notification *notification) {
         enum place place = PLACE_NONE;
 
@@ -192,7 +193,7 @@ static enum place notifier_place(struct notifier *notifier, struct notification 
         return place;
 }
 
-/* Has what waits told, as far as there is a process for it. */
+/* Sends the waiting notifications, as far as there are processes for them. */
 static void notifier_advance(struct notifier *notifier) {
         struct notification *notification, *next;
 
@@ -296,7 +297,7 @@ static void lane_on_reply(void *userdata, uint32_t events) {
         }
 }
 
-/* What others use */
+/* Public functions */
 
 static int notifier_tell(struct notifier *notifier, const struct message *message, notifier_fn fn,
                          void *userdata) {
@@ -307,7 +308,8 @@ static int notifier_tell(struct notifier *notifier, const struct message *messag
         *notification = (struct notification){.message = *message, .fn = fn, .userdata = userdata};
         DL_APPEND(notifier->waiting, notification);
         notifier_advance(notifier);
-        /* An armed timer is due for an older one, and is armed again then. */
+        /* If it is armed, it is set for an older notification, and is armed again when it
+         * expires. */
         if (!notifier->armed)
                 notifier_arm(notifier, PATIENCE_MS);
         return 0;

@@ -2,25 +2,28 @@
 #pragma once
 
 /*
- * notify: messages to the kernel that answer nothing.
+ * notify: messages to the kernel that are no replies.
  *
- * By any process that has the descriptor, and any thread but the one that answers requests: the
- * kernel takes these messages under locks whose holder may wait for an answer of ours.
+ * Any process that has the descriptor may send them, and any thread except the one that replies to
+ * requests.  The kernel takes these messages under locks, and their holder may wait for a reply of
+ * ours.
  *
- * All return 0, -ENOENT (the kernel does not know the thing: fine), other negative errno.
+ * All return 0, -ENOENT (the kernel does not know the node or name, which is no error), or another
+ * negative errno.
  */
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* A name is gone, or is another's now. */
+/* A name is gone, or now belongs to another node. */
 int notify_entry(int fuse_fd, uint64_t dir, const char *name, size_t length);
-/* Attributes have changed, and cached pages too if `pages`. */
+/* Attributes have changed; with `pages`, cached pages as well. */
 int notify_inode(int fuse_fd, uint64_t node, bool pages);
-/* Wakes poll(2) on a file, by what its POLL brought for that; by any thread. */
+/* Wakes poll(2) on a file.  kh: from its POLL request.  Any thread may call it. */
 int notify_poll(int fuse_fd, uint64_t kh);
-/* Has the kernel look up all names anew, and takes no lock for it (Linux 6.16); by any thread. */
+/* Makes the kernel look up all names anew, without taking locks (Linux 6.16).  Any thread may call
+ * it. */
 int notify_epoch(int fuse_fd);
-/* Has the kernel send again what was read and not answered; by any thread. */
+/* Makes the kernel resend requests that were read but not replied to.  Any thread may call it. */
 int notify_resend(int fuse_fd);

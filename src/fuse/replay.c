@@ -34,7 +34,7 @@ static bool backing_is_named(struct journal *journal, int32_t id) {
         return false;
 }
 
-/* Ids rise one by one: one that was opened and did not get into a record is the last or the next. */
+/* Ids rise one by one, so an id that was opened but not recorded is the last one or the next. */
 void replay_backing(struct journal *journal) {
         struct root *root = journal_root(journal);
         int32_t last = root->last_backing;

@@ -2,20 +2,21 @@
 #pragma once
 
 /*
- * replay: what a new worker tells the kernel again.
+ * replay: the messages that a new worker sends before it reads a request.
  *
- * In this order, before it reads a request: the last outcome, before anything can overwrite it; the
- * backing ids that a dead worker had opened and not written down; FORGETs that were begun (by the
- * channel, between these); and at last the wish for all that is unanswered.
+ * They come in this order.  First the last outcome, before anything can overwrite it.  Then backing
+ * ids are closed that the dead worker had opened but not recorded.  (Here the channel finishes a
+ * FORGET.)  At last the kernel is asked to resend all requests without a reply.
  *
  * Never: reads from the kernel.
  */
 
 #include "records/layout.h"
 
-/* The last reply may have been committed and not sent.  If it was, the kernel knows it no more. */
+/* Sends the last outcome, which may have been committed but not sent.  If it was, the kernel
+ * ignores it. */
 void replay_outcome(struct journal *journal);
-/* Closes backing ids that no record names. */
+/* Closes backing ids that no record has. */
 void replay_backing(struct journal *journal);
-/* Has the kernel resend requests that were read and not answered: they have not happened. */
+/* Makes the kernel resend requests that were read but not replied to: they have changed nothing. */
 void replay_requests(struct journal *journal);

@@ -49,7 +49,7 @@ void reply_statx(struct fuse_request *req, const struct wire_attributes *attribu
 static struct wire_open_out open_out(uint64_t handle, uint32_t flags, int backing) {
         return (struct wire_open_out){
                 .fh = handle,
-                /* The kernel takes no other flag together with this one. */
+                /* The kernel accepts no other flag together with this one. */
                 .open_flags = backing > 0 ? WIRE_OPEN_PASSTHROUGH : flags,
                 .backing_id = backing,
         };

@@ -23,13 +23,13 @@ _Static_assert(sizeof(struct wire_dirent) == 24, "fuse_dirent");
 
 enum { WIRE_ALIGN = 8 };
 
-/* What follows an opcode's structure and names. */
+/* The rest of a message, behind the opcode's structure and names. */
 enum rest {
-        REST_NONE,  /* nothing; without names, more than the structure is passed over */
-        REST_WRITE, /* the bytes that the structure counts */
+        REST_NONE,  /* nothing; without names, further bytes are ignored */
+        REST_WRITE, /* as many bytes as the structure says */
         REST_XATTR,
         REST_FORGETS,
-        REST_ANY, /* what we do not look at */
+        REST_ANY, /* anything: we do not look at it */
 };
 
 struct form {
@@ -86,7 +86,7 @@ static const struct form forms[WIRE_OPCODES] = {
         [WIRE_STATX] = {ARGS(wire_statx_in)},
 };
 
-/* Takes a name with its NUL off the front of what is left. */
+/* Takes a name and its NUL off the front of the remaining bytes. */
 static bool take_name(struct wire_request *out, int i, const char **at, size_t *left) {
         const char *end = memchr(*at, '\0', *left);
 
@@ -99,7 +99,7 @@ static bool take_name(struct wire_request *out, int i, const char **at, size_t *
         return true;
 }
 
-/* Bytes that have to be left when structure and names are off; SIZE_MAX: any number. */
+/* Bytes that must remain behind structure and names; SIZE_MAX: any number. */
 static size_t rest_size(const struct wire_request *request, const struct form *form) {
         switch ((enum rest)form->rest) {
         case REST_WRITE:
@@ -110,7 +110,7 @@ static size_t rest_size(const struct wire_request *request, const struct form *f
                 return (size_t)((const struct wire_batch_forget_in *)request->args)->count *
                        sizeof(struct wire_forget_one);
         case REST_NONE:
-                /* A newer kernel's structure may have grown; behind a name nothing can be. */
+                /* A newer kernel's structure may be longer; but nothing may follow a name. */
                 return form->names > 0 ? 0 : SIZE_MAX;
         case REST_ANY:
                 break;
@@ -147,7 +147,7 @@ int wire_decode(struct wire_request *out, const void *message, size_t size) {
         out->header = header;
         if (header->opcode >= WIRE_OPCODES || !forms[header->opcode].known)
                 return -ENOSYS;
-        /* We ask for none and read none. */
+        /* We ask for no extensions and read none. */
         extensions = (size_t)header->extensions * WIRE_ALIGN;
         if (extensions > size - sizeof(*header))
                 return -EINVAL;

@@ -4,10 +4,10 @@
 /*
  * wire: the messages of the FUSE protocol.
  *
- * The structures are ours, so that the program builds with any kernel's headers; they are those of
- * protocol 7.40, as far as we read or write them.  wire_decode() looks at a request where it lies:
- * what it finds are pointers into the message, all of which it has checked against the message's
- * end.  The encoders fill in the structures of replies.
+ * The structures are our own, so that the program builds with any kernel's headers.  They are those
+ * of protocol 7.40, as far as we read or write them.  wire_decode() works on a request in place:
+ * its results are pointers into the message, all checked against the message's end.  The encoders
+ * fill in the structures of replies.
  *
  * Owns nothing.  Never: reads or writes a descriptor, knows what a request means.
  */
@@ -20,9 +20,10 @@
 
 enum {
         WIRE_MAJOR = 7,
-        /* What is said at INIT.  Newer structures are asked for by flags, not by this number. */
+        /* The version that we give at INIT.  Newer structures are enabled by flags, not by this
+         * number. */
         WIRE_MINOR = 31,
-        WIRE_MINOR_MIN = 23, /* older kernels send and want shorter structures */
+        WIRE_MINOR_MIN = 23, /* older kernels use shorter structures */
 };
 
 enum wire_opcode {
@@ -72,8 +73,9 @@ enum wire_opcode {
 };
 
 /* Bits of a request's number. */
-#define WIRE_UNIQUE_RESENT (UINT64_C(1) << 63) /* the kernel sends it again, after WIRE_RESEND */
-#define WIRE_UNIQUE_INTERRUPT UINT64_C(1)      /* of INTERRUPTs */
+#define WIRE_UNIQUE_RESENT \
+        (UINT64_C(1) << 63) /* the kernel sends it again, because of WIRE_NOTIFY_RESEND */
+#define WIRE_UNIQUE_INTERRUPT UINT64_C(1) /* set in numbers of INTERRUPTs */
 
 /* Flags of INIT; those from bit 32 on are in flags2. */
 enum {
@@ -87,7 +89,7 @@ enum {
         WIRE_INIT_MAX_PAGES = 1 << 22,
         WIRE_INIT_CACHE_SYMLINKS = 1 << 23,
         WIRE_INIT_KILLPRIV_V2 = 1 << 28,
-        WIRE_INIT_EXT = 1 << 30,         /* there is a flags2 */
+        WIRE_INIT_EXT = 1 << 30,         /* flags2 is present */
         WIRE_INIT2_PASSTHROUGH = 1 << 5, /* bit 37 */
         WIRE_INIT2_RESEND = 1 << 7,      /* bit 39 */
 };
@@ -109,7 +111,7 @@ enum {
 
 enum { WIRE_WRITE_KILL_SUIDGID = 1 << 2, WIRE_POLL_NOTIFY = 1 << 0 };
 
-/* What an OPEN answers. */
+/* Flags in the reply to OPEN. */
 enum {
         WIRE_OPEN_DIRECT_IO = 1 << 0,
         WIRE_OPEN_KEEP_CACHE = 1 << 1,
@@ -118,7 +120,7 @@ enum {
         WIRE_OPEN_PASSTHROUGH = 1 << 7,
 };
 
-/* What stands in the place of an error in messages that answer nothing. */
+/* Codes in the place of the error, in messages that are no replies. */
 enum wire_notification {
         WIRE_NOTIFY_POLL = 1,
         WIRE_NOTIFY_INVAL_INODE = 2,
@@ -130,7 +132,7 @@ enum wire_notification {
 /* Requests. */
 
 struct wire_in_header {
-        uint32_t len; /* bytes, of all */
+        uint32_t len; /* bytes of the whole message */
         uint32_t opcode;
         uint64_t unique;
         uint64_t node;
@@ -280,7 +282,7 @@ struct wire_interrupt_in {
 
 struct wire_poll_in {
         uint64_t fh;
-        uint64_t kh; /* names whoever waits, for WIRE_NOTIFY_POLL */
+        uint64_t kh; /* the poll handle, for WIRE_NOTIFY_POLL */
         uint32_t flags;
         uint32_t events;
 };
@@ -300,26 +302,25 @@ struct wire_lseek_in {
         uint32_t pad;
 };
 
-/* A request, where it lies. */
+/* A decoded request; the pointers lead into the message. */
 struct wire_request {
         const struct wire_in_header *header;
         const void *args;      /* the opcode's structure above */
         const char *name[2];   /* terminated; LOOKUP and the like have one, renames two */
         size_t name_length[2]; /* without the NUL */
-        const void *payload;   /* what WRITE writes, SETXATTR sets, BATCH_FORGET lists */
+        const void *payload;   /* the data of WRITE and SETXATTR, the list of BATCH_FORGET */
         size_t payload_size;   /* bytes */
 };
 
 /*
- * -EPROTO: this is no message, for its own length is not size; out is not valid.  Else out->header
- * is valid, and out->args and the others if the result is 0.  -EINVAL: what the opcode wants is not
- * there, or more than that; -ENOSYS: an opcode that we do not know.
- *
- * The message is aligned to 8 bytes.
+ * Decodes a message, which must be aligned to 8 bytes.  -EPROTO: it is no message, because its
+ * length is not size; out is not valid.  Otherwise out->header is valid.  0: out->args and the rest
+ * are valid, too.  -EINVAL: parts that the opcode needs are missing, or there is more; -ENOSYS: an
+ * unknown opcode.
  */
 int wire_decode(struct wire_request *out, const void *message, size_t size);
 
-/* An INIT's structure, with zeros for what an older kernel has not sent. */
+/* An INIT's structure; members that an older kernel has not sent are 0. */
 void wire_init_args(const struct wire_request *request, struct wire_init_in *out);
 
 /* Replies. */
@@ -480,16 +481,16 @@ struct wire_poll_wakeup {
         uint64_t kh;
 };
 
-/* What a file looks like: what GETATTR, STATX, LOOKUP and READDIRPLUS say of it. */
+/* The attributes of a file, for replies to GETATTR, STATX, LOOKUP and READDIRPLUS. */
 struct wire_attributes {
         struct stat st;
         struct timespec btime;
         uint64_t valid; /* how long the kernel may keep them, seconds */
 };
 
-/* A name, and what it names. */
+/* A name and its node. */
 struct wire_entry {
-        uint64_t node; /* 0: nothing that the kernel could look up */
+        uint64_t node; /* 0: the kernel cannot look it up */
         uint64_t generation;
         uint64_t valid; /* how long the kernel may keep the name, seconds */
         struct wire_attributes attributes;
@@ -500,11 +501,11 @@ void wire_put_statx(struct wire_statx_out *out, const struct wire_attributes *at
 void wire_put_entry(struct wire_entry_out *out, const struct wire_entry *entry);
 void wire_put_statfs(struct wire_statfs_out *out, const struct statvfs *st);
 
-/* Bytes of an entry of READDIR, or of READDIRPLUS, with a name of that length. */
+/* Bytes of an entry of READDIR, or with plus of READDIRPLUS, with a name of that length. */
 size_t wire_dirent_size(size_t name_length, bool plus);
 /*
- * Puts an entry to `at`, where there is room for it; its size.  Without plus, of entry only the
- * inode number and the mode count.
+ * Writes an entry to `at`, where there must be room for it; returns its size.  Without plus, only
+ * inode number and mode of entry are used.
  */
 size_t wire_put_dirent(void *at, const char *name, size_t name_length, uint64_t cookie,
                        const struct wire_entry *entry, bool plus);

@@ -76,8 +76,8 @@ static int open_made(struct iomem_connection *connection, const char *name, int 
 }
 
 /*
- * Whoever opens an ephemeral region after it was made and before its maker does, and closes it again,
- * was its last user: it is gone, and is made once more.
+ * Whoever opens an ephemeral region after it was made and before its maker does, and closes it
+ * again, was its last user: it is gone, and is made once more.
  */
 int files_create(struct iomem_connection *connection, const char *name, uint64_t size, int mode,
                  const char *options) {

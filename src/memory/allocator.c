@@ -18,10 +18,10 @@
 #include "memory/allocator_process.h"
 
 enum {
-        USER_RUNNING_MAX = 2, /* allocations of one user under way */
-        RUNNING_MAX = 8,      /* of all users, but for those that take long */
-        LONG_MS = 2000, /* what has been under way for longer holds nobody up: frozen, or huge */
-        PROCESSES_MAX = 1024,    /* those that take long included */
+        USER_RUNNING_MAX = 2,    /* allocations of one user under way */
+        RUNNING_MAX = 8,         /* of all users, not counting those that take long */
+        LONG_MS = 2000,          /* longer ones (frozen, or huge) delay nobody else */
+        PROCESSES_MAX = 1024,    /* including those that take long */
         PROCESSES_USERS = 960,   /* the rest is for root */
         USER_WAITING_MAX = 1024, /* each holds a descriptor */
 };
@@ -29,7 +29,7 @@ enum {
 /* A user with allocations. */
 struct turn {
         uid_t uid;
-        unsigned int running, waiting; /* those that have not begun included */
+        unsigned int running, waiting; /* including those that have not begun */
         struct allocation *queue;      /* utlist: those that wait */
         struct turn *prev, *next;
 };
@@ -38,10 +38,10 @@ struct allocation {
         struct allocator *allocator;
         struct turn *turn;
         struct allocator_order order;
-        int fd; /* until it is under way, else -1 */
+        int fd; /* -1 once it is under way */
         uint64_t started_ms;
         bool cancelled;
-        bool told; /* cancelled and under way: the process knows */
+        bool told; /* cancelled while under way: the process has been told */
         allocation_fn done;
         void *userdata;
         struct allocation *prev, *next; /* in the turn's queue, or among those under way */
@@ -53,10 +53,10 @@ struct allocator {
         pid_t process;
         int pidfd;
         struct loop_source *source, *death, *timer;
-        struct turn *turns; /* utlist: whose turn it is comes first */
+        struct turn *turns; /* utlist: the user whose turn it is comes first */
         struct allocation *running;
         unsigned int n_running;
-        bool cancelling; /* some are cancelled, and not all is done for that */
+        bool cancelling; /* some are cancelled and not all of that is done */
         uint32_t next_id;
 };
 
@@ -117,12 +117,12 @@ static int order_send(int socket_fd, const struct allocator_order *order, int fd
 
 static int allocator_begin(struct allocator *allocator);
 
-/* False: it waits on, because the socket is full. */
+/* False: the socket is full, so the allocation goes on waiting. */
 static bool allocation_run(struct allocator *allocator, struct allocation *allocation) {
         struct turn *turn = allocation->turn;
         int r = 0;
 
-        /* It ended, and another could not be started then. */
+        /* The process ended, and another could not be started at that time. */
         if (allocator->socket_fd < 0)
                 r = allocator_begin(allocator);
         if (r == 0)
@@ -149,14 +149,14 @@ static bool allocator_has_room(const struct allocator *allocator) {
         uint64_t now = clock_ms();
         unsigned int quick = 0;
 
-        /* Those under way are in the order in which they began. */
+        /* The list is in the order in which they began. */
         for (allocation = allocator->running ? allocator->running->prev : NULL;
              allocation && now - allocation->started_ms < LONG_MS && ++quick < RUNNING_MAX;)
                 allocation = allocation == allocator->running ? NULL : allocation->prev;
         return quick < RUNNING_MAX;
 }
 
-/* The first that may run, of the user whose turn it is. */
+/* The first allocation that may run, of the user whose turn it is. */
 static struct allocation *allocator_pick(struct allocator *allocator) {
         struct turn *turn;
 
@@ -170,7 +170,8 @@ static struct allocation *allocator_pick(struct allocator *allocator) {
         return NULL;
 }
 
-/* One that is cancelled while it waits, or NULL; those under way are told. */
+/* An allocation that was cancelled while it waits, or NULL.  Tells the process of those under
+ * way. */
 static struct allocation *allocator_cancelled(struct allocator *allocator) {
         struct allocation *allocation;
         struct turn *turn;
@@ -208,7 +209,7 @@ static void allocator_advance(struct allocator *allocator) {
                 if (!allocation_run(allocator, allocation))
                         break;
         }
-        /* Looked at again when one of those under way has become one that takes long. */
+        /* Look again when one of those under way counts as one that takes long. */
         loop_arm(allocator->timer, LONG_MS / 2);
 }
 
@@ -261,7 +262,7 @@ static int allocator_begin(struct allocator *allocator) {
         allocator->socket_fd = r;
         if (r < 0)
                 return r;
-        /* Its socket is its children's, too, and says nothing of its death. */
+        /* The process's children have its socket, too, so the socket does not report its death. */
         allocator->pidfd = (int)syscall(SYS_pidfd_open, allocator->process, 0);
         if (allocator->pidfd < 0)
                 return -errno;
@@ -285,7 +286,7 @@ static void allocator_let_go(struct allocator *allocator) {
         allocator->socket_fd = allocator->pidfd = -1;
 }
 
-/* Without the process nothing that it was told to do will be heard of again. */
+/* When the process is gone, none of its allocations will be reported any more. */
 static void allocator_on_death(void *userdata, uint32_t events) {
         struct allocator *allocator = userdata;
         struct allocation *allocation, *next;
@@ -306,7 +307,7 @@ static void allocator_on_death(void *userdata, uint32_t events) {
         allocator_advance(allocator);
 }
 
-/* What others use */
+/* Public functions */
 
 static struct allocator_order order_of(struct allocator *allocator,
                                        const struct allocation_request *request) {
@@ -331,7 +332,7 @@ int allocation_new(struct allocation **out, struct allocator *allocator,
 
         if (!turn)
                 return -ENOMEM;
-        /* Of the same open file, so that a lease probe does not count it. */
+        /* A duplicate belongs to the same open file, so that a lease probe does not count it. */
         if (allocation && turn->waiting < USER_WAITING_MAX && !fault_strikes(FAULT_DUP))
                 fd = fcntl(request->fd, F_DUPFD_CLOEXEC, 3);
         if (fd < 0) {
@@ -366,7 +367,7 @@ struct allocation *allocation_free(struct allocation *allocation) {
 
 void allocation_begin(struct allocation *allocation) {
         DL_APPEND(allocation->turn->queue, allocation);
-        /* In the loop's next turn, so that done() is not called from here. */
+        /* In the loop's next turn, because done() must not be called from here. */
         loop_arm_soon(allocation->allocator->timer);
 }
 

@@ -2,21 +2,21 @@
 #pragma once
 
 /*
- * allocator: makes the pages of regions, on behalf of whoever asked for them.
+ * allocator: makes the pages of regions, on behalf of the process that asked for them.
  *
  * Memory is charged to the memory cgroup of the process that touches it first.  So each allocation
- * is made by a process of its own, which joins the cgroup of the caller before it takes a page, is the
- * OOM killer's first choice there (oom_score_adj 1000), and ends with the allocation.  It shares no
- * descriptor table, has nothing but the one region, and owns no state: if it is killed the
- * allocation fails with ENOSPC and the kernel takes back what fallocate(2) had made; if it is
- * frozen, only its caller waits.  These processes are children of one small process, the
- * *allocator process*, which is started with the worker and ends with it.
+ * is made by a process of its own.  It joins the cgroup of the caller before it takes a page, is
+ * the OOM killer's first choice there (oom_score_adj 1000), and ends with the allocation.  It
+ * shares no descriptor table, has nothing but the one region, and owns no state.  If it is killed,
+ * the allocation fails with ENOSPC, and the kernel takes back what fallocate(2) had made; if it is
+ * frozen, only its caller waits.  These processes are children of one small process, the *allocator
+ * process*, which is started with the worker and ends with it.
  *
- * Allocations are fair by user: each user has at most two under way, and users take turns.
+ * Users share it fairly: each has at most two allocations under way, and users take turns.
  *
  * Owns the allocator process, the socket to it, and the allocations that wait or are under way.
- * Never: touches records, or a region's size other than by fallocate(2) as asked for.
- * All functions are called on the loop's thread.
+ * Never: touches records, changes a region's size other than by the fallocate(2) that was asked
+ * for. All functions are called on the loop's thread.
  */
 
 #include <stdbool.h>
@@ -31,37 +31,37 @@ struct allocation;
 struct allocation_request {
         int fd;          /* the region, open for writing; stays the caller's */
         uint64_t offset; /* bytes */
-        uint64_t length; /* bytes; 0: nothing to be made */
+        uint64_t length; /* bytes; 0: no pages are made */
         int mode;        /* of fallocate(2): 0 or FALLOC_FL_KEEP_SIZE */
-        bool zero; /* zero the pages behind the caller's back, so that a first touch is quick */
-        bool huge; /* of huge pages, as far as they can be had; offset is 0 then */
-        uid_t uid; /* whose turn it takes */
+        bool zero; /* also zero the pages, unseen by the caller, so that a first touch is quick */
+        bool huge; /* use huge pages as far as the kernel has them; offset must be 0 */
+        uid_t uid; /* the user whose turn it takes */
         pid_t pid; /* a process or thread of the caller, whose cgroup is charged; 0: ours */
 };
 
 /*
- * result: 0; -ENOSPC: there is no room in the caller's cgroup or on the machine, or the process that
- * made it was killed; -ECANCELED; -EPERM: sealed; …  huge: bytes in huge pages, if those were
- * asked for.
+ * result: 0; -ENOSPC: there is no room in the caller's cgroup or on the machine, or the process
+ * that made the pages was killed; -ECANCELED; -EPERM: sealed; other errors of fallocate(2). huge:
+ * bytes in huge pages, if the request asked for them.
  */
 typedef void (*allocation_fn)(void *userdata, int result, uint64_t huge);
 
-/* Starts the process: before the calling process has other threads.  0 or negative errno. */
+/* Starts the process.  Call it before this process has other threads.  0 or negative errno. */
 int allocator_new(struct allocator **out, struct loop *loop);
-/* Allocations that are not done are given up without a word.  NULL is allowed; returns NULL. */
+/* Drops allocations that are not done, without done().  NULL is allowed; returns NULL. */
 struct allocator *allocator_free(struct allocator *allocator);
 
 /*
- * All that the allocation takes, so that nothing can be refused later.  0, -ENOMEM, -ENOSPC (no
- * descriptor, or too many allocations of this user wait).
+ * Takes all that the allocation needs (memory, a copy of the descriptor), so that it cannot be
+ * refused later.  0, -ENOMEM, -ENOSPC (no descriptor, or too many allocations of this user wait).
  */
 int allocation_new(struct allocation **out, struct allocator *allocator,
                    const struct allocation_request *request, allocation_fn done, void *userdata);
-/* One that has not begun.  NULL is allowed; returns NULL. */
+/* Frees an allocation that has not begun.  NULL is allowed; returns NULL. */
 struct allocation *allocation_free(struct allocation *allocation);
 /*
- * Has it made.  done() is called once, on the loop, also after allocation_cancel(), and never by one
- * of these calls; the allocation is gone then.
+ * Starts the allocation.  done() is called once, on the loop, even after allocation_cancel(), but
+ * never from within these calls; the allocation is freed before.
  */
 void allocation_begin(struct allocation *allocation);
 void allocation_cancel(struct allocation *allocation);

@@ -26,7 +26,7 @@
 #define PIECE (UINT64_C(32) << 20)
 
 enum {
-        LOOK_NS = 1000000, /* between looks at the headroom: a few MiB are made in that time */
+        LOOK_NS = 1000000, /* between checks of the headroom; a few MiB are made in that time */
         TABLES = 200,      /* page tables take about 1/200 of what they map */
         INTERRUPT = SIGUSR1,
 };
@@ -35,7 +35,7 @@ struct work {
         const struct allocator_order *order;
         int fd;
         struct headroom_group group;
-        pthread_t thread; /* that allocates */
+        pthread_t thread; /* the one that allocates */
         atomic_bool done, low;
 };
 
@@ -43,7 +43,8 @@ static bool work_fits(const struct work *work, uint64_t more) {
         return headroom_available(&work->group) >= more + more / TABLES;
 }
 
-/* Whose memory it is to be.  Where the caller's group cannot be joined, its limits hold all the same. */
+/* Joins the caller's group, which the memory is charged to.  If it cannot be joined, its limits are
+ * kept all the same. */
 static void work_join(struct work *work) {
         int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 
@@ -56,7 +57,8 @@ static void work_join(struct work *work) {
                 (void)headroom_join(&work->group);
 }
 
-/* Bytes of the range that are not there yet; what is there but was never written to counts, too. */
+/* Bytes of the range that have no page yet.  Pages that were never written to count as missing,
+ * too. */
 static uint64_t work_lack(const struct work *work) {
         const struct allocator_order *o = work->order;
         off_t end = (off_t)(o->offset + o->length), at = (off_t)o->offset, data, hole;
@@ -79,7 +81,8 @@ static void on_interrupt(int signal) {
         (void)signal;
 }
 
-/* Looks, while another thread allocates, whether there is room still; if not, interrupts it. */
+/* While another thread allocates, checks that there still is room; if not, interrupts that
+ * thread. */
 static void *work_watch(void *userdata) {
         const struct timespec pause = {.tv_nsec = LOOK_NS};
         struct work *work = userdata;
@@ -100,7 +103,7 @@ static int work_fallocate(struct work *work) {
         bool watched;
         int r;
 
-        /* Without SA_RESTART: the kernel undoes what it had made, and says EINTR. */
+        /* Without SA_RESTART, so that the kernel undoes what it had made and returns EINTR. */
         sigaction(INTERRUPT, &(struct sigaction){.sa_handler = on_interrupt}, NULL);
         work->thread = pthread_self();
         watched = pthread_create(&watcher, NULL, work_watch, work) == 0;
@@ -115,7 +118,7 @@ static int work_fallocate(struct work *work) {
 }
 
 /*
- * Zeroes what fallocate(2) left to whoever comes first.  Through a private mapping, because a
+ * Zeroes the pages that fallocate(2) left for the first access.  The mapping is private, because a
  * shared one would keep the region from being sealed against writing; reading is enough.
  */
 static void work_zero(const struct work *work) {
@@ -129,7 +132,7 @@ static void work_zero(const struct work *work) {
                 if (piece == MAP_FAILED)
                         return;
                 if (madvise(piece, size, MADV_POPULATE_READ) < 0)
-                        return; /* it was truncated or given up */
+                        return; /* the region was truncated or released */
                 munmap(piece, size);
         }
 }
@@ -166,7 +169,8 @@ static uint64_t huge_mapped(const void *base) {
         return bytes == UINT64_MAX ? 0 : bytes;
 }
 
-/* A mapping whose start is aligned to huge pages; it is there until the process ends. */
+/* Maps the range at an address that is aligned to huge pages.  The mapping stays until the process
+ * ends. */
 static uint8_t *map_aligned(const struct work *work) {
         uint64_t length = work->order->length;
         uint64_t start;
@@ -180,7 +184,7 @@ static uint8_t *map_aligned(const struct work *work) {
                     MAP_SHARED | MAP_FIXED, work->fd, 0);
 }
 
-/* The kernel collapses no piece in which there is nothing: one store in each changes no byte. */
+/* The kernel collapses no piece that is empty.  So store once in each, without changing a byte. */
 static void huge_touch(uint8_t *at, uint64_t size) {
         for (uint64_t i = 0; i < size; i += HUGE_PAGE)
                 __atomic_fetch_or(at + i, 0, __ATOMIC_RELAXED);
@@ -191,7 +195,7 @@ static int huge_piece(const struct work *work, uint8_t *at, uint64_t size) {
                 return -ENOSPC;
         madvise(at, size, MADV_HUGEPAGE);
         huge_touch(at, size);
-        /* A part that stays small costs speed, no more: fallocate(2) makes it. */
+        /* If this fails, fallocate(2) makes small pages, which only costs speed. */
         madvise(at, size, MADV_COLLAPSE);
         return 0;
 }
@@ -220,7 +224,7 @@ void allocator_child_run(const struct allocator_order *order, int fd, allocator_
         uint64_t huge = 0;
         int r = -ENOSPC;
 
-        /* A region of size 0 has no page to make, and cannot be mapped. */
+        /* A region of size 0 has no pages to make, and cannot be mapped. */
         if (order->length == 0) {
                 report(userdata, 0, 0);
                 return;

@@ -2,12 +2,12 @@
 #pragma once
 
 /*
- * allocator_message: what the two ends of the allocator send each other, see allocator.h.
+ * allocator_message: the messages between the worker and the allocator process, see allocator.h.
  */
 
 #include <stdint.h>
 
-/* From the worker: one message each, with the region's descriptor if it is a start. */
+/* From the worker.  A message that starts an allocation carries the region's descriptor. */
 struct allocator_order {
         uint32_t id; /* of the allocation, above 0 */
         uint32_t cancel;

@@ -32,7 +32,8 @@ struct process {
 static void report_send(const struct process *process, uint32_t id, int result, uint64_t huge) {
         struct allocator_report report = {.id = id, .result = result, .huge = huge};
 
-        /* If nobody hears it any more, the next message from the worker ends us. */
+        /* An error means that the worker is gone; the next message from it, or its end, stops
+         * us. */
         (void)send(process->socket_fd, &report, sizeof(report), MSG_NOSIGNAL);
 }
 
@@ -55,7 +56,7 @@ static _Noreturn void child_main(const struct process *process, const struct all
         sigset_t none;
 
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (getppid() != process->pid) /* it ended before that */
+        if (getppid() != process->pid) /* the process ended before that call */
                 _exit(1);
         close(process->signal_fd);
         sigemptyset(&none);
@@ -104,7 +105,7 @@ static void process_ended(struct process *process, pid_t pid, int status) {
                 i++;
         if (i == process->n)
                 return;
-        /* Killed: for want of memory, or cancelled, which the other end knows. */
+        /* Killed by the OOM killer, or because it was cancelled, which the worker knows. */
         if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
                 report_send(process, process->children[i].id, -ENOSPC, 0);
         process->children[i] = process->children[--process->n];
@@ -156,7 +157,8 @@ static bool process_receive(struct process *process) {
         return true;
 }
 
-/* Leaves nothing open but the socket; nobody waits for the end of our standard error. */
+/* Closes all but the socket.  Our standard error must not stay open: somebody may wait for its
+ * end. */
 static int keep_only(int socket_fd) {
         int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 

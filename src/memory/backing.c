@@ -17,10 +17,10 @@
 #endif
 
 enum { PAGE = 4096 };
-/* tmpfs cannot get a limit later if it was made without one. */
+/* A tmpfs that was made without a limit cannot get one later. */
 #define BACKING_NO_LIMIT (UINT64_C(1) << 60)
 
-/* Running out of descriptors is running out of room, to those who asked for a file. */
+/* A caller that asks for a file gets ENOSPC when descriptors run out. */
 static int backing_error(int error) {
         return error == EMFILE || error == ENFILE ? -ENOSPC : -error;
 }
@@ -52,19 +52,20 @@ static int backing_memfd_create(void) {
 
         if (fault_strikes(FAULT_MEMFD))
                 return -ENOSPC;
-        /* Since Linux 6.3, and against the sysctl vm.memfd_noexec where that allows it. */
+        /* MFD_EXEC exists since Linux 6.3.  It overrides the sysctl vm.memfd_noexec, where that
+         * permits it. */
         fd = memfd_create("iomemfs", flags | MFD_EXEC);
         if (fd < 0 && (errno == EINVAL || errno == EACCES))
                 fd = memfd_create("iomemfs", flags);
         return fd < 0 ? backing_error(errno) : fd;
 }
 
-/* Puts a fresh open of the file in the place of a descriptor that is not counted like one. */
+/* Replaces a descriptor that the lease probe does not count by a fresh open of its file. */
 static int backing_replace(int fd) {
         int fresh = backing_reopen(fd, O_RDWR), r = fresh;
 
         if (fresh >= 0) {
-                /* In the same place, so that a region never takes one that is to be spare. */
+                /* Keep the number, so that a region never takes one of the spare descriptors. */
                 r = dup3(fresh, fd, O_CLOEXEC) < 0 ? -errno : 0;
                 close(fresh);
         }
@@ -98,7 +99,7 @@ int backing_memfd(uint64_t size) {
 static int backing_set_size(int context, uint64_t limit) {
         char text[32];
 
-        /* One page for the file that tmpfs_ballast() made. */
+        /* One page more, for the file that tmpfs_ballast() made. */
         limit = (limit > BACKING_NO_LIMIT ? BACKING_NO_LIMIT : limit) + PAGE;
         snprintf(text, sizeof(text), "%" PRIu64, limit);
         return fsconfig(context, FSCONFIG_SET_STRING, "size", text, 0) < 0 ? -errno : 0;
@@ -176,7 +177,7 @@ int backing_tmpfs_file(int tmpfs) {
 }
 
 bool backing_has_other_users(int fd) {
-        /* A write lease is given only to the one who has the file open alone. */
+        /* The kernel grants a write lease only if nobody else has the file open. */
         if (fcntl(fd, F_SETLEASE, F_WRLCK) < 0)
                 return true;
         fcntl(fd, F_SETLEASE, F_UNLCK);

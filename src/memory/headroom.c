@@ -9,9 +9,9 @@
 #include <string.h>
 
 #define MIB (UINT64_C(1) << 20)
-/* What is left to the rest of the machine, at least, and the most that is left to a group. */
+/* The least that is left to the rest of the machine, and the most that is left to a group. */
 #define MARGIN (128 * MIB)
-/* The least that is left to a group, for what the kernel itself needs meanwhile. */
+/* The least that is left to a group, for memory that the kernel itself needs meanwhile. */
 #define GROUP_MARGIN (8 * MIB)
 
 /* Files */
@@ -24,7 +24,7 @@ static FILE *file_open(const char *root, const char *directory, const char *name
         return fopen(path, "re");
 }
 
-/* The sum of the values of these keys, NULL at the end; *found is how many there were. */
+/* The sum of the values of these keys; NULL ends the list.  *found: how many of them there were. */
 static uint64_t file_sum(FILE *file, const char *const *keys, unsigned int *found) {
         char line[256], key[64];
         uint64_t sum = 0, value;
@@ -42,7 +42,7 @@ static uint64_t file_sum(FILE *file, const char *const *keys, unsigned int *foun
         return sum;
 }
 
-/* The number in a file, UINT64_MAX for "max" and for what cannot be read. */
+/* The number in a file; UINT64_MAX for "max" and if it cannot be read. */
 static uint64_t file_number(const char *root, const char *directory, const char *name) {
         FILE *file = file_open(root, directory, name);
         uint64_t value = UINT64_MAX;
@@ -59,13 +59,13 @@ static uint64_t file_number(const char *root, const char *directory, const char 
 
 /* A mount of /proc/self/mountinfo. */
 struct mount {
-        char top[PATH_MAX];   /* what of the file system is mounted */
-        char point[PATH_MAX]; /* where */
+        char top[PATH_MAX];   /* the part of the file system that is mounted */
+        char point[PATH_MAX]; /* where it is mounted */
         char type[32];
         char options[PATH_MAX]; /* of the file system */
 };
 
-/* \040 and the like. */
+/* Decodes \040 and the like. */
 static void unescape(char *text) {
         char *to = text;
 
@@ -104,7 +104,7 @@ static bool has_word(const char *list, const char *word) {
         return false;
 }
 
-/* The version of the memory controller's hierarchy that is mounted there, 0 for none. */
+/* The version of the cgroup hierarchy mounted there that has a memory controller, 0 for none. */
 static unsigned int mount_version(const struct mount *mount) {
         if (strcmp(mount->type, "cgroup") == 0 && has_word(mount->options, "memory"))
                 return 1;
@@ -112,8 +112,8 @@ static unsigned int mount_version(const struct mount *mount) {
 }
 
 /*
- * A line of /proc/PID/cgroup, ID:CONTROLLERS:PATH.  Where the memory controller is one of version
- * 1, that of version 2 has nothing to say of memory.
+ * A line of /proc/PID/cgroup, ID:CONTROLLERS:PATH.  If version 1 has the memory controller, version
+ * 2 has no memory limits.
  */
 static void group_note_line(char *line, char path[PATH_MAX], unsigned int *version) {
         char *controllers = strchr(line, ':'), *end;
@@ -132,7 +132,8 @@ static void group_note_line(char *line, char path[PATH_MAX], unsigned int *versi
         snprintf(path, PATH_MAX, "%s", end);
 }
 
-/* The group's path in its hierarchy and that one's version, 0 if there is none. */
+/* The group's path in its hierarchy; returns that hierarchy's version, or 0 if there is no
+ * group. */
 static unsigned int group_read(const char *root, pid_t pid, char path[PATH_MAX]) {
         char directory[32] = "/proc/self";
         FILE *file;
@@ -151,7 +152,7 @@ static unsigned int group_read(const char *root, pid_t pid, char path[PATH_MAX])
         return version;
 }
 
-/* The part of a group's path below what the mount shows of the hierarchy, NULL if it is not. */
+/* The part of a group's path below the part that is mounted; NULL if the mount does not show it. */
 static const char *mount_shows(const struct mount *mount, const char *path) {
         size_t top = strcmp(mount->top, "/") == 0 ? 0 : strlen(mount->top);
 
@@ -161,8 +162,8 @@ static const char *mount_shows(const struct mount *mount, const char *path) {
         return path[top] && path[top + 1] ? path + top : "";
 }
 
-/* Joins mount point and path.  If no mount shows the path (it is of another cgroup namespace) the
- * first mount point itself is the nearest that can be seen.  True: found for good. */
+/* Joins mount point and path.  If no mount shows the path (it is of another cgroup namespace), the
+ * first mount point itself is the nearest group that can be seen.  True: the path was found. */
 static bool group_place(struct headroom_group *group, const struct mount *mount, const char *path) {
         const char *below = mount_shows(mount, path);
         size_t point = strlen(mount->point);
@@ -206,7 +207,7 @@ int headroom_join(const struct headroom_group *group) {
         file = fopen(path, "we");
         if (!file)
                 return -errno;
-        /* 0 is the process that writes. */
+        /* "0" stands for the process that writes it. */
         if (fputs("0", file) < 0)
                 r = -errno;
         if (fclose(file) != 0 && r == 0)
@@ -224,7 +225,7 @@ static uint64_t minus(uint64_t a, uint64_t b) {
         return a > b ? a - b : 0;
 }
 
-/* What the kernel would take from a group's caches before it runs out. */
+/* The memory that the kernel would reclaim from a group's caches before it runs out. */
 static uint64_t group_reclaimable(const struct headroom_group *group, const char *directory) {
         static const char *const keys_1[] = {"total_inactive_file", "total_active_file", NULL};
         static const char *const keys_2[] = {"inactive_file", "active_file", "slab_reclaimable",
@@ -248,7 +249,7 @@ static uint64_t group_room(const struct headroom_group *group, const char *direc
                 limit = less(limit, file_number(group->root, directory, "memory.high"));
         used = file_number(group->root, directory,
                            first ? "memory.usage_in_bytes" : "memory.current");
-        /* No limit at all is a number beyond any memory in version 1. */
+        /* In version 1, "no limit" is a number larger than any memory. */
         if (limit >= (uint64_t)INT64_MAX / 2 || used == UINT64_MAX)
                 return UINT64_MAX;
         margin = limit / 16;
@@ -259,7 +260,7 @@ static uint64_t group_room(const struct headroom_group *group, const char *direc
         return minus(minus(limit, used), margin);
 }
 
-/* What the group and all those above it leave. */
+/* The least room that the group and all groups above it leave. */
 static uint64_t groups_room(const struct headroom_group *group) {
         char directory[PATH_MAX];
         uint64_t room = UINT64_MAX;

@@ -13,10 +13,10 @@
 
 enum {
         PAGE = 4096,
-        WINDOW_LEAST = 4 * PAGE, /* bytes; for less, pwrite(2) is as fast as a look for a window */
+        WINDOW_LEAST = 4 * PAGE, /* bytes; for less, pwrite(2) is as fast as finding a window */
         WRITE_TAIL = 64,         /* bytes */
         OWNED_MAX = 8,
-        SEE_AT_ONCE = 4096, /* records that regions_see() looks at */
+        SEE_AT_ONCE = 4096, /* records that one regions_see() visits */
 };
 
 struct regions {
@@ -24,10 +24,10 @@ struct regions {
         struct root *root;
         struct windows *windows;
 
-        /* What the end of the transaction has to see to. */
-        bool limit_stale;          /* the limit of the private tmpfs is not what records say */
-        int new_tmpfs;             /* the private tmpfs was made in it, -1 */
-        uint32_t owned[OWNED_MAX]; /* regions whose stores were given owner and mode */
+        /* Work for the end of the transaction. */
+        bool limit_stale; /* the limit of the private tmpfs has to be set to what the records say */
+        int new_tmpfs;    /* the private tmpfs that this transaction made, or -1 */
+        uint32_t owned[OWNED_MAX]; /* regions whose backing files got another owner or mode */
         unsigned int n_owned;
 };
 
@@ -50,9 +50,9 @@ int regions_new(struct regions **out, struct journal *journal) {
         regions->journal = journal;
         regions->root = journal_root(journal);
         regions->new_tmpfs = -1;
-        /* The one before may have died before it set the limit. */
+        /* The worker before may have died before it set the limit. */
         regions->limit_stale = true;
-        /* What the kernel sends when somebody opens a region in the middle of a lease probe. */
+        /* The kernel sends it when somebody opens a region during a lease probe. */
         signal(SIGIO, SIG_IGN);
         *out = regions;
         return 0;
@@ -66,20 +66,20 @@ struct regions *regions_free(struct regions *regions) {
         return NULL;
 }
 
-/* Carries owner and permissions of the node over to the store. */
-static int store_own(const struct node *node) {
+/* Sets owner and permissions of the backing file to those of the node. */
+static int backing_own(const struct node *node) {
         mode_t mode = node->mode & 07777;
         struct stat st;
 
-        /* To look is cheaper than to set, and root's new files are as they should be. */
+        /* fstat(2) is cheaper than fchown(2), and root's new files need no change. */
         if (fstat(node->fd, &st) == 0 && st.st_uid == node->uid && st.st_gid == node->gid &&
             (st.st_mode & 07777) == mode)
                 return 0;
         if (fchown(node->fd, node->uid, node->gid) < 0) {
                 if (errno != EPERM)
                         return -errno;
-                /* The owner is who runs the daemon: the node's permissions would be those of other
-                 * people, who could open a descriptor that they were given for reading again. */
+                /* The user who runs the daemon owns the file.  The node's permissions would let
+                 * other people open a descriptor again that they were given for reading only. */
                 mode = 0600 | (mode & (S_ISUID | S_ISGID)); /* see region_note_setid() */
         }
         return fchmod(node->fd, mode) < 0 ? -errno : 0;
@@ -87,18 +87,18 @@ static int store_own(const struct node *node) {
 
 /* Accounting */
 
-static uint64_t *charge_sum(struct root *root, uint32_t store) {
-        return store == BACKING_TMPFS ? &root->charged_tmpfs : &root->charged_memfd;
+static uint64_t *charge_sum(struct root *root, uint32_t backing) {
+        return backing == BACKING_TMPFS ? &root->charged_tmpfs : &root->charged_memfd;
 }
 
-/* Sets what the region counts for. */
-static void region_set_charge(struct regions *regions, struct node *node, uint64_t held) {
+/* Sets the bytes that the region is charged for. */
+static void region_set_charge(struct regions *regions, struct node *node, uint64_t charge) {
         uint64_t *sum = charge_sum(regions->root, node->backing);
 
-        if (node->charge == held)
+        if (node->charge == charge)
                 return;
-        JOURNAL_SET(regions->journal, *sum, *sum - node->charge + held);
-        JOURNAL_SET(regions->journal, node->charge, held);
+        JOURNAL_SET(regions->journal, *sum, *sum - node->charge + charge);
+        JOURNAL_SET(regions->journal, node->charge, charge);
 }
 
 static void region_set_blocks(struct regions *regions, struct node *node, uint64_t blocks) {
@@ -112,16 +112,16 @@ static void region_set_blocks(struct regions *regions, struct node *node, uint64
         JOURNAL_SET(regions->journal, node->blocks, blocks);
 }
 
-/* Takes over what fstat(2) says. */
+/* Records what fstat(2) returned. */
 static void region_note(struct regions *regions, struct node *node, const struct stat *st) {
         uint64_t size = (uint64_t)st->st_size, blocks = (uint64_t)st->st_blocks * 512;
-        uint64_t held = page_round(size);
+        uint64_t charge = page_round(size);
 
         if (node->size != size)
                 JOURNAL_SET(regions->journal, node->size, size);
         region_set_blocks(regions, node, blocks);
         /* fallocate(2) can allocate beyond the end. */
-        region_set_charge(regions, node, held > blocks ? held : blocks);
+        region_set_charge(regions, node, charge > blocks ? charge : blocks);
 }
 
 static int region_look(struct regions *regions, struct node *node, struct stat *st) {
@@ -131,7 +131,7 @@ static int region_look(struct regions *regions, struct node *node, struct stat *
         return 0;
 }
 
-/* What tmpfs files have grown by without our knowing. */
+/* Bytes by which tmpfs files have grown since the records were brought up to date. */
 static uint64_t tmpfs_unaccounted(const struct regions *regions) {
         uint64_t used;
 
@@ -175,12 +175,13 @@ static bool regions_fit(const struct regions *regions, uint64_t more) {
         return used <= limit && more <= limit - used;
 }
 
-/* Whether `more` bytes can be promised. */
+/* 0 if `more` bytes can be reserved, otherwise -ENOSPC. */
 static int regions_reserve(struct regions *regions, uint64_t more) {
         return more == 0 || regions_fit(regions, more) ? 0 : -ENOSPC;
 }
 
-/* The kernel stops growing files of the private tmpfs at what the memfds leave. */
+/* Limits the private tmpfs to what the memfds leave, so that the kernel stops its files from
+ * growing. */
 static int regions_limit_tmpfs(struct regions *regions, uint64_t limit, uint64_t memfds) {
         if (regions->root->tmpfs_fd < 0)
                 return 0;
@@ -198,30 +199,30 @@ static void regions_sync_limit(struct regions *regions) {
         regions->limit_stale = false;
 }
 
-/* Promises a memfd region `held` bytes in all. */
-static int region_reserve(struct regions *regions, struct node *node, uint64_t held) {
+/* Reserves `charge` bytes in all for a memfd region. */
+static int region_reserve(struct regions *regions, struct node *node, uint64_t charge) {
         struct root *root = regions->root;
         int r;
 
-        if (held <= node->charge)
+        if (charge <= node->charge)
                 return 0;
-        r = regions_reserve(regions, held - node->charge);
+        r = regions_reserve(regions, charge - node->charge);
         if (r == 0 && node->backing == BACKING_MEMFD && root->limit_bytes != 0) {
                 regions->limit_stale = true;
                 r = regions_limit_tmpfs(regions, root->limit_bytes,
-                                        root->charged_memfd + held - node->charge);
+                                        root->charged_memfd + charge - node->charge);
         }
         if (r < 0)
                 return r;
-        region_set_charge(regions, node, held);
+        region_set_charge(regions, node, charge);
         return 0;
 }
 
-/* Gives back what a region does not need any more; to the kernel's limit when that is committed. */
-static void region_unreserve(struct regions *regions, struct node *node, uint64_t held) {
-        if (held >= node->charge)
+/* Gives back what a region does not need any more.  The tmpfs limit follows at the commit. */
+static void region_unreserve(struct regions *regions, struct node *node, uint64_t charge) {
+        if (charge >= node->charge)
                 return;
-        region_set_charge(regions, node, held);
+        region_set_charge(regions, node, charge);
         if (node->backing == BACKING_MEMFD && regions->root->limit_bytes != 0)
                 regions->limit_stale = true;
 }
@@ -263,18 +264,18 @@ void regions_abort(struct regions *regions) {
                 struct node *node = journal_get(regions->journal, TABLE_NODE, id);
 
                 if (node && node->id == id && node_is_region(node) && node->fd >= 0)
-                        store_own(node);
+                        backing_own(node);
         }
         regions_sync_limit(regions);
 }
 
-/* Birth and death */
+/* Making and releasing */
 
 static void region_adopt(struct regions *regions, struct node *node, int fd,
-                         enum backing_kind store) {
+                         enum backing_kind backing) {
         journal_touch(regions->journal, node, sizeof(*node));
         node->fd = fd;
-        node->backing = store;
+        node->backing = backing;
         node->flags &= ~(uint32_t)NODE_DETACHED;
 }
 
@@ -295,7 +296,8 @@ int region_create(struct regions *regions, struct node *node, uint64_t size) {
         return 0;
 }
 
-/* Made when the first file needs it: only then is it known whether there is passthrough. */
+/* Called when the first file needs it, because only then is it known whether there is
+ * passthrough. */
 static int regions_make_tmpfs(struct regions *regions) {
         struct root *root = regions->root;
         uint64_t left = root->limit_bytes > root->charged_memfd
@@ -345,7 +347,7 @@ int region_release(struct regions *regions, struct node *node, uint64_t *blocks)
 
 /* Changes */
 
-/* Sizes beyond physical address space are refused as such; what is merely too much is ENOSPC. */
+/* A size beyond the physical address space is EFBIG; one that is merely too large now is ENOSPC. */
 static int region_check_size(uint64_t size) {
         return size > REGION_MAX ? -EFBIG : 0;
 }
@@ -416,12 +418,12 @@ int region_reserve_write(struct regions *regions, struct node *node, uint64_t en
         return r < 0 ? r : region_reserve(regions, node, page_round(end));
 }
 
-/* What is exported can be sealed or cut by others; in what is no memfd there may be no room. */
+/* Others can seal or cut an exported region; and a file that is no memfd may have no room. */
 static bool region_has_windows(const struct node *node) {
         return node->backing == BACKING_MEMFD && !(node->flags & NODE_EXPORTED);
 }
 
-/* Writes a piece that lies in one window. */
+/* Writes a piece that lies within one window. */
 static ssize_t region_write_piece(struct regions *regions, const struct node *node,
                                   const char *bytes, size_t size, uint64_t offset) {
         bool windowed = size >= WINDOW_LEAST && region_has_windows(node);
@@ -431,7 +433,7 @@ static ssize_t region_write_piece(struct regions *regions, const struct node *no
         if (windowed &&
             windows_copy(regions->windows, node->id, node->fd, bytes, size - WRITE_TAIL, offset))
                 copied = size - WRITE_TAIL;
-        /* That which sets the times. */
+        /* pwrite(2) updates mtime; a store into the mapping does not. */
         n = pwrite(node->fd, bytes + copied, size - copied, (off_t)(offset + copied));
         if (n < 0)
                 return copied > 0 ? (ssize_t)copied : -errno;
@@ -470,8 +472,8 @@ uint64_t region_room(struct regions *regions, const struct node *node) {
 }
 
 /*
- * Files grow behind our back: memfds by write(2) through passthrough or a exported descriptor.  What
- * is beyond the limit goes: it was never promised.
+ * Files grow without our knowing: memfds by write(2) through passthrough or an exported descriptor.
+ * What lies beyond the limit is cut off: it was never reserved.
  */
 static int region_cut_back(struct regions *regions, struct node *node, struct stat *st) {
         uint64_t now = page_round((uint64_t)st->st_size), room;
@@ -482,13 +484,14 @@ static int region_cut_back(struct regions *regions, struct node *node, struct st
                 return 0;
         room = region_room(regions, node);
         region_reserve(regions, node, room);
-        /* Sealed against it: counts as it is, because a lookup and an rm must not fail for it. */
+        /* Sealed against shrinking: charge the size as it is, because a lookup or an rm must not
+         * fail here. */
         if (ftruncate(node->fd, (off_t)room) < 0)
                 return errno == EPERM ? 0 : -errno;
         regions->root->counters.cut_back++;
         if (fstat(node->fd, st) < 0)
                 return -errno;
-        /* The writer may be at it still: what it adds is cut at the next look. */
+        /* Somebody may still be writing.  What they add is cut at the next look. */
         if (st->st_size > (off_t)room) {
                 st->st_size = (off_t)room;
                 st->st_blocks = (blkcnt_t)(room / 512);
@@ -496,7 +499,7 @@ static int region_cut_back(struct regions *regions, struct node *node, struct st
         return 0;
 }
 
-/* Whoever was exported a writable descriptor of an unsealed memfd can seal it himself. */
+/* A process that got a writable descriptor of an unsealed memfd can seal it. */
 static void region_note_seals(struct regions *regions, struct node *node) {
         int seals;
 
@@ -510,7 +513,7 @@ static void region_note_seals(struct regions *regions, struct node *node) {
                 JOURNAL_SET(regions->journal, node->seals, (uint32_t)seals);
 }
 
-/* Who writes through a descriptor that was exported takes set-user-id from the store, if it is due. */
+/* A write through an exported descriptor clears set-user-id bits of the backing file; follow it. */
 static void region_note_setid(struct regions *regions, struct node *node, const struct stat *st) {
         uint32_t lost = node->mode & (S_ISUID | S_ISGID) & ~st->st_mode;
 
@@ -553,7 +556,7 @@ int region_own(struct regions *regions, struct node *node) {
                 return -EIO;
         if (regions->n_owned < OWNED_MAX)
                 regions->owned[regions->n_owned++] = node->id;
-        return store_own(node);
+        return backing_own(node);
 }
 
 int region_seal(struct regions *regions, struct node *node, unsigned int seals) {
@@ -586,7 +589,7 @@ static int region_reopen_own(const struct node *node, int flags) {
         if (fchmod(node->fd, 0600) < 0)
                 return -errno;
         fd = backing_reopen(node->fd, flags);
-        r = store_own(node);
+        r = backing_own(node);
         if (r < 0 && fd >= 0) {
                 close(fd);
                 return r;
@@ -600,7 +603,7 @@ int region_export(struct regions *regions, struct node *node, int flags, bool ow
 
         if (node->fd < 0)
                 return -ESTALE;
-        /* Whoever gets it may want to seal the region. */
+        /* The process that gets it may want to seal the region. */
         windows_forget(regions->windows, node->id);
         fd = backing_reopen(node->fd, flags);
         if (fd == -EACCES)
@@ -609,7 +612,7 @@ int region_export(struct regions *regions, struct node *node, int flags, bool ow
                 return fd;
         if (!(node->flags & NODE_EXPORTED))
                 JOURNAL_SET(regions->journal, node->flags, node->flags | NODE_EXPORTED);
-        /* Last, as it is for good.  EPERM: it has that seal already. */
+        /* Last, because it cannot be undone.  EPERM: it has that seal already. */
         if (writable && !owner && node->backing == BACKING_MEMFD &&
             fcntl(node->fd, F_ADD_SEALS, F_SEAL_SEAL) < 0 && errno != EPERM) {
                 int r = -errno;

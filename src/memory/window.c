@@ -11,10 +11,10 @@
 #include <sys/mman.h>
 
 struct window {
-        uint32_t id;      /* the region; 0: unused */
+        uint32_t id;      /* of the region; 0: unused */
         uint64_t index;   /* its offset in the file by WINDOW_SIZE */
-        size_t from, end; /* what has been written: its memory is there */
-        char *map;        /* NULL: not opened yet */
+        size_t from, end; /* the written part, which has memory */
+        char *map;        /* NULL: not mapped yet */
         uint64_t last_use;
 };
 
@@ -23,7 +23,7 @@ struct windows {
         uint64_t uses;
 };
 
-/* Where a copy of this thread that hits SIGBUS goes on; NULL outside of copies. */
+/* A copy of this thread that gets SIGBUS continues here; NULL outside of copies. */
 static _Thread_local sigjmp_buf *volatile copy_guard;
 
 static void on_sigbus(int number) {
@@ -49,7 +49,8 @@ static bool copy_guarded(char *to, const void *from, size_t size) {
 }
 
 int windows_new(struct windows **out) {
-        /* Left by a jump, after which the next one must come through, too. */
+        /* SA_NODEFER, because siglongjmp() leaves the handler and the next SIGBUS must get through,
+         * too. */
         const struct sigaction action = {.sa_handler = on_sigbus, .sa_flags = SA_NODEFER};
         struct windows *windows;
         sigset_t set;
@@ -58,7 +59,7 @@ int windows_new(struct windows **out) {
         if (!windows)
                 return -ENOMEM;
         sigaction(SIGBUS, &action, NULL);
-        /* Whoever mounts may have it blocked. */
+        /* SIGBUS may have been blocked by the process that mounts. */
         sigemptyset(&set);
         sigaddset(&set, SIGBUS);
         pthread_sigmask(SIG_UNBLOCK, &set, NULL);
@@ -82,7 +83,7 @@ struct windows *windows_free(struct windows *windows) {
         return NULL;
 }
 
-/* The slot of this window, or else the one that has not been used for longest, made its. */
+/* The slot of this window; if there is none, the least recently used slot is reused for it. */
 static struct window *windows_slot(struct windows *windows, uint32_t id, uint64_t index) {
         struct window *oldest = &windows->slots[0];
 
@@ -107,7 +108,7 @@ static bool window_open(struct window *window, int fd) {
                    (off_t)(window->index * WINDOW_SIZE));
         if (map == MAP_FAILED)
                 return false;
-        /* A child would keep the region's memory, and keep it from being sealed. */
+        /* A child would keep the region's memory, and keep the region from being sealed. */
         madvise(map, WINDOW_SIZE, MADV_DONTFORK);
         window->map = map;
         return true;

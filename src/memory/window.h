@@ -2,22 +2,23 @@
 #pragma once
 
 /*
- * window: pieces of regions, mapped into this process to be copied into.
+ * window: pieces of regions, mapped into this process so that data can be copied into them.
  *
- * Without passthrough write(2) and written-back pages come to the worker, which puts them into the
- * memfd.  pwrite(2) looks up, locks and marks each page for itself, which takes longer than to copy
- * it; a store to a page that is mapped does not.  To map it costs about as much as one pwrite(2),
- * so a window is opened only where something is written that has been written before.
+ * Without passthrough, write(2) and written-back pages come to the worker, which writes them to the
+ * memfd.  pwrite(2) looks up, locks and marks each page, which takes longer than copying it; a
+ * store to a mapped page does not.  Mapping costs about as much as one pwrite(2), so a window is
+ * opened only for a place that has been written before.
  *
- * Owns the mappings: at most WINDOWS of WINDOW_SIZE bytes, least recently used first out, gone
- * with the process.  Nothing is stored where there was no memory before: a page fault that wants
- * memory ends in the OOM killer where pwrite(2) would fail.  What is cut all the same, or cannot be
- * had back from swap, costs a SIGBUS, which windows own, too: the bytes are then the caller's to
- * write.
+ * Owns the mappings: at most WINDOWS of WINDOW_SIZE bytes.  The least recently used one is closed
+ * first, and all are gone with the process.  Stores go only to pages that have memory: without
+ * memory, a page fault ends in the OOM killer, where pwrite(2) would fail.  If the page is cut all
+ * the same, or cannot be read back from swap, the store gets a SIGBUS.  The module owns that
+ * signal, too: the caller then has to write the bytes in another way.
  *
- * A window keeps its memory alive and its region from being sealed against writing: who does
- * either, takes memory from within the region, or gives others a descriptor with which they may,
- * calls windows_forget() first.  Times of the file do not change by a store; see region_write().
+ * A window keeps its memory alive, and keeps its region from being sealed against writing.  So call
+ * windows_forget() before sealing, before freeing memory within the region, and before giving
+ * another process a descriptor with which it may do so.  A store does not change the times of the
+ * file; see region_write().
  *
  * Never: decides what may be written.
  */
@@ -33,19 +34,20 @@ enum {
 
 struct windows;
 
-/* One a process.  0 or negative errno. */
+/* At most one in a process.  0 or negative errno. */
 int windows_new(struct windows **out);
 struct windows *windows_free(struct windows *windows);
 
 /*
- * Copies size bytes to offset of the file fd, which is region id's.  They must lie in one window:
- * offset / WINDOW_SIZE is the same for the first and the last of them.  false: all of it is to be
- * written otherwise, and windows_wrote() then told.
+ * Copies size bytes to offset of the file fd, which is region id's.  All must lie in one window:
+ * offset / WINDOW_SIZE is the same for the first and the last of them.  False: nothing can be
+ * relied on; write all of it in another way, then call windows_wrote().
  */
 bool windows_copy(struct windows *windows, uint32_t id, int fd, const void *bytes, size_t size,
                   uint64_t offset);
 
-/* size bytes in one window have been written to the region: their memory is there. */
+/* Says that size bytes in one window have been written to the region, so that their memory is
+ * there. */
 void windows_wrote(struct windows *windows, uint32_t id, size_t size, uint64_t offset);
 
 /* Closes the windows of region id. */

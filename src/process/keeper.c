@@ -26,12 +26,12 @@
 #include "process/worker.h"
 
 enum {
-        FAILURES_MAX = 5,       /* workers in a row that die before they serve */
-        KILLS_MAX = 1000,       /* the same, of workers that somebody kills */
-        CALM_SECONDS = 5,       /* what a worker that is well lives at least */
-        PAUSE_NS = 10000000,    /* between restarts of workers that are not, times their number */
-        STOP_SECONDS = 5,       /* until a worker that was told to end is killed */
-        LAYOUT_CHECK_MS = 3000, /* for a new program to say what layout it knows */
+        FAILURES_MAX = 5,    /* workers in a row that may die before they serve */
+        KILLS_MAX = 1000,    /* the same, for workers that are killed */
+        CALM_SECONDS = 5,    /* a worker that lives as long counts as healthy */
+        PAUSE_NS = 10000000, /* before a restart, times the number of unhealthy workers in a row */
+        STOP_SECONDS = 5,    /* a worker that was told to end gets so long, then it is killed */
+        LAYOUT_CHECK_MS = 3000, /* a new program gets so long to print its layout */
 };
 
 extern char **environ;
@@ -40,26 +40,26 @@ struct keeper {
         struct journal *journal;
         struct root *root;
         int ready_fd;
-        int pidfd;                    /* our own, for the worker to watch */
+        int pidfd;                    /* of this process, for the worker to watch */
         pid_t worker;                 /* 0: none */
-        time_t started;               /* when the worker was */
-        unsigned int failures, kills; /* in a row, before serving */
-        unsigned int unexplained;     /* in a row, soon after the start */
+        time_t started;               /* when the worker started */
+        unsigned int failures, kills; /* workers in a row that ended before they served */
+        unsigned int unexplained;     /* workers in a row that ended soon after the start */
         bool stopping;                /* a signal told us to end */
-        bool upgrading;               /* the worker was told to make way */
+        bool upgrading;               /* the worker was told to end for an upgrade */
         bool done;
-        int status; /* of the program, when done */
+        int status; /* exit status of the program, when done */
 };
 
 /*
- * The worker's side of the fork.  The raw clone leaves glibc with a stale idea of the thread's id:
- * the one thread that knows nothing of that does the work.
+ * The worker's side of the fork.  After the raw clone, glibc has a wrong id for the current thread.
+ * So a new thread, which has a right one, does the work.
  */
 static void *worker_thread(void *userdata) {
         struct keeper *keeper = userdata;
         int ready_fd = keeper->root->ready ? -1 : keeper->ready_fd;
 
-        /* What it forks starts with this name, and must not pass for a worker. */
+        /* Processes that it forks inherit this name, and must not look like workers. */
         prctl(PR_SET_NAME, "iomemfs-loop");
         keeper->status = worker_run(keeper->journal, keeper->pidfd, ready_fd);
         return NULL;
@@ -104,7 +104,7 @@ static void keeper_finish(struct keeper *keeper, int status) {
         keeper->status = status;
 }
 
-/* Ends the connection and takes the mount off the tree; only when there is no worker. */
+/* Ends the connection and unmounts.  Call it only when there is no worker. */
 static void keeper_take_down(struct keeper *keeper, int status) {
         struct root *root = keeper->root;
         const char *mountpoint = root->settings.mountpoint;
@@ -120,7 +120,7 @@ static void keeper_take_down(struct keeper *keeper, int status) {
         keeper_finish(keeper, status);
 }
 
-/* Starts a worker; if there cannot be one, there can be no mount. */
+/* Starts a worker.  If that fails, ends the mount, because nobody could serve it. */
 static void keeper_start_or_end(struct keeper *keeper) {
         int r;
 
@@ -144,21 +144,22 @@ static void describe_death(char *text, size_t size, int status) {
                 snprintf(text, size, "ended with status %d", WEXITSTATUS(status));
 }
 
-/* Whether another worker is worth a try. */
+/* Whether to start another worker. */
 static bool keeper_may_retry(struct keeper *keeper, bool killed) {
         if (keeper->root->serving) {
                 keeper->failures = keeper->kills = 0;
                 return true;
         }
-        /* Being killed, by people or for want of memory, says nothing of what would have been. */
+        /* A worker that was killed, by people or by the OOM killer, might have served. */
         if (killed)
                 return ++keeper->kills < KILLS_MAX;
         return ++keeper->failures < FAILURES_MAX;
 }
 
 /*
- * A worker that serves for a moment and dies of nothing in particular, again and again, keeps its
- * mount, because the data is worth more than the service; but not all of the CPU.
+ * Slows down restarts of a worker that serves for a moment and dies without a known reason, again
+ * and again.  The mount stays, because the data is worth more than the service; but the restarts
+ * must not use up the CPU.
  */
 static void keeper_pause(struct keeper *keeper, bool explained) {
         time_t now = time(NULL);
@@ -229,7 +230,7 @@ static void keeper_on_end(struct keeper *keeper, int status) {
         } else if (code == WORKER_UPGRADE && keeper->upgrading) {
                 keeper_upgrade(keeper);
         } else if (code == WORKER_FAILED && !keeper->root->ready) {
-                /* It said why, and the next one would say the same. */
+                /* It has logged the reason, and another worker would fail in the same way. */
                 keeper_take_down(keeper, MOUNT_FAILED);
         } else {
                 keeper_after_death(keeper, status);
@@ -240,7 +241,7 @@ static void keeper_reap(struct keeper *keeper) {
         int status;
         pid_t pid;
 
-        /* Others are notifiers that were left to us. */
+        /* Other children are notifiers that a dead worker left behind. */
         while (!keeper->done && (pid = waitpid(-1, &status, WNOHANG)) > 0)
                 if (pid == keeper->worker)
                         keeper_on_end(keeper, status);
@@ -267,7 +268,7 @@ static pid_t spawn_layout(const char *program, int out_fd) {
         return r == 0 ? pid : -r;
 }
 
-/* What it said, or negative errno; it ends in any case. */
+/* Reads the program's reply; returns it, or negative errno.  The program is ended in any case. */
 static int await_layout(pid_t pid, int fd) {
         struct pollfd end = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
         char text[32];
@@ -286,7 +287,7 @@ static int await_layout(pid_t pid, int fd) {
         return atoi(text) > 0 ? atoi(text) : -ENOEXEC;
 }
 
-/* The layout that the program knows, or negative errno. */
+/* The layout version of the program, or negative errno. */
 static int ask_layout(const char *program) {
         int fds[2], layout;
         pid_t pid;
@@ -360,7 +361,7 @@ static void keeper_on_signal(struct keeper *keeper, int signal) {
                 if (errno == EAGAIN)
                         keeper_on_stop(keeper);
                 break;
-        default: /* SIGCHLD: looked at in any case */
+        default: /* SIGCHLD: children are reaped after every signal */
                 break;
         }
         keeper_reap(keeper);
@@ -379,7 +380,7 @@ int keeper_run(struct journal *journal, int ready_fd) {
         keeper_signals(&signals);
         sigprocmask(SIG_BLOCK, &signals, NULL);
         signal(SIGPIPE, SIG_IGN);
-        signal(SIGIO, SIG_IGN); /* leases, see store.h */
+        signal(SIGIO, SIG_IGN); /* leases, see memory/backing.h */
         prctl(PR_SET_NAME, "iomemfs");
         prctl(PR_SET_CHILD_SUBREAPER, 1);
         close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * main: from the command line to the keeper.
+ * main: starts the daemon.
  *
- * Makes the journal and the mount, goes to the background, and becomes the keeper.  The process that
- * was started waits until the mount answers, and says why if it never does.
+ * Makes the journal and the mount, goes to the background, and becomes the keeper.  The process
+ * that was started waits until the mount works; if it does not, it says why.
  *
- * Never: anything after that; what goes on is the keeper's and the worker's.
+ * Never: does anything later; keeper and worker do that.
  */
 
 #include <errno.h>
@@ -44,7 +44,7 @@ static void main_copy(char *out, size_t size, const char *text) {
         snprintf(out, size, "%s", text);
 }
 
-/* Writes down what was asked for, where it outlives this process.  0 or negative errno. */
+/* Stores the options in the root record, which outlives this process.  0 or negative errno. */
 static int main_fill_settings(struct settings *settings, const struct options *options) {
         ssize_t length = readlink("/proc/self/exe", settings->program, PATH_MAX - 1);
 
@@ -90,7 +90,7 @@ static void main_log_setup(const struct root *root) {
         log_setup(root->log_fd, root->settings.foreground, root->settings.verbose);
 }
 
-/* Regions cost a descriptor each. */
+/* Each region needs a descriptor. */
 static void main_raise_limits(void) {
         struct rlimit limit;
 
@@ -101,8 +101,8 @@ static void main_raise_limits(void) {
 }
 
 /*
- * Opens the socket.  One that was asked for has to be; without the default one there is still the
- * file system.
+ * Opens the socket.  If it fails: a socket that the user asked for is an error; without the default
+ * one, the mount goes on.
  */
 static int main_listen(struct root *root, const struct options *options) {
         char *path = root->settings.socket;
@@ -120,7 +120,7 @@ static int main_listen(struct root *root, const struct options *options) {
         return 0;
 }
 
-/* Mounts and keeps.  ready_fd as in keeper.h. */
+/* Mounts and becomes the keeper.  ready_fd: as in keeper.h. */
 static int main_serve(const struct options *options, int ready_fd) {
         struct journal *journal;
         int r = journal_create(&journal, layout_spec());
@@ -151,7 +151,7 @@ static int main_serve(const struct options *options, int ready_fd) {
         return status == MOUNT_OK ? MOUNT_OK : MOUNT_FAILED;
 }
 
-/* Detaches the daemon from the terminal; stderr stays until the mount answers (log_detach()). */
+/* Detaches the daemon from the terminal; stderr stays until the mount works (log_detach()). */
 static void main_leave_terminal(void) {
         int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
@@ -164,7 +164,7 @@ static void main_leave_terminal(void) {
         }
 }
 
-/* Waits for the daemon's word that the mount answers, or for its end. */
+/* Waits until the daemon says that the mount works, or ends. */
 static int main_await(pid_t daemon, int ready_fd) {
         char byte;
         ssize_t length;
@@ -239,7 +239,8 @@ static int main_mount(struct options *options) {
         return options->foreground ? main_serve(options, -1) : main_background(options);
 }
 
-/* Whoever started us may have left descriptors 0 to 2 closed: nothing of ours may get these. */
+/* If this process was started with descriptors 0 to 2 closed, none of ours may get these
+ * numbers. */
 static void main_fill_standard_descriptors(void) {
         int fd;
 

@@ -28,14 +28,14 @@
 #endif
 
 enum {
-        MOUNT_LINE_MAX = 4 * PATH_MAX, /* of a mount, as far as its type */
+        MOUNT_LINE_MAX = 4 * PATH_MAX, /* bytes of a line of mountinfo, up to the type */
         UPGRADE_LOOK_NS = 20 * 1000 * 1000,
-        UPGRADE_PATIENCE = 500, /* looks */
+        UPGRADE_PATIENCE = 500, /* checks whether the upgrade was made */
 };
 
 extern char **environ;
 
-/* What libfuse said last: told only if nothing better is known. */
+/* The last message of libfuse.  It is printed only if no better one is known. */
 static char mount_fuse_message[256];
 
 static void mount_catch_message(enum fuse_log_level level, const char *format, va_list arguments) {
@@ -74,7 +74,7 @@ bool mount_is_iomemfs(const char *path) {
         bool found = false;
         FILE *mounts = setmntent("/proc/self/mounts", "re");
 
-        /* The last one is on top. */
+        /* The last entry is the topmost mount. */
         while (mounts && getmntent_r(mounts, &entry, line, sizeof(line))) {
                 if (strcmp(entry.mnt_dir, path) == 0)
                         found = strcmp(entry.mnt_type, "fuse.iomemfs") == 0;
@@ -84,7 +84,7 @@ bool mount_is_iomemfs(const char *path) {
         return found;
 }
 
-/* A session of libfuse that is good for mounting only. */
+/* A session of libfuse that is used for mounting only. */
 static struct fuse_session *mount_session(const struct options *options) {
         static const struct fuse_lowlevel_ops none;
         struct fuse_args arguments = FUSE_ARGS_INIT(0, NULL);
@@ -98,7 +98,7 @@ static struct fuse_session *mount_session(const struct options *options) {
         return session;
 }
 
-/* Takes the descriptor over from the session, whose end would close it. */
+/* Takes a duplicate of the session's descriptor, because the end of the session closes that. */
 static int mount_take_fd(struct fuse_session *session) {
         int fd = fcntl(fuse_session_fd(session), F_DUPFD_CLOEXEC, 3);
 
@@ -115,7 +115,7 @@ static int mount_take_fd(struct fuse_session *session) {
 }
 
 static unsigned long mount_current_flags(const struct statvfs *vfs) {
-        /* The low bits are the same in both calls. */
+        /* The low bits mean the same in both calls. */
         unsigned long flags = vfs->f_flag & (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC |
                                              MS_SYNCHRONOUS | MS_NOATIME | MS_NODIRATIME);
 
@@ -126,8 +126,8 @@ static unsigned long mount_current_flags(const struct statvfs *vfs) {
         return flags;
 }
 
-/* libfuse 3.14 does not know nosymfollow, and ignoring what is asked for safety would be wrong.
- * statvfs(2) is no option: nobody answers yet. */
+/* libfuse 3.14 does not know nosymfollow.  It was asked for safety's sake, so it must not be
+ * ignored. statvfs(2) cannot be used, because no worker replies yet. */
 static int mount_add_nosymfollow(const struct options *options) {
         unsigned long flags = options->mount_flags | MS_REMOUNT | MS_BIND;
 
@@ -136,7 +136,7 @@ static int mount_add_nosymfollow(const struct options *options) {
         return mount(NULL, options->mountpoint, NULL, flags, NULL) < 0 ? -errno : 0;
 }
 
-/* The mount is made: what remains to be done with it. */
+/* The steps after the mount was made. */
 static int mount_finish(struct fuse_session *session, const struct options *options) {
         int fd = mount_take_fd(session);
         int r = fd < 0 ? fd : mount_add_nosymfollow(options);
@@ -160,7 +160,7 @@ int mount_attach(const struct options *options) {
         if (session && fuse_session_mount(session, options->mountpoint) == 0) {
                 r = mount_finish(session, options);
         } else {
-                /* If libfuse is silent, fusermount3 has spoken for itself. */
+                /* If libfuse gave no message, fusermount3 has printed one. */
                 if (mount_fuse_message[0])
                         fprintf(stderr, "iomemfs: %s\n", mount_fuse_message);
                 r = -EPERM;
@@ -186,7 +186,7 @@ static int mount_detach_by_fusermount(const char *mountpoint) {
         return status == 0 ? 0 : -EPERM;
 }
 
-/* The number after `key` at the start of a line of /proc/self/fdinfo/FD.  False: not there. */
+/* The number after `key` at the start of a line of /proc/self/fdinfo/FD.  False: there is none. */
 static bool fdinfo_number(int fd, const char *key, unsigned long *out) {
         char path[64], line[256];
         bool found = false;
@@ -205,9 +205,9 @@ static bool fdinfo_number(int fd, const char *key, unsigned long *out) {
 
 /* A line of mountinfo. */
 struct mount_entry {
-        uint32_t device;    /* minor number of one without a disk; 0: none, or not ours to see */
+        uint32_t device;    /* its minor number if it has no disk; 0: none, or not visible to us */
         bool is_iomemfs;    /* by its type */
-        unsigned long user; /* who mounted it, if it is FUSE */
+        unsigned long user; /* uid of the user who mounted it, if it is FUSE */
 };
 
 static void mount_entry_parse(struct mount_entry *out, const char *line) {
@@ -220,7 +220,7 @@ static void mount_entry_parse(struct mount_entry *out, const char *line) {
         out->user = user ? strtoul(user + strlen("user_id="), NULL, 10) : 0;
 }
 
-/* The mount that fd is in; zeros if it cannot be told. */
+/* The mount that fd is in; all zeros if it is not known. */
 static struct mount_entry mount_of(int fd) {
         struct mount_entry entry = {0};
         unsigned long mount_id, id;
@@ -240,8 +240,8 @@ static struct mount_entry mount_of(int fd) {
 }
 
 /*
- * The device of whatever is on top at the mount point; 0: a disk, or it cannot be told.  It takes no
- * descriptor, of which there may be none left, and the file system itself is not asked.
+ * The device of the topmost mount at the mount point; 0: it has a disk, or is not known.  Needs no
+ * descriptor, since there may be none left, and sends no request to the file system.
  */
 static uint32_t mount_top_device(const char *mountpoint) {
         struct statx stx;
@@ -255,14 +255,15 @@ static uint32_t mount_top_device(const char *mountpoint) {
 uint32_t mount_device(const char *mountpoint, int fuse_fd) {
         unsigned long connection;
 
-        /* Linux 6.17 says it; before, there is nobody else who could have mounted by now. */
+        /* Linux 6.17 says it here.  With older kernels look at the path: nobody else can have
+         * mounted by now. */
         if (fdinfo_number(fuse_fd, "fuse_connection:", &connection))
                 return (uint32_t)connection;
         return mount_top_device(mountpoint);
 }
 
 int mount_detach(const char *mountpoint, int fuse_fd, uint32_t device) {
-        /* Ends the connection, so that the unmount waits for nobody's answer. */
+        /* End the connection first, so that the unmount waits for no reply. */
         if (fuse_fd >= 0)
                 close(fuse_fd);
         if (device == 0 || mount_top_device(mountpoint) != device)
@@ -273,8 +274,8 @@ int mount_detach(const char *mountpoint, int fuse_fd, uint32_t device) {
 }
 
 /*
- * The directory, if it is in an iomemfs that root or we have mounted; else -1, after one line on
- * stderr.  Somebody else's file system could be anything that calls itself so.
+ * Opens the directory if it is in an iomemfs that root or this user has mounted; otherwise returns
+ * -1 after one line on stderr.  Another user's mount could be any file system with our name.
  */
 static int mount_open(const struct options *options) {
         const char *path = options->mountpoint;
@@ -297,7 +298,7 @@ static int mount_open(const struct options *options) {
         return -1;
 }
 
-/* Opens a control file of it; never by a symbolic link, never in another mount. */
+/* Opens a control file of it; follows no symbolic link, and does not leave the mount. */
 static int mount_open_file(const struct options *options, int mount_fd, const char *name,
                            int flags) {
         struct open_how how = {
@@ -310,7 +311,7 @@ static int mount_open_file(const struct options *options, int mount_fd, const ch
         return (int)syscall(SYS_openat2, mount_fd, path, &how, sizeof(how));
 }
 
-/* Writes a line to .ctl/admin and tells why it was refused, in the daemon's own words. */
+/* Writes a line to .ctl/admin.  If it is refused, prints the reason that the daemon gives. */
 static int mount_administer(const struct options *options, int mount_fd, const char *line) {
         int status = MOUNT_OK, fd;
         char reason[256];
@@ -340,7 +341,7 @@ static int mount_administer(const struct options *options, int mount_fd, const c
         return status;
 }
 
-/* The flags of the mount itself (ro, noexec, …) as they are, and as they are wanted. */
+/* The present flags of the mount itself (ro, noexec, …), and the flags that are wanted. */
 static int mount_wanted_flags(const struct options *options, int mount_fd, unsigned long *now,
                               unsigned long *then) {
         struct statvfs vfs;
@@ -364,7 +365,7 @@ static int mount_change_flags(const struct options *options, int mount_fd, unsig
         return MOUNT_FAILED;
 }
 
-/* What the daemon has to know; "" for nothing. */
+/* The line for the daemon; "" if it need not be told. */
 static void mount_remount_line(const struct options *options, const char *access, char line[128]) {
         int n = snprintf(line, 128, "remount%s", access);
         int start = n;
@@ -380,7 +381,7 @@ static void mount_remount_line(const struct options *options, const char *access
                 line[0] = '\0';
 }
 
-/* The daemon is told while its control file can be written to: before ro, and after rw. */
+/* Tells the daemon while its control file can be written to: before ro, and after rw. */
 static int mount_remount_open(const struct options *options, int mount_fd) {
         unsigned long now = 0, then = 0;
         const char *access = "";
@@ -413,7 +414,7 @@ int mount_remount(const struct options *options) {
         return status;
 }
 
-/* How often upgrades were made, or refused, by .ctl/stats; false if that cannot be read. */
+/* Reads from .ctl/stats how many upgrades were made or refused; false if it cannot be read. */
 static bool mount_count_upgrades(const struct options *options, int mount_fd, unsigned long *made,
                                  unsigned long *refused) {
         int found = 0, fd = mount_open_file(options, mount_fd, "stats", O_RDONLY);
@@ -433,7 +434,7 @@ static bool mount_count_upgrades(const struct options *options, int mount_fd, un
         return found == 2;
 }
 
-/* Asks, and waits for what comes of it. */
+/* Asks for the upgrade, and waits for the result. */
 static int mount_upgrade_at(const struct options *options, int mount_fd) {
         unsigned long made, refused, made_now, refused_now;
         int status;

@@ -61,14 +61,14 @@ static const struct fuse_opt options_spec[] = {
         FUSE_OPT_END,
 };
 
-/* What is gathered while fuse_opt_parse() runs. */
+/* State while fuse_opt_parse() runs. */
 struct parse {
         struct options *options;
         bool helper;          /* called as mount.iomemfs */
-        bool allow_other;     /* asked for by an ordinary user */
+        bool allow_other;     /* an ordinary user has asked for it */
         char *positionals[2]; /* source and mount point */
         unsigned int n_positionals;
-        char *remount_only; /* first option seen that has a meaning in a remount only */
+        char *remount_only; /* the first option seen that is valid in a remount only */
 };
 
 static int options_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -107,8 +107,8 @@ static const struct options_flag {
         {"symfollow", MS_NOSYMFOLLOW, true},
 };
 
-/* Options that mount(8) and fstab bring along and that mean nothing here.  One that ends in '-'
- * or '=' stands for all that begin so. */
+/* Options that mount(8) and fstab add and that have no effect here.  One that ends in '-' or '='
+ * stands for all options that begin like it. */
 static const char *const options_ignored[] = {
         "defaults",
         "auto",
@@ -144,7 +144,7 @@ static const char *const options_ignored[] = {
         "default_permissions",
 };
 
-/* Options that the kernel shows for a mount, and mount(8) therefore repeats in a remount. */
+/* Options that the kernel shows for a mount, so that mount(8) repeats them in a remount. */
 static const char *const options_shown[] = {
         "user_id=", "group_id=", "rootmode=", "max_read=", "blksize=", "allow_other"};
 
@@ -159,7 +159,7 @@ static bool options_listed(const char *const *list, size_t n, const char *option
         return false;
 }
 
-/* Shift of a size's suffix as the kernel's memparse() has it, 0 for none. */
+/* The shift for a size's suffix, as in the kernel's memparse(); 0 if it is no suffix. */
 static unsigned int options_suffix(char c) {
         static const char suffixes[] = "kmgtpe";
         const char *found = c ? strchr(suffixes, c | 0x20) : NULL;
@@ -167,7 +167,8 @@ static unsigned int options_suffix(char c) {
         return found ? 10 * (unsigned int)(found - suffixes + 1) : 0;
 }
 
-/* A number with an optional suffix, to *end.  False if there is none or it is too large. */
+/* Parses a number with an optional suffix; *end is the text behind it.  False: none, or too
+ * large. */
 static bool options_number(const char *text, const char **end, uint64_t *out) {
         char *after;
 
@@ -232,7 +233,7 @@ static int options_nr_inodes(struct options *options, const char *value) {
         return 0;
 }
 
-/* A whole number to the base, up to max. */
+/* Parses a whole number in this base, up to max. */
 static bool options_integer(const char *value, int base, unsigned long max, uint32_t *out) {
         char *end;
 
@@ -313,7 +314,7 @@ static int options_socket(struct options *options, const char *value) {
         return options->socket ? 0 : options_complain("out of memory");
 }
 
-/* One of the limits on what a user of the socket can hold. */
+/* Parses one of the limits for a user of the socket. */
 static int options_limit(const char *name, const char *value, uint64_t max, uint64_t *out) {
         const char *end;
 
@@ -407,7 +408,7 @@ static bool options_set_flag(struct options *options, const char *option) {
 
                 if (strcmp(option, flag->name))
                         continue;
-                /* The last word counts. */
+                /* If options contradict each other, the last one counts. */
                 if (flag->clears) {
                         options->mount_flags &= ~flag->flag;
                         options->mount_flags_cleared |= flag->flag;
@@ -420,7 +421,7 @@ static bool options_set_flag(struct options *options, const char *option) {
         return false;
 }
 
-/* One word of -o. */
+/* Parses one word of -o. */
 static int options_word(struct parse *parse, const char *option) {
         for (size_t i = 0; i < sizeof(options_own) / sizeof(*options_own); i++) {
                 size_t length = strlen(options_own[i].name);
@@ -499,7 +500,7 @@ static int options_key(struct parse *parse, const char *argument, int key) {
         }
 }
 
-/* fuse_opt_proc_t: 0 drops the argument, as it is dealt with. */
+/* A fuse_opt_proc_t; returns 0, which drops the argument, because it has been handled. */
 static int options_process(void *data, const char *argument, int key, struct fuse_args *rest) {
         (void)rest;
         return options_key(data, argument, key) < 0 ? -1 : 0;
@@ -524,7 +525,7 @@ static void options_set_defaults(struct options *options) {
                 .gid = getegid(),
                 .passthrough = PASSTHROUGH_AUTO,
                 .latency = LATENCY_AUTO,
-                /* Spinning on the only processor keeps the client from running. */
+                /* With only one processor, spinning would keep the client from running. */
                 .spin_us = one_cpu ? 0 : OPTIONS_SPIN_DEFAULT_US,
                 .grace_s = OPTIONS_GRACE_DEFAULT_S,
                 .xattr = true,
@@ -534,7 +535,7 @@ static void options_set_defaults(struct options *options) {
         };
 }
 
-/* Whether libfuse is told of a flag: its own default, and fusermount3's, is nosuid and nodev, and
+/* Whether libfuse must be given the flag.  nosuid and nodev are its own default, and fusermount3's;
  * an ordinary user may not ask for the opposite. */
 static bool options_flag_matters(const struct options *options, const struct options_flag *flag) {
         if (flag->flag == MS_NOSYMFOLLOW)
@@ -545,7 +546,7 @@ static bool options_flag_matters(const struct options *options, const struct opt
                !(options->mount_flags & flag->flag);
 }
 
-/* What libfuse's mount is given. */
+/* Builds the options for libfuse's mount. */
 static int options_build_mount(struct options *options, bool allow_other) {
         char **out = &options->mount_options;
         char *fsname = NULL;
@@ -566,7 +567,7 @@ static int options_build_mount(struct options *options, bool allow_other) {
         return failed ? options_complain("out of memory") : 0;
 }
 
-/* The positionals: [SOURCE] DIR, or just DIR for --upgrade. */
+/* Takes the positional arguments: [SOURCE] DIR, or only DIR for --upgrade. */
 static int options_take_positionals(struct parse *parse) {
         struct options *options = parse->options;
         unsigned int n = parse->n_positionals;
@@ -625,7 +626,7 @@ void options_clear(struct options *options) {
         *options = (struct options){.resume_fd = -1};
 }
 
-/* The directory for sockets: for services, or of the user's session. */
+/* The directory for sockets: that of services, or that of the user's session. */
 static const char *options_runtime_dir(void) {
         const char *dir = geteuid() == 0 ? "/run" : getenv("XDG_RUNTIME_DIR");
 
@@ -643,7 +644,7 @@ bool options_socket_path(const struct options *options, char *path, size_t size)
         }
         if (!dir)
                 return false;
-        /* As unit names of systemd: '/' becomes '-', and '-' is escaped. */
+        /* As in systemd's unit names: '/' becomes '-', and '-' is escaped. */
         for (const char *p = options->mountpoint + 1; *p && length < sizeof(name) - 5; p++) {
                 if (*p == '/')
                         name[length++] = '-';

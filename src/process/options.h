@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * options: the command line, in all the forms in which mount(8) and people write it.
+ * options: parses the command line, in all forms that mount(8) and people use.
  *
- * Never: mounts, or looks at the machine beyond the size of its memory.
+ * Never: mounts, looks at the machine except for the size of its memory.
  */
 
 #include <stdbool.h>
@@ -31,15 +31,15 @@ struct options {
         bool huge;                     /* huge=always */
         bool xattr;                    /* as in struct settings */
         char ctl[LAYOUT_NAME_MAX + 1]; /* name of .ctl, "" for none */
-        uint32_t grace_s; /* how long an ephemeral region waits for its first use, seconds */
-        uint32_t spin_us; /* longest spin before the loop sleeps, microseconds */
+        uint32_t grace_s; /* seconds that an ephemeral region waits for its first use */
+        uint32_t spin_us; /* the longest spin before the loop sleeps, microseconds */
 
-        char *mount_options; /* what libfuse's mount is given, comma-separated */
-        /* MS_…: asked for, and asked not to have */
+        char *mount_options; /* for libfuse's mount, comma-separated */
+        /* MS_…: flags that were asked for, and flags that were asked to be off */
         unsigned long mount_flags, mount_flags_cleared;
 };
 
-/* 0; -EINVAL after one line on stderr that says what is wrong with which option. */
+/* 0, or -EINVAL after one line on stderr that names the option and the fault. */
 int options_parse(struct options *out, int argc, char **argv);
 void options_clear(struct options *options);
 void options_usage(void);
@@ -47,5 +47,6 @@ void options_usage(void);
 /* Defaults that depend on the machine or on the mount point. */
 uint64_t options_default_size(void);
 uint64_t options_default_nr_inodes(void);
-/* The path of the socket; false if none is wanted or it would be longer than a socket's may be. */
+/* Writes the path of the socket; false if there shall be none, or if it is too long for a
+ * socket. */
 bool options_socket_path(const struct options *options, char *path, size_t size);

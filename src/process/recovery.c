@@ -9,12 +9,12 @@
 #include "socket/adopt.h"
 
 enum {
-        DEATHS_MAX = 2,     /* workers that may die in background work, one after the other */
-        PUT_OFF_MS = 10000, /* by how long it is put off then, times their number */
-        PUT_OFF_MOST = 360, /* times that */
+        DEATHS_MAX = 2,     /* workers in a row that may die in background work */
+        PUT_OFF_MS = 10000, /* the work is then put off by this, times their number */
+        PUT_OFF_MOST = 360, /* the greatest factor */
 };
 
-/* For tests: a worker that comes after one that was struck may be struck as well. */
+/* For tests: after a worker was hit by a crash point, the next one may be hit as well. */
 static void arm_crash(struct journal *journal) {
         struct root *root = journal_root(journal);
 
@@ -47,7 +47,7 @@ static int tell_restart(struct volume *volume) {
         return txn_commit(volume->txn);
 }
 
-/* What can take long */
+/* Work that can take long */
 
 struct rest {
         struct volume *volume;
@@ -80,7 +80,8 @@ static int rest_put_off(struct volume *volume, uint32_t deaths) {
         return loop_arm(rest->timer, times * PUT_OFF_MS);
 }
 
-/* No background work may keep a worker from serving. */
+/* Begins the background work, unless it has killed workers before: it must not stop them from
+ * serving. */
 static int rest_take_up(struct volume *volume) {
         struct root *root = volume->root;
 
@@ -98,68 +99,71 @@ int recovery_run(const struct recovery *recovery, struct server **server) {
         struct recovered rooms = {0};
         int r;
 
-        /* 1. The transaction that was under way has not happened.  Nobody may look at a record
-         * before that. */
+        /* 1. Roll back the transaction that was not finished.  No record may be read before
+         * that. */
         journal_rollback(journal);
         arm_crash(journal);
 
-        /* 2. Connections that were taken and not written down get their records.  Before 3, which
-         * closes what no record names. */
+        /* 2. Give records to connections that were accepted but not recorded.  Before 3, which
+         * closes descriptors without a record. */
         r = adopt(journal);
 
-        /* 3. Descriptors that the dead worker had open for itself.  Before 4, which opens others. */
+        /* 3. Close descriptors that only the dead worker used.  Before 4, which opens others. */
         if (r == 0)
                 r = stray_fds_close(journal, recovery->own_fds, recovery->n_own_fds);
 
-        /* 4. The rooms are put together over the records.  The channel takes up what INIT said: the
-         * kernel sends that once, and no request means anything without it. */
+        /* 4. Put the modules together over the records.  The channel reads the saved INIT: the
+         * kernel sends it only once, and no request can be understood without it. */
         if (r == 0)
                 r = recovery->build(recovery->userdata, &rooms);
         if (r < 0)
                 return r;
 
-        /* 5. The last outcome is told again: it may have been committed and not sent.  Before the
-         * first commit of another one, which would take its place. */
+        /* 5. Send the last outcome again, because it may have been committed but not sent.  Before
+         * the first commit with another outcome, which would replace it. */
         if (is_successor(root))
                 replay_outcome(journal);
 
-        /* 6. Backing ids: those that there was no time to close, and those that were opened and got
-         * into no record.  Before 7, which may close others and has to find room in the list. */
+        /* 6. Close backing ids: those that the dead worker was about to close, and those that it
+         * opened but did not record.  Before 7, which may close others and needs room in their
+         * list. */
         volume_close_backings(rooms.volume);
         if (is_successor(root))
                 replay_backing(journal);
 
-        /* 7. The rest of a FORGET that was read: nobody sends that again.  Before any request is
-         * read, which would be put where it lies. */
+        /* 7. Finish a FORGET that was read, because the kernel does not resend it.  Before a
+         * request is read, which would overwrite it. */
         if (is_successor(root))
                 channel_finish_forget(rooms.channel);
 
-        /* 8. Regions that were being populated are given up.  Before the requests that began them,
-         * which 10 and 11 bring again, and which begin anew. */
+        /* 8. Drop regions that were being populated.  Before the requests that began them come
+         * again, by 10 and 11, and begin anew. */
         r = volume_drop_pending(rooms.volume);
 
-        /* 9. Invalidations that were not told are handed to the notifier, in order.  Before 11,
-         * where answers wait until those in front of them have been told. */
+        /* 9. Give the notifier the invalidations that were not sent, in order.  Before 11, where
+         * replies wait for the invalidations in front of them. */
         if (r == 0)
                 r = invalidations_take_up(rooms.volume->invalidations);
 
-        /* 10. The kernel resends what it has no answer to: of that nothing has happened.  After 5,
-         * or the last request would come again although it has happened. */
+        /* 10. Let the kernel resend the requests without a reply; none of them has changed
+         * anything. After 5, because otherwise the last request would be resent although it was
+         * carried out. */
         if (r == 0 && is_successor(root))
                 replay_requests(journal);
 
-        /* 11. The socket's connections go on.  When everything that their lines want can be done. */
+        /* 11. Continue with the socket's connections, now that all that their lines may need
+         * works. */
         if (r == 0)
                 r = server_new(server, rooms.volume, rooms.listings);
 
-        /* 12. All is as it was: from here on this worker serves. */
+        /* 12. Everything is restored: from here on this worker serves. */
         if (r == 0)
                 r = tell_restart(rooms.volume);
         if (r < 0)
                 return r;
         root->serving = 1;
 
-        /* 13. Regions whose last user has gone meanwhile, orphans, and those whose grace has ended:
-         * looked for in pieces, beside the requests. */
+        /* 13. Check for regions whose last user has gone meanwhile, for orphans, and for regions
+         * whose grace has ended: in small steps, beside the requests. */
         return rest_take_up(rooms.volume);
 }

@@ -2,23 +2,23 @@
 #pragma once
 
 /*
- * recovery: from the records of whoever was before to a file system that answers.
+ * recovery: turns the records of a dead worker into a working file system.
  *
- * One function with numbered steps, whose order matters: each says why it comes where it does.  The
- * first worker takes them as well; there is nothing to be done in most of them then.  A worker may
- * be killed in any of them, and the next one begins at the first again.
+ * It is one function with numbered steps.  Each step says why it comes where it does.  The first
+ * worker takes them as well, and has nothing to do in most.  A worker may be killed in any step;
+ * the next one begins at the first step again.
  *
- * Before the worker serves comes only what others would see wrong otherwise, and all of that is
- * bounded.  What can take long goes on beside the requests, and is put off for a while when
- * workers have died before they got through with it.
+ * The steps before the worker serves are those whose absence others could see, and each is bounded.
+ * Work that can take long goes on beside the requests.  If workers have died in it, it is put off
+ * for a while.
  *
- * Owns the timer of what was put off.  Never: reads a request.
+ * Owns the timer of the work that was put off.  Never: reads a request.
  */
 
 #include "fuse/channel.h"
 #include "socket/server.h"
 
-/* The rooms, put together by the worker; they have told and asked nobody anything yet. */
+/* The modules that the worker has put together.  They have sent nothing yet. */
 struct recovered {
         struct volume *volume;
         struct channel *channel;
@@ -27,11 +27,11 @@ struct recovered {
 
 struct recovery {
         struct journal *journal;
-        const int *own_fds; /* descriptors of this process that no record names */
+        const int *own_fds; /* descriptors of this process that are in no record */
         size_t n_own_fds;
         int (*build)(void *userdata, struct recovered *out);
         void *userdata;
 };
 
-/* 0 and the socket's server, or negative errno: there can be no worker. */
+/* 0 and the socket's server; or negative errno: no worker can be started. */
 int recovery_run(const struct recovery *recovery, struct server **server);

@@ -10,7 +10,7 @@
 
 extern char **environ;
 
-/* Either all descriptors survive an execve(2), or, if it fails, none would again. */
+/* Clears close-on-exec of all descriptors.  reexec() sets it again if execve(2) fails. */
 static int keep_descriptors(void) {
         struct dirent *entry;
         DIR *dir;

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * reexec: the program anew, with the records and all descriptors of this process.
+ * reexec: executes the program again, with the records and all descriptors of this process.
  *
- * What runs then is a keeper with a clean memory, see keeper.h.
+ * The new program is a keeper with a clean memory, see keeper.h.
  *
  * Owns nothing.  Never: decides when.
  */
@@ -12,7 +12,7 @@
 #include "records/journal.h"
 
 /*
- * Executes the program at path as the keeper of this journal, every descriptor kept.  Returns only
- * on failure: negative errno.
+ * Executes the program at path as the keeper of this journal, with every descriptor kept open.
+ * Returns only on failure, with a negative errno.
  */
 int reexec(struct journal *journal, const char *path);

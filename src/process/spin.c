@@ -6,8 +6,8 @@
 #include "process/wakeup.h"
 
 enum {
-        SPIN_MISSES_MAX = 4, /* spins in vain until we stop spinning */
-        SPIN_HITS_MIN = 3,   /* requests close together until we spin again */
+        SPIN_MISSES_MAX = 4, /* spins without a request, then stop spinning */
+        SPIN_HITS_MIN = 3,   /* requests close together, then spin again */
 };
 
 void spin_init(struct spin *spin, struct wakeup *wakeup, uint32_t limit_us) {
@@ -18,7 +18,7 @@ void spin_init(struct spin *spin, struct wakeup *wakeup, uint32_t limit_us) {
                 .clock = clock_ns,
                 .wakeup = wakeup,
         };
-        /* With one CPU, whoever would ask cannot run while we look. */
+        /* With one CPU, no client can run while we poll. */
         if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0 && CPU_COUNT(&cpus) < 2)
                 spin->limit_ns = 0;
 }
@@ -56,7 +56,7 @@ uint64_t spin_woken(const struct spin *spin) {
 void spin_handled(struct spin *spin, uint64_t woken) {
         if (woken == 0)
                 return;
-        /* Would a spin have caught it? */
+        /* Count the requests in a row that a spin would have caught. */
         spin->hits = woken - spin->last_seen < spin->limit_ns ? spin->hits + 1 : 0;
         spin->last_seen = spin->clock();
         if (spin->hits >= SPIN_HITS_MIN)

@@ -2,14 +2,14 @@
 #pragma once
 
 /*
- * spin: when the loop looks for the next request for a while before it sleeps.
+ * spin: decides when the loop spins, that is, polls for the next request before it sleeps.
  *
  * A wake-up from sleep costs more than most requests.  So, while requests come one after the other,
- * the loop looks again and again for up to a limit.  The spin gives itself up after a few looks in
- * vain, and begins again when requests come so close together that a spin would have caught them.
- * While it looks it asks for short wake-ups (wakeup.h), so that its callers wake up fast, too.
+ * the loop polls for up to a limit.  After a few spins without a request it stops spinning.  It
+ * begins again when requests come so close together that a spin would have caught them. While it
+ * polls it asks for short wake-ups (wakeup.h), so that its callers wake up fast, too.
  *
- * Owns its own judgement.  Never: handles a request; the caller's function does.
+ * Owns the statistics for this decision.  Never: handles a request; the caller's function does.
  */
 
 #include <stdbool.h>
@@ -18,20 +18,20 @@
 struct wakeup;
 
 struct spin {
-        uint64_t limit_ns;       /* how long it looks; 0: never */
+        uint64_t limit_ns;       /* the longest spin; 0: never spin */
         uint64_t (*clock)(void); /* CLOCK_MONOTONIC in nanoseconds, or a test's */
         struct wakeup *wakeup;
-        uint64_t last_seen; /* when the last request was done */
+        uint64_t last_seen; /* when the last request was handled */
         unsigned int misses, hits;
 };
 
 void spin_init(struct spin *spin, struct wakeup *wakeup, uint32_t limit_us);
 
-/* Looks until look() says true or the time is over; whether it said so.  After false the loop may
- * sleep, and nothing is held. */
+/* Polls until look() returns true or the time is over; returns what look() returned last.  After
+ * false the loop may sleep, and no request for short wake-ups is in force. */
 bool spin_run(struct spin *spin, bool (*look)(void *userdata), void *userdata);
 
-/* For the judgement while it has given itself up: when the loop was woken; and that there was a
- * request, which has been handled now.  spin_woken() is 0 if nobody needs to know. */
+/* For the decision to spin again: the time when the loop was woken, and the report that a request
+ * has been handled since.  spin_woken() returns 0 if the time is not needed. */
 uint64_t spin_woken(const struct spin *spin);
 void spin_handled(struct spin *spin, uint64_t woken);

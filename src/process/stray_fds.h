@@ -2,10 +2,10 @@
 #pragma once
 
 /*
- * stray_fds: closes what a dead worker had open for itself.
+ * stray_fds: closes descriptors that only a dead worker used.
  *
- * Keeper and workers share one table of descriptors, so whatever a worker had open is still open
- * when it has died.  What no record names is closed, before the next worker opens anything.
+ * Keeper and workers share one table of descriptors, so a worker's descriptors stay open when it
+ * dies.  Those that no record has are closed, before the next worker opens anything.
  *
  * Owns nothing.  Never: changes a record.
  */
@@ -13,5 +13,5 @@
 #include <stddef.h>
 #include "records/journal.h"
 
-/* own: descriptors of the process that no record names, -1 is passed over.  0, -ENOMEM. */
+/* own: descriptors of this process that are in no record; -1 is ignored.  0, -ENOMEM. */
 int stray_fds_close(struct journal *journal, const int *own, size_t n_own);

@@ -9,17 +9,19 @@
 #define SECOND_NS UINT64_C(1000000000)
 
 enum {
-        /* `auto` leaves larger machines alone: each change wakes each processor that is idle. */
+        /* `auto` does not use it on larger machines, because each change wakes each idle
+         * processor. */
         WAKEUP_PROCESSORS_MAX = 8,
-        /* Each time that it is taken up earns itself back in so long; so many are saved up. */
+        /* The time that earns one more request, and how many can be saved up. */
         WAKEUP_TURN_NS = 10 * 1000 * 1000,
         WAKEUP_TURNS_MAX = 100,
-        /* It may be held for a quarter of the time; so many seconds are saved up, and once they
-         * are used up, it is not taken up again before there is one. */
+        /* It may be in force for a quarter of the time.  So many seconds can be saved up; once they
+         * are used up, no request is made before there is one again. */
         WAKEUP_SHARE = 4,
         WAKEUP_SAVED_MAX_S = 60,
         WAKEUP_SAVED_MIN_S = 1,
-        /* What is written: microseconds.  The second is the kernel's value for no wish at all. */
+        /* The values to be written, in microseconds.  The second is the kernel's value for no
+         * request. */
         WAKEUP_SHORT = 0,
         WAKEUP_ANY = 2000 * 1000 * 1000,
 };
@@ -30,9 +32,9 @@ const struct wakeup_paths wakeup_paths = {
 };
 
 /*
- * Whether this is a virtual machine whose idle processors are the host's to put to sleep, which makes
- * waking them dear.  The kernel takes this driver where the host promises that each virtual processor
- * has one of its own, so that polling takes time from nobody else.
+ * Whether this is a virtual machine whose host puts idle processors to sleep, which makes waking
+ * them slow.  The kernel uses this driver if the host promises that each virtual processor has a
+ * real one of its own, so that polling takes time from nobody else.
  */
 static bool wakeup_is_haltpoll(const char *path) {
         char name[32] = "";
@@ -110,7 +112,7 @@ void wakeup_hold(struct wakeup *wakeup, uint64_t now) {
         } else if (wakeup_may_take_up(wakeup)) {
                 wakeup->turns_ns -= WAKEUP_TURN_NS;
                 wakeup->turns++;
-                wakeup->held = 1; /* before it is true: whoever comes after us lets go of it */
+                wakeup->held = 1; /* before the write, so that others withdraw it if we die */
                 if (!wakeup_write(wakeup, WAKEUP_SHORT))
                         wakeup->held = 0;
         }

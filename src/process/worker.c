@@ -21,7 +21,7 @@
 #include "fuse/notifier.h"
 
 enum {
-        REQUESTS_PER_TURN = 64, /* before other descriptors get their turn */
+        REQUESTS_PER_TURN = 64, /* then other descriptors get their turn */
         KEEPER_RETRY_MS = 1000,
 };
 
@@ -35,7 +35,7 @@ struct worker {
         struct loop *loop;
         struct notifier *notifier;
         struct allocator *allocator;   /* makes pages */
-        struct job_queue *memory_jobs; /* gives them back */
+        struct job_queue *memory_jobs; /* frees pages */
         struct volume *volume;
         struct ctl *ctl;
         struct fs *fs;
@@ -49,7 +49,8 @@ struct worker {
 
 /* Requests. */
 
-/* Tells whoever waits for the mount: the mounting command through the pipe, systemd by the keeper. */
+/* Reports that the mount works: to the mounting command through the pipe, to systemd by the
+ * keeper. */
 static void worker_announce(struct worker *worker) {
         struct root *root = worker->root;
         ssize_t n;
@@ -57,7 +58,7 @@ static void worker_announce(struct worker *worker) {
         log_detach();
         if (worker->ready_fd >= 0) {
                 n = write(worker->ready_fd, "", 1);
-                (void)n; /* whoever waited may have gone */
+                (void)n; /* the process that waited may be gone */
         }
         root->ready = 1;
         if (worker->ready_fd >= 0)
@@ -66,7 +67,7 @@ static void worker_announce(struct worker *worker) {
         syscall(SYS_pidfd_send_signal, worker->keeper_pidfd, SIGUSR2, NULL, 0);
 }
 
-/* Handles what there is, up to a limit; how many. */
+/* Handles the waiting requests, up to a limit; returns their number. */
 static unsigned int worker_requests(struct worker *worker) {
         unsigned int n = 0;
         int r = 1;
@@ -119,7 +120,7 @@ static void worker_on_signal(void *userdata, uint32_t events) {
 
         (void)events;
         if (read(worker->signal_fd, &info, sizeof(info)) != sizeof(info) ||
-            info.ssi_signo == SIGHUP) /* the keeper's */
+            info.ssi_signo == SIGHUP) /* sent by the keeper */
                 return;
         loop_stop(worker->loop, info.ssi_signo == SIGUSR1 ? WORKER_UPGRADE : WORKER_STOPPED);
 }
@@ -162,7 +163,7 @@ static int worker_watch(struct worker *worker) {
         return r;
 }
 
-/* The rooms, from the lowest up. */
+/* The modules, from the lowest up. */
 
 static int worker_tell_entry(void *userdata, uint64_t dir, const char *name, size_t length,
                              invalidation_told_fn fn, void *fn_userdata) {
@@ -214,7 +215,7 @@ static int worker_build(void *userdata, struct recovered *out) {
 
         if (r == 0)
                 r = notifier_new(&worker->notifier, worker->loop, worker->root->fuse_fd);
-        /* A process, too: before there are threads. */
+        /* It is a process, so start it before there are threads. */
         if (r == 0)
                 r = allocator_new(&worker->allocator, worker->loop);
         if (r == 0)
@@ -230,7 +231,7 @@ static int worker_build(void *userdata, struct recovered *out) {
         return 0;
 }
 
-/* From the records of whoever was before to a file system that answers. */
+/* Recovers, see recovery.h. */
 static int worker_start(struct worker *worker) {
         const int own[] = {worker->ready_fd, worker->keeper_pidfd};
         const struct recovery recovery = {
@@ -271,6 +272,6 @@ int worker_run(struct journal *journal, int keeper_pidfd, int ready_fd) {
                 log_line(LOG_ERR, "event loop: %s", strerror(-r));
                 return WORKER_FAILED;
         }
-        /* Not taken apart: the process ends, and its records are to stay. */
+        /* Nothing is freed: the process ends, and its records must stay. */
         return r;
 }

@@ -4,25 +4,25 @@
 /*
  * worker: the event loop, and the one thread that owns all state.
  *
- * Puts the rooms together over the journal that it is given, and serves: the kernel, the socket,
- * signals, the helpers' reports.  It starts the same way whether it is the first or comes after a
- * crash: see recovery.h.
+ * Puts the modules together over the journal that it is given.  Then it serves the kernel, the
+ * socket, signals, and the reports of job queues and the allocator.  It starts in the same way
+ * whether it is the first or comes after a crash: see recovery.h.
  *
- * Never: lives on when the file system is unmounted.
+ * Never: outlives the mount.
  */
 
 #include "records/journal.h"
 
-/* How a worker ends, as its process's exit status. */
+/* The exit status of a worker's process. */
 enum worker_exit {
-        WORKER_UNMOUNTED = 0, /* all is over */
-        WORKER_FAILED = 2,    /* could not start; says why in the log */
-        WORKER_UPGRADE = 3,   /* the keeper is to run the program anew */
-        WORKER_STOPPED = 4,   /* told to end by a signal */
+        WORKER_UNMOUNTED = 0, /* unmounted: the daemon ends */
+        WORKER_FAILED = 2,    /* could not start; the log says why */
+        WORKER_UPGRADE = 3,   /* the keeper shall execute the program again */
+        WORKER_STOPPED = 4,   /* ended by a signal */
 };
 
 /*
- * keeper_pidfd: tells when the keeper has died; ready_fd: written a byte and closed when the mount
- * answers, -1 for none.  Returns the process's exit status.
+ * keeper_pidfd: becomes readable when the keeper has died.  ready_fd: gets a byte and is closed
+ * when the mount works; -1 for none.  Returns the process's exit status.
  */
 int worker_run(struct journal *journal, int keeper_pidfd, int ready_fd);

@@ -2,33 +2,35 @@
 #pragma once
 
 /*
- * suspect: which request did a worker die in?
+ * blame: finds the request that a worker died in.
  *
- * A worker says in the root record what it is working on.  When it dies by its own fault, the
- * keeper writes that down; a request that has cost two workers is not tried again.  A worker that
- * somebody killed (SIGKILL: people, or the kernel for want of memory) proves nothing.
+ * The worker writes into the root record which request it is handling.  When it dies by its own
+ * fault, the keeper blames that request.  A request that has cost two workers is not tried again.
+ * The death of a worker that was killed (SIGKILL, by people or by the OOM killer) proves nothing.
  *
- * Never: logged in the journal's transactions; these fields must tell the truth about a worker that
- * did not get as far as a commit.
+ * Never: uses the journal's transactions; these fields must be right even if the worker died before
+ * it committed.
  */
 
 #include <stdbool.h>
 #include "records/layout.h"
 
-/* Keys that are no uniques of the kernel: lines of the socket's clients, by the client's id. */
+/* Keys of lines that clients sent to the socket: this bit and the client's id.  No unique of the
+ * kernel has it. */
 #define BLAME_CLIENT (UINT64_C(1) << 62)
 
-/* What `crash-opcode`, which is for tests, takes for lines of the socket. */
+/* For tests: `crash-opcode` with this number means lines of the socket. */
 enum { BLAME_OPCODE_CLIENT = 1000 };
 
-/* key: the request's unique, or as above; never 0. */
+/* key: the request's unique, or BLAME_CLIENT and a client's id; never 0. */
 void blame_enter(struct root *root, uint64_t key, uint32_t opcode);
 void blame_leave(struct root *root);
 
-/* By the keeper: whatever the dead worker was in gets the blame.  Whether it was in anything. */
+/* Called by the keeper: blames the request that the dead worker was handling.  False: there was
+ * none. */
 bool blame_assign(struct root *root);
 
-/* Whether it has cost two workers; says so in the log and counts it. */
+/* Whether this request has cost two workers.  If so, logs it and counts it. */
 bool blame_is_poison(struct root *root, uint64_t key, uint32_t opcode);
-/* The key is going to mean another request. */
+/* Clears the key's record: the key will be used for another request. */
 void blame_absolve(struct root *root, uint64_t key);

@@ -41,8 +41,8 @@ struct header {
         uint32_t version;
         uint64_t size;
         /*
-         * The one word that decides what has happened: the low half is the number of bytes in the
-         * undo log, bit 32 says which of the two outcomes is valid.
+         * This word alone decides what has happened.  The low half is the number of bytes in the
+         * undo log; bit 32 says which of the two outcomes is valid.
          */
         uint64_t state;
         uint64_t crash_countdown;
@@ -78,7 +78,8 @@ static uint32_t log_used(const struct header *header) {
 }
 
 static void set_state(struct header *header, uint64_t state) {
-        /* A killed process loses no store, but the compiler may not move them across this one. */
+        /* A killed process loses no store, but the compiler must not move stores across this
+         * one. */
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
         __atomic_store_n(&header->state, state, __ATOMIC_RELEASE);
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
@@ -230,7 +231,7 @@ uint32_t journal_new_reserved(struct journal *journal, unsigned int index) {
         journal_touch(journal, table, sizeof(*table));
         if (id != 0) {
                 record = journal_get(journal, index, id);
-                /* The only bytes of a free record that a rollback needs: the link. */
+                /* A rollback needs only these bytes of a free record: the link. */
                 journal_touch(journal, record, sizeof(*record));
                 table->free = *record;
         } else {
@@ -247,7 +248,7 @@ void journal_delete(struct journal *journal, unsigned int index, uint32_t id) {
         uint32_t *record = journal_get(journal, index, id);
 
         journal_touch(journal, table, sizeof(*table));
-        /* All of it: the record may be taken and overwritten again in this transaction. */
+        /* Save all of it, because this transaction may take the record again and overwrite it. */
         journal_touch(journal, record, table->record_size);
         *record = table->free;
         table->free = id;
@@ -271,7 +272,7 @@ void journal_touch(struct journal *journal, const void *p, size_t size) {
                 .padded = padded,
         };
 
-        /* 256 times the bound that every walk keeps: what comes here has lost its way. */
+        /* This is 256 times the bound that every walk keeps: only a bug gets here. */
         if (used + padded + sizeof(entry) > LOG_SIZE)
                 abort();
         journal_crash_point(journal);
@@ -293,7 +294,7 @@ bool journal_is_over(const struct journal *journal) {
         return log_used(journal->header) > JOURNAL_BOUND;
 }
 
-/* A long transaction is over: gives the memory of its log back. */
+/* After a long transaction, gives the memory of its log back. */
 static void log_trim(struct journal *journal, uint32_t used) {
         const struct header *header = journal->header;
 
@@ -352,7 +353,7 @@ void journal_rollback(struct journal *journal) {
         uint32_t used = log_used(header);
         struct log_entry entry;
 
-        /* Idempotent: a kill in here leaves a log whose rest is rolled back next time. */
+        /* Idempotent: after a kill in this loop the next process rolls back the rest. */
         while (log_used(header) > 0) {
                 uint8_t *end = journal->log + log_used(header) - sizeof(entry);
 

@@ -2,15 +2,15 @@
 #pragma once
 
 /*
- * layout: what the records of the journal look like.
+ * layout: the structures of the journal's records.
  *
- * Everything that must outlive the worker is in one of these structures.  A change of any of them
- * is a new LAYOUT_VERSION: a program refuses to take over an journal of another version.  A record
- * of a table is live if its first member, id, is its own id; fields of other tables' ids are 0
- * for none.  Logged fields are changed through journal_touch() only; fields marked "unlogged" are
- * single words that are right whenever they are read.
+ * Whatever must outlive the worker is in one of them.  Any change of them needs a new
+ * LAYOUT_VERSION: a program refuses to take over a journal of another version.  A record of a table
+ * is live if its first member, id, equals its own id.  A field that refers to another record has
+ * its id, or 0 for none.  Logged fields are changed through journal_touch() only.  Fields marked
+ * "unlogged" are single words that are right whenever they are read.
  *
- * Never: code, but for the table of sizes and the two questions that everybody asks of a mode.
+ * Never: has code, except for the table of sizes and two questions about modes.
  */
 
 #include <limits.h>
@@ -36,7 +36,7 @@ enum {
         LAYOUT_NODES_MAX = 4 * 1024 * 1024,
         LAYOUT_REQUEST_MAX = 1024 * 1024 + 64 * 1024, /* bytes of the largest FUSE request */
         LAYOUT_SCRATCH_SIZE =
-                LAYOUT_REQUEST_MAX + 2 * 4096, /* a request starts in the first two pages */
+                LAYOUT_REQUEST_MAX + 2 * 4096, /* a request starts in the first 2 pages */
 };
 
 enum layout_table {
@@ -58,7 +58,7 @@ struct stamp {
         int64_t nsec;
 };
 
-/* Where the memory of a region comes from; see store.h. */
+/* Where the memory of a region comes from; see memory/backing.h. */
 enum backing_kind {
         BACKING_NONE = 0,
         BACKING_MEMFD, /* a memfd: sized by reservation, can be sealed */
@@ -67,14 +67,14 @@ enum backing_kind {
 
 /* Bits of node.flags. */
 enum {
-        NODE_WRITTEN = 1 << 0,   /* was open for writing: holes may fill without our knowing */
-        NODE_EXPORTED = 1 << 1,  /* a descriptor of it was handed out by the socket */
-        NODE_EPHEMERAL = 1 << 2, /* the name goes with the last reference */
-        NODE_FIXED = 1 << 3,     /* sealed against shrinking and growing at birth */
-        NODE_POPULATE = 1 << 4,  /* populated at birth */
+        NODE_WRITTEN = 1 << 0,   /* was open for writing: writes may have filled holes unseen */
+        NODE_EXPORTED = 1 << 1,  /* the socket has handed out a descriptor of it */
+        NODE_EPHEMERAL = 1 << 2, /* loses its names with its last reference */
+        NODE_FIXED = 1 << 3,     /* sealed against shrinking and growing when it was created */
+        NODE_POPULATE = 1 << 4,  /* populated when it was created */
         NODE_HUGE = 1 << 5,      /* transparent huge pages were asked for */
-        NODE_USED = 1 << 7,      /* ephemeral: was opened or handed out since it was made */
-        NODE_DEFAULT = 1 << 9,   /* directories: node.defaults holds for files made below */
+        NODE_USED = 1 << 7,      /* ephemeral: opened or handed out since it was created */
+        NODE_DEFAULT = 1 << 9,   /* directories: node.defaults apply to files created below */
         NODE_PENDING = 1 << 8,   /* being populated: gets its name when that is done */
         NODE_CACHING = 1 << 10, /* directories: somebody has it open who fills the kernel's cache */
         NODE_DETACHED = 1 << 6, /* the region was given up; only the kernel's lookups remain */
@@ -92,9 +92,9 @@ struct node {
         uint64_t rdev;
         uint32_t flags; /* NODE_… */
 
-        uint32_t opens;       /* open handles, by the kernel's count of OPEN and RELEASE */
-        uint32_t writers;     /* of these, writable ones */
-        uint32_t dentry;      /* the first of its names, 0 for none; of directories the only one */
+        uint32_t opens;       /* open handles: the kernel's OPENs without a RELEASE */
+        uint32_t writers;     /* those among them that can write */
+        uint32_t dentry;      /* its first name, 0 for none; a directory has only one */
         uint32_t ctl_lookups; /* directories: the kernel's lookups of its .ctl and files in it */
         uint64_t lookups;     /* the kernel's lookup count */
 
@@ -104,27 +104,27 @@ struct node {
         /* directories */
         uint32_t parent;      /* node id; of the root, itself */
         uint32_t children;    /* entries */
-        uint64_t next_cookie; /* of the next entry made here */
-        uint32_t entries;     /* dentry on top of the order of its entries, see dentry_index.h */
+        uint64_t next_cookie; /* cookie of the next entry that is added */
+        uint32_t entries;     /* root of the tree of its entries, see dentry_index.h */
         uint32_t entries_pad;
-        uint32_t defaults; /* NODE_… flags of regions that open(2) makes below, if NODE_DEFAULT */
-        uint32_t default_mode; /* and their permissions, LAYOUT_NO_MODE for the program's */
+        uint32_t defaults; /* NODE_… flags of regions that open(2) creates below, if NODE_DEFAULT */
+        uint32_t default_mode; /* their permissions, or LAYOUT_NO_MODE: the program's count */
 
         /* symbolic links */
         uint32_t text;        /* first text record of the target */
         uint32_t text_length; /* bytes */
 
         /* regions (regular files) */
-        int32_t fd;         /* of the store, -1 for none: a reopened descriptor, see region.h */
+        int32_t fd;         /* its backing file, -1 for none: a reopened descriptor, see region.h */
         int32_t backing_id; /* backing id of the kernel, 0 for none */
         uint32_t backing;   /* enum backing_kind */
         uint32_t seals;     /* F_SEAL_… that the owner asked for */
         uint64_t size;      /* bytes, as last known */
-        uint64_t charge;    /* bytes this region counts for in the limit (page-rounded size) */
+        uint64_t charge;    /* bytes that it counts for in the limit (page-rounded size) */
         uint64_t blocks;    /* bytes allocated, as last known */
-        uint64_t huge;      /* of these, bytes in huge pages when it was populated */
+        uint64_t huge;      /* bytes in huge pages when it was populated */
 
-        /* birth */
+        /* its creator */
         uint32_t creator_uid;
         int32_t creator_pid;
         char creator_name[16]; /* the command's name, as in /proc/PID/comm */
@@ -138,7 +138,7 @@ static inline bool node_is_region(const struct node *node) {
         return S_ISREG(node->mode);
 }
 
-/* A name.  The links are dentry_index's; hash is that of (parent, name) with root.name_key. */
+/* A name.  dentry_index.h owns the links; hash is of (parent, name), keyed with root.name_key. */
 struct dentry {
         uint32_t id;
         uint32_t node;
@@ -152,54 +152,54 @@ struct dentry {
         char name[LAYOUT_NAME_MAX + 1]; /* terminated */
 };
 
-/* Buckets of the hash of names: bucket b is head b % LAYOUT_BUCKETS_EACH of record
- * b / LAYOUT_BUCKETS_EACH + 1.  They are never given back. */
+/* Buckets of the hash of names: bucket b is head b % LAYOUT_BUCKETS_EACH of record b /
+ * LAYOUT_BUCKETS_EACH + 1.  They are never freed. */
 struct buckets {
         uint32_t heads[LAYOUT_BUCKETS_EACH];
 };
 
-/* The name that a node will have: of a region that is being populated, see pending.h. */
+/* The name that a region will get when it has been populated, see pending.h. */
 struct pending {
         uint32_t id;
         uint32_t node;
         uint32_t dir; /* node id of the directory */
         uint32_t length;
-        uint64_t dir_ino;               /* ids are used again, inode numbers are not */
+        uint64_t dir_ino;               /* ids are reused, inode numbers are not */
         char name[LAYOUT_NAME_MAX + 1]; /* terminated */
 };
 
-/* A piece of a text that is longer than a record: targets of symbolic links. */
+/* A piece of a text that is longer than one record, such as the target of a symbolic link. */
 struct text {
         uint32_t id;
         uint32_t next;
         char bytes[LAYOUT_TEXT_BYTES];
 };
 
-/* Where a reader of events is. */
+/* The position of a reader of events. */
 struct event_cursor {
-        uint64_t next;    /* sequence number of the event to be told */
-        uint64_t lost;    /* events before it that are to be told as lost first */
-        uint64_t partial; /* bytes of the line to be told that were read already */
-        uint64_t told;    /* lines told; the next one has this number, plus 1 */
+        uint64_t next;    /* sequence number of the next event for it */
+        uint64_t lost;    /* lost events, to be reported before that one */
+        uint64_t partial; /* bytes of the next line that were read already */
+        uint64_t told;    /* lines sent so far; the next one has this number plus 1 */
 };
 
-/* A directory that a listing is in, and the last entry of it that was looked at. */
+/* A directory that a listing is in, and the last entry of it that was visited. */
 struct walk_level {
         uint32_t dir; /* node id */
         uint32_t generation;
         uint64_t after; /* cookie */
 };
 
-/* Where a listing that is being read is; see listing.h. */
+/* The position of a listing that is being read; see listing.h. */
 struct listing_state {
         uint32_t phase; /* enum listing_phase */
-        uint32_t items; /* items written in this phase, so far as the first one is different */
+        uint32_t items; /* written in this phase, where the first one differs from the others */
         uint32_t depth;
-        uint32_t levels;       /* text records with that many walk_levels, outermost first */
-        uint32_t carry;        /* text records with bytes that are rendered and not yet read */
-        uint32_t carry_length; /* bytes in there */
-        uint32_t carry_at;     /* of these, the ones that have been read */
-        uint32_t position;     /* the last record looked at, where a table is gone through */
+        uint32_t levels;       /* text records with so many walk_levels, outermost first */
+        uint32_t carry;        /* text records with bytes that are rendered but not read yet */
+        uint32_t carry_length; /* their number of bytes */
+        uint32_t carry_at;     /* those among them that were read */
+        uint32_t position;     /* the last record visited, where a table is walked */
         uint64_t at;           /* offset of the next byte */
         uint64_t sums[4];
 };
@@ -207,13 +207,13 @@ struct listing_state {
 /* Bits of handle.flags. */
 enum {
         HANDLE_POWERLESS = 1 << 0, /* see struct caller */
-        HANDLE_ONE_LINE = 1 << 1,  /* a listing for the socket, whose answers are lines */
-        HANDLE_KEPT = 1 << 2,      /* nobody has it open: a last error */
+        HANDLE_ONE_LINE = 1 << 1,  /* a listing for the socket, whose replies are lines */
+        HANDLE_KEPT = 1 << 2,      /* a last error, which is kept although nobody has it open */
 };
 
 /*
  * An open file of .ctl, a listing that the socket sends, or the last error of a user.  It has the
- * identity of whoever opened it.
+ * identity of the user who opened it.
  */
 struct handle {
         uint32_t id;
@@ -226,36 +226,36 @@ struct handle {
         uint32_t flags; /* HANDLE_… */
         uint32_t text;  /* text record with the last error, 0 if none */
         uint32_t text_length;
-        uint32_t done;   /* lines of the suspended write that were carried out before that */
-        uint64_t unique; /* of the write that was suspended last */
-        uint64_t base;   /* offset at which reading of the error or the usage began */
-        uint64_t poll;   /* events: what wakes poll(2), 0 for nobody */
-        uint64_t order;  /* last errors: grows */
+        uint32_t done;              /* lines carried out before the suspended write's next one */
+        uint64_t unique;            /* of the write that was suspended last */
+        uint64_t base;              /* offset at which reading the error or the usage began */
+        uint64_t poll;              /* events: the kernel's poll handle, 0 for none */
+        uint64_t order;             /* last errors: grows */
         struct event_cursor cursor; /* events */
         struct listing_state listing;
 };
 
-/* The kernel must be told of a change it did not ask for, and perhaps a reply waits for that. */
+/* A change that the kernel did not ask for and must be told of.  A reply may wait for it. */
 struct invalidation {
         uint32_t id;
         uint32_t kind;   /* enum invalidation_kind */
         uint64_t node;   /* FUSE node id: of the directory for an entry, else of the file */
-        uint64_t unique; /* of the request that is answered when the kernel has been told; 0 none */
-        uint64_t order;  /* invalidations are told in this order */
-        int32_t result;  /* the answer: negative errno, or the count that write(2) returns */
+        uint64_t unique; /* of the request whose reply waits for the kernel, 0: none */
+        uint64_t order;  /* the kernel is told in this order */
+        int32_t result;  /* of the reply: negative errno, or the count that write(2) returns */
         uint32_t length;
         char name[LAYOUT_NAME_MAX + 1];
 };
 
 enum {
         LAYOUT_LINE_MAX = 8192,  /* bytes of a line of the socket's protocol */
-        LAYOUT_REPLY_MAX = 1024, /* bytes of an answer that is kept in the record */
+        LAYOUT_REPLY_MAX = 1024, /* bytes of a reply that is kept in the record */
 };
 
 /*
- * A connection to the socket.  What is received goes straight into `in`, whose tail is kept
- * zeroed: no valid line has a NUL byte, so that a worker that takes over finds the end of what its
- * predecessor received and did not count.
+ * A connection to the socket.  Received bytes go straight into `in`, whose tail is kept zeroed.  No
+ * valid line has a NUL byte; so a new worker finds the end of bytes that its predecessor received
+ * but did not count.
  */
 struct client {
         uint32_t id;
@@ -264,31 +264,31 @@ struct client {
         int32_t pid;
         uint32_t in_length;  /* unlogged while it grows */
         uint64_t deadline;   /* wait: milliseconds of CLOCK_MONOTONIC, 0 for none */
-        uint32_t waiting;    /* 1: the first line of `in` is a wait that was taken up */
-        int32_t reply_fd;    /* rides on the first byte of the answer, -1 for none */
-        int32_t text_fd;     /* memfd with an answer that `out` has no room for, else -1 */
-        uint32_t closing;    /* 1: the connection ends with the answer */
+        uint32_t waiting;    /* 1: the first line of `in` is a wait that has begun */
+        int32_t reply_fd;    /* sent with the first byte of the reply, -1 for none */
+        int32_t text_fd;     /* memfd with a reply too long for `out`, else -1 */
+        uint32_t closing;    /* 1: the connection ends after the reply */
         uint32_t powerless;  /* 1: see struct caller */
-        uint32_t listing;    /* handle of the listing whose pieces follow the answer, 0 for none */
-        uint64_t out_length; /* bytes of the answer, 0 for none */
+        uint32_t listing;    /* handle of the listing whose pieces follow the reply, 0 for none */
+        uint64_t out_length; /* bytes of the reply, 0 for none */
         uint64_t out_sent;
         char out[LAYOUT_REPLY_MAX];
         char in[LAYOUT_LINE_MAX];
 };
 
 enum {
-        EVENT_RING = 4096,    /* events that are kept */
+        EVENT_RING = 4096,    /* events that are stored */
         EVENT_PATH_MAX = 440, /* bytes; longer paths are cut, and end in "..." */
-        EVENT_GUARDS = 4,     /* directories on the way that not everybody may list */
+        EVENT_GUARDS = 4,     /* directories above an event that not everybody may list */
 };
 
-/* A directory on the way to an event that not everybody may list. */
+/* A directory above the place of an event that some users may not list. */
 struct event_guard {
-        uint32_t end; /* bytes of the path up to its end; 0: the root directory */
+        uint32_t end; /* bytes of the event's path up to the directory's end; 0: the root */
         uint32_t uid, gid, mode;
 };
 
-/* Something happened to a region; see event.h. */
+/* An event of a region; see event.h. */
 struct event {
         uint64_t sequence;
         uint32_t kind; /* enum event_kind */
@@ -298,7 +298,7 @@ struct event {
         uint64_t size;
         uint64_t ino;
         uint32_t dir;      /* node id of the directory, 0 for none */
-        uint32_t n_guards; /* more than EVENT_GUARDS: told to root only */
+        uint32_t n_guards; /* above EVENT_GUARDS: only root is told */
         struct event_guard guards[EVENT_GUARDS];
         uint32_t length; /* of path */
         uint32_t pad;
@@ -307,32 +307,32 @@ struct event {
 
 /* Counters of .ctl/stats, unlogged. */
 struct counters {
-        uint64_t requests[64]; /* by FUSE opcode; 0: opcodes beyond */
+        uint64_t requests[64]; /* by FUSE opcode; 0: all larger opcodes */
         uint64_t restarts;     /* of the worker */
         uint64_t takeovers;    /* of the keeper's place */
         uint64_t replayed;     /* requests answered from an outcome */
-        uint64_t poisoned;     /* requests answered EIO after two deaths */
+        uint64_t poisoned;     /* requests that got EIO because two workers had died in them */
         uint64_t commands, command_errors;
         uint64_t cut_back; /* regions cut back to the limit */
-        uint64_t upgrades; /* the program was replaced */
+        uint64_t upgrades; /* replacements of the program */
         uint64_t upgrades_refused;
         uint64_t given_up; /* notifications that the kernel did not take in time */
         uint64_t pad[13];
 };
 
-/* What one user can make the socket hold. */
+/* The most that one user can make the socket store. */
 struct socket_limits {
         uint32_t clients;    /* connections */
         uint32_t waits;      /* pending waits */
-        uint64_t unfinished; /* bytes of lines without an end */
-        uint64_t unread;     /* bytes of answers that were not read */
+        uint64_t unfinished; /* bytes of lines whose end has not come yet */
+        uint64_t unread;     /* bytes of replies that were not read */
 };
 
 enum passthrough { PASSTHROUGH_AUTO, PASSTHROUGH_ON, PASSTHROUGH_OFF };
 
 enum latency { LATENCY_AUTO, LATENCY_LOW, LATENCY_NORMAL };
 
-/* What was asked for at mount time, as far as it is needed after a change of process. */
+/* The options of the mount that are needed after a change of process. */
 struct settings {
         char mountpoint[PATH_MAX]; /* absolute */
         char source[256];
@@ -340,32 +340,33 @@ struct settings {
         char program[PATH_MAX]; /* absolute path that --upgrade runs */
         uint32_t foreground;
         uint32_t verbose;
-        uint32_t owner;            /* uid of who mounted */
-        uint32_t spin_us;          /* longest time the loop spins, microseconds */
+        uint32_t owner;            /* uid of the user who mounted */
+        uint32_t spin_us;          /* the longest time that the loop spins, microseconds */
         uint32_t want_passthrough; /* enum passthrough */
         uint32_t root_mode, root_uid, root_gid;
-        uint32_t grace_s; /* how long an ephemeral region waits for its first use; 0: for ever */
-        uint32_t huge;    /* 1: regions are made of huge pages unless said otherwise */
+        uint32_t grace_s; /* seconds an ephemeral region waits for its first use; 0: no limit */
+        uint32_t huge;    /* 1: regions get huge pages unless the request says otherwise */
         uint32_t xattr;   /* 1: regions have extended attributes, if the kernel makes that cheap */
         uint32_t read_only;                 /* 1: mounted ro */
         char ctl_name[LAYOUT_NAME_MAX + 1]; /* name of .ctl, "" for none (ctl=) */
         struct socket_limits limits;
 };
 
-/* The request for short wake-ups, and its bounds (process/wakeup.h); unlogged.  Times in nanoseconds. */
+/* The request for short wake-ups and its bounds (process/wakeup.h); unlogged.  Times in
+ * nanoseconds. */
 struct wakeup {
-        int32_t fd;        /* of the kernel's PM QoS interface, -1: never asks */
-        uint32_t held;     /* 1: the kernel was asked */
-        uint64_t at;       /* CLOCK_MONOTONIC: when the rest was brought up to date */
-        uint64_t saved_ns; /* how long it may be held */
-        uint64_t turns_ns; /* how often it may be taken up, in time that earns it */
-        uint64_t held_ns;  /* how long it was held, in all */
-        uint64_t turns;    /* how often it was taken up, in all */
+        int32_t fd;        /* of the kernel's PM QoS interface, -1: never used */
+        uint32_t held;     /* 1: the request is in force */
+        uint64_t at;       /* CLOCK_MONOTONIC: when the fields below were brought up to date */
+        uint64_t saved_ns; /* how long the request may be in force */
+        uint64_t turns_ns; /* how often it may be made, as the time that earns this */
+        uint64_t held_ns;  /* how long it was in force, in all */
+        uint64_t turns;    /* how often it was made, in all */
 };
 
 /* A request during which workers died; unlogged. */
 struct suspect {
-        uint64_t key; /* see suspect.h; 0 for none */
+        uint64_t key; /* see records/blame.h; 0 for none */
         uint32_t opcode;
         uint32_t deaths;
 };
@@ -384,50 +385,48 @@ struct root {
         uint32_t passthrough; /* 1 if the kernel granted it */
         uint8_t init[512];
         uint32_t request_at;    /* unlogged: where in the scratch area a request is, or goes */
-        uint32_t in_background; /* unlogged: 1 while work is done that nobody waits for */
-        uint64_t forget_done;   /* entries done of the FORGET in the scratch area */
-        uint32_t n_closing;     /* backing ids to close when the transaction has been committed */
+        uint32_t in_background; /* unlogged: 1 during work that no request waits for */
+        uint64_t forget_done;   /* entries of the FORGET in the scratch area that are done */
+        uint32_t n_closing;     /* backing ids to be closed after the commit */
         int32_t closing[LAYOUT_CLOSING_MAX];
         int32_t last_backing;    /* unlogged: the newest backing id */
         uint32_t current_opcode; /* unlogged, with current */
         uint64_t current;        /* unlogged: unique of the request being handled, 0 for none */
         struct suspect suspects[LAYOUT_SUSPECTS];
         uint64_t next_suspect;   /* unlogged */
-        uint64_t crash_wanted;   /* for tests: the journal's crash count, plus 1, from the next
-                                  * request on */
-        uint64_t crash_again;    /* for tests: the same, of the worker after that */
+        uint64_t crash_wanted;   /* for tests: 1 + crash count, set from the next request on */
+        uint64_t crash_again;    /* for tests: the same, for the worker after that */
         uint32_t crash_opcode;   /* for tests: requests with this opcode kill the worker */
-        uint32_t upgrade_wanted; /* set by .ctl/admin: when the reply is sent, the worker clears it
-                                  * and ends with WORKER_UPGRADE */
+        uint32_t upgrade_wanted; /* by .ctl/admin: after the reply, end with WORKER_UPGRADE */
 
         /* keeper and worker, unlogged */
         uint32_t started; /* a worker has been started before */
-        uint32_t ready;   /* whoever waited for the mount has been told */
-        uint32_t serving; /* this worker has got as far as serving */
+        uint32_t ready;   /* the process that waited for the mount has been told */
+        uint32_t serving; /* this worker has begun to serve */
 
         /* tree and regions */
-        uint8_t name_key[16]; /* of the hash of names, drawn when the records are made */
+        uint8_t name_key[16]; /* key of the hash of names, drawn when the records are made */
         uint32_t n_buckets;
         uint32_t buckets_pad;
         uint64_t next_ino;
         uint64_t next_generation;
-        uint64_t detached_nodes; /* how many nodes are NODE_DETACHED: gone for all but the kernel */
+        uint64_t detached_nodes; /* number of NODE_DETACHED nodes: gone, except for the kernel */
         uint64_t further_links;  /* names of files beyond the first of each */
         uint64_t limit_bytes;    /* size=, 0 for none */
         uint64_t limit_nodes;    /* nr_inodes=, 0 for none */
-        uint64_t charged_memfd;  /* sum of node.held over regions of BACKING_MEMFD */
+        uint64_t charged_memfd;  /* sum of node.charge over regions of BACKING_MEMFD */
         uint64_t charged_tmpfs;  /* the same over BACKING_TMPFS */
         uint64_t tmpfs_blocks;   /* sum of node.blocks over BACKING_TMPFS */
 
         uint64_t next_invalidation;
         uint64_t next_event;
-        uint32_t accepting;         /* unlogged: 1 while a connection has no record yet */
+        uint32_t accepting;         /* unlogged: 1 while a new connection has no record yet */
         uint32_t mount_device;      /* of our mount, see mount.h; 0: not known */
-        uint32_t background_deaths; /* unlogged: workers in a row that died in background work */
+        uint32_t background_deaths; /* unlogged: deaths of workers in a row in background work */
         uint32_t root_pad;
         struct wakeup wakeup;
         struct counters counters;
 };
 
-/* The tables in the order of enum layout_table, with the root's and the scratch area's sizes. */
+/* The tables in the order of enum layout_table, and the sizes of the root and the scratch area. */
 const struct journal_spec *layout_spec(void);

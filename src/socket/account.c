@@ -6,36 +6,37 @@
 #include "memory/backing.h"
 
 struct account *account_get(struct account **list, uid_t uid) {
-        struct account *user;
+        struct account *account;
 
-        for (user = *list; user; user = user->next)
-                if (user->uid == uid)
-                        return user;
-        user = calloc(1, sizeof(*user));
-        if (!user)
+        for (account = *list; account; account = account->next)
+                if (account->uid == uid)
+                        return account;
+        account = calloc(1, sizeof(*account));
+        if (!account)
                 return NULL;
-        user->uid = uid;
-        user->next = *list;
-        *list = user;
-        return user;
+        account->uid = uid;
+        account->next = *list;
+        *list = account;
+        return account;
 }
 
-void account_drop_if_idle(struct account **list, struct account *user) {
+void account_drop_if_idle(struct account **list, struct account *account) {
         struct account **at = list;
 
-        if (user->clients > 0)
+        if (account->clients > 0)
                 return;
-        while (*at != user)
+        while (*at != account)
                 at = &(*at)->next;
-        *at = user->next;
-        free(user);
+        *at = account->next;
+        free(account);
 }
 
-bool account_may_connect(const struct account *user, uint32_t used, uint32_t max, bool is_admin) {
+bool account_may_connect(const struct account *account, uint32_t used, uint32_t max,
+                         bool is_admin) {
         uint32_t reserve = is_admin ? 0 : max / 16 + 1;
         uint32_t left = max > used + reserve ? max - used - reserve : 0;
 
-        return is_admin ? left > 0 : left > 0 && user->clients <= left / 4;
+        return is_admin ? left > 0 : left > 0 && account->clients <= left / 4;
 }
 
 uint32_t account_connections_max(void) {

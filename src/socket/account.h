@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * account: what the connections of one user of the socket make the daemon hold.
+ * account: what the daemon stores for the connections of one user of the socket.
  *
- * Owns the accounts, and the rule of who may have how much of what all share.
+ * Owns the accounts, and the rule that divides the connections among the users.
  */
 
 #include <stdbool.h>
@@ -14,23 +14,23 @@
 struct account {
         uid_t uid;
         uint32_t clients;
-        uint32_t waits;      /* for names, and for regions to be populated */
-        uint64_t unfinished; /* bytes of lines without an end */
-        uint64_t unread;     /* bytes of long answers */
+        uint32_t waits;      /* for names, and for regions that are being populated */
+        uint64_t unfinished; /* bytes of lines whose end has not come yet */
+        uint64_t unread;     /* bytes of long replies that were not read */
         struct account *next;
 };
 
-/* The account in the list, made if there is none; NULL: out of memory. */
+/* The user's account in the list; it is made if there is none.  NULL: out of memory. */
 struct account *account_get(struct account **list, uid_t uid);
 /*
- * Whether one more of `used` connections, of `max` that there can be, is the user's share: an
- * ordinary user has less than a quarter of what is left, and the last sixteenth is the
- * administrator's, who may have all.
+ * Whether the user may have one more connection, when `used` of `max` exist.  An ordinary user has
+ * less than a quarter of what is left.  The last sixteenth is for the administrator, who may have
+ * all.
  */
-bool account_may_connect(const struct account *user, uint32_t used, uint32_t max, bool is_admin);
-/* How many connections there can be, by the descriptors that regions leave to them. */
+bool account_may_connect(const struct account *account, uint32_t used, uint32_t max, bool is_admin);
+/* How many connections there can be: the number of descriptors that regions leave to them. */
 uint32_t account_connections_max(void);
-/* Sets what one connection adds to a sum of its user. */
+/* Sets the bytes that one connection adds to a sum of its user.  charged: its part so far. */
 void account_charge(uint64_t *sum, uint64_t *charged, uint64_t bytes);
-/* Takes an account without connections off the list. */
-void account_drop_if_idle(struct account **list, struct account *user);
+/* Frees an account that has no connections. */
+void account_drop_if_idle(struct account **list, struct account *account);

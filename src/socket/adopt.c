@@ -33,7 +33,7 @@ void adopt_connections(struct txn *txn) {
                         continue;
                 if (listener_identify(fd, &caller) == 0)
                         client_new(txn, fd, &caller);
-                else /* whoever closes what no record names must not have to wait */
+                else /* stray_fds_close() will close it, and must not have to wait for that */
                         disposal_prepare_close(&disposal, fd, caller.uid, true);
         }
         if (fds)

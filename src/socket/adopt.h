@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * adopt: connections that a dead worker had taken and not written down.
+ * adopt: gives records to connections that a dead worker had accepted but not recorded.
  *
- * For a worker that takes over, before it closes what no record names.
+ * A new worker calls it before it closes descriptors that no record has.
  *
  * Owns nothing.  Never: reads or writes a connection.
  */

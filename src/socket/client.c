@@ -45,7 +45,8 @@ void client_delete(struct txn *txn, struct client *client) {
         uint32_t id = client->id;
         int fd = client->fd, reply_fd = client->reply_fd, text_fd = client->text_fd;
 
-        /* The record first: a worker that takes over in between closes what nobody names. */
+        /* Delete the record first: if the worker dies after that, the next one closes the
+         * descriptor. */
         journal_delete(txn_journal(txn), TABLE_CLIENT, id);
         txn_commit_anyway(txn);
         close_if(reply_fd);
@@ -95,9 +96,9 @@ int client_append(struct txn *txn, struct client *client, const char *bytes, siz
 }
 
 /*
- * The file's position is how much was sent: it moves in the call that sends, and outlives the
- * worker, who may die before it writes anything down.  Whole pages are given back as they are
- * sent; the rest of one may still be in the socket's queue, which has the page itself.
+ * The file's position is the number of bytes that were sent.  It moves in the same call that sends,
+ * so it is right even if the worker dies before it can write anything.  Whole pages are freed when
+ * they have been sent.  The socket's queue may still refer to a page of them, but keeps it itself.
  */
 static int client_send_text(const struct client *client, uint64_t *sent) {
         off_t at = lseek(client->text_fd, 0, SEEK_CUR);
@@ -176,6 +177,6 @@ void client_caller(const struct client *record, struct caller *out) {
                 .connection = record->fd,
                 .powerless = record->powerless,
         };
-        /* Without its groups a caller has fewer rights, never more. */
+        /* If the groups are missing, the caller only has fewer rights. */
         (void)listener_groups(record->fd, out);
 }

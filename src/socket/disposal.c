@@ -21,7 +21,7 @@ bool disposal_refuse_rights(int listen_fd) {
         const char *testing = getenv("IOMEMFS_TESTING"), *older = getenv("IOMEMFS_TEST_PASSRIGHTS");
         int off = 0;
 
-        /* For tests: as on a kernel that cannot. */
+        /* For tests: behave as on a kernel that cannot refuse descriptors. */
         if (testing && older && strcmp(older, "no") == 0)
                 return false;
         return setsockopt(listen_fd, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof(off)) == 0;
@@ -34,7 +34,7 @@ static bool refuses_rights(int fd) {
         return getsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &passes, &size) == 0 && !passes;
 }
 
-/* Bytes that can be taken; -EBADMSG: descriptors ride on the next one. */
+/* Looks at bytes; returns how many can be read, or -EBADMSG if the next one has descriptors. */
 static ssize_t peek(int fd, char *buffer, size_t size) {
         struct iovec iov = {.iov_base = buffer, .iov_len = size};
         struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
@@ -42,7 +42,8 @@ static ssize_t peek(int fd, char *buffer, size_t size) {
 
         if (n < 0)
                 return -errno;
-        /* There is no room for what is beside the bytes, and nothing but descriptors can be. */
+        /* There was no room for control data, and descriptors are the only kind that there can
+         * be. */
         return message.msg_flags & MSG_CTRUNC ? -EBADMSG : n;
 }
 
@@ -53,13 +54,13 @@ ssize_t disposal_receive(int fd, char *buffer, size_t size) {
                 n = peek(fd, buffer, size);
                 if (n <= 0)
                         return n;
-                size = (size_t)n; /* what was looked at, and not a byte more */
+                size = (size_t)n; /* read only the bytes that were looked at */
         }
         n = recv(fd, buffer, size, MSG_DONTWAIT);
         return n < 0 ? -errno : n;
 }
 
-/* Takes out what is harmless.  True: nothing is left. */
+/* Reads messages without descriptors.  True: nothing is left. */
 static bool drain(int fd) {
         char chunk[CHUNK];
         ssize_t n;
@@ -70,7 +71,7 @@ static bool drain(int fd) {
         return n != -EBADMSG;
 }
 
-/* Only what may be called in a fork of a process with threads. */
+/* May only call functions that are safe after a fork of a process with threads. */
 static _Noreturn void disposal_process(int fd) {
         char chunk[CHUNK];
         sigset_t none;
@@ -82,8 +83,8 @@ static _Noreturn void disposal_process(int fd) {
         sigprocmask(SIG_SETMASK, &none, NULL);
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         alarm(PATIENCE_S);
-        /* Without room for descriptors: they are not installed, and so their files are not flushed,
-         * which a stranger's FUSE file can make last for ever. */
+        /* No room is given for descriptors, so they are not installed and their files not flushed.
+         * A client's FUSE file could make that flush last for ever. */
         while (recv(fd, chunk, sizeof(chunk), MSG_DONTWAIT) > 0)
                 ;
         _exit(0);
@@ -96,7 +97,7 @@ static void disposal_reap(struct disposal *disposal) {
                         disposal->running[i].pid = 0;
 }
 
-/* A slot, the one of the oldest process if there is no other. */
+/* A free slot, or else that of the oldest process, which is ended. */
 static unsigned int disposal_slot(struct disposal *disposal) {
         for (unsigned int i = 0; i < DISPOSAL_MAX; i++)
                 if (disposal->running[i].pid == 0)

@@ -4,14 +4,14 @@
 /*
  * disposal: ends connections whose clients sent descriptors.
  *
- * A descriptor that waits in a connection's queue is closed by whoever takes the message out, or
- * closes the connection last.  That close is as long as the sender likes: of a TCP socket with
- * SO_LINGER, for example.  Since Linux 6.16 a socket can refuse to have descriptors sent to it
- * (SO_PASSRIGHTS), and then there is nothing to do here.  Before, the daemon looks at each message
- * before it takes it (MSG_PEEK), takes none that has a descriptor, and leaves the connection to a
- * process that is there to be kept waiting.  That process has nothing but the connection, is not
- * in the daemon's descriptor table, never installs what it is sent, and ends itself when it takes
- * long.
+ * A descriptor that waits in a connection's queue is closed by the process that reads the message
+ * or closes the connection last.  The sender decides how long that close takes: a TCP socket with
+ * SO_LINGER, for example, can take minutes.  Since Linux 6.16 a socket can refuse descriptors
+ * (SO_PASSRIGHTS), and this module has nothing to do.  On older kernels the daemon looks at each
+ * message before it reads it (MSG_PEEK).  It reads none that has a descriptor, and leaves the
+ * connection to a process of its own, which may wait.  That process has only the connection, is not
+ * in the daemon's descriptor table, does not install the descriptors that were sent, and ends
+ * itself if it takes long.
  *
  * Owns the pids of these processes.  Never: waits for one of them.
  */
@@ -21,7 +21,7 @@
 
 enum {
         DISPOSAL_MAX = 64, /* processes */
-        DISPOSAL_EACH = 4, /* of a user */
+        DISPOSAL_EACH = 4, /* of one user */
 };
 
 struct disposal {
@@ -29,25 +29,26 @@ struct disposal {
                 pid_t pid; /* 0: free */
                 uid_t uid;
         } running[DISPOSAL_MAX];
-        unsigned int next; /* the slot that is taken next if none is free */
+        unsigned int next; /* the slot that is reused next if none is free */
 };
 
-/* Makes a socket refuse descriptors, and those that it accepts.  False: the kernel cannot. */
+/* Makes a socket, and those that it accepts, refuse descriptors.  False: the kernel cannot do
+ * that. */
 bool disposal_refuse_rights(int listen_fd);
 
 /*
- * Receives bytes of a connection.  As recv(2) with MSG_DONTWAIT, with negative errno, and -EBADMSG
- * if descriptors come next: they are left where they are.
+ * Receives bytes of a connection, as recv(2) with MSG_DONTWAIT.  Returns their number, negative
+ * errno, or -EBADMSG if descriptors come next; these stay in the queue.
  */
 ssize_t disposal_receive(int fd, char *buffer, size_t size);
 
 /*
- * Before a connection is closed: nothing that is in it can keep us waiting then, and nothing more
- * comes.  -EAGAIN: not yet, there are enough processes that are at it for this user.
- * must: for what cannot wait; older processes make room.
+ * Prepares a connection for its close: after that, close(2) does not wait, and the client cannot
+ * send any more.  0, or -EAGAIN: not yet, because this user has enough processes. must: for a
+ * connection that cannot wait; the oldest process then makes room.
  */
 int disposal_prepare_close(struct disposal *disposal, int fd, uid_t uid, bool must);
-/* Both, of a connection that has no record. */
+/* Prepares and closes a connection that has no record. */
 void disposal_close(struct disposal *disposal, int fd, uid_t uid);
-/* The end of all of them. */
+/* Ends all processes. */
 void disposal_end(struct disposal *disposal);

@@ -17,11 +17,11 @@
 #include "socket/disposal.h"
 
 enum {
-        /* Small, so that what a client does not read is kept by the client's own lines, not by
-         * us: the kernel doubles it. */
+        /* Small, so that unread replies are stored in the client's record and counted there, not by
+         * the kernel.  The kernel doubles it. */
         LISTENER_SEND_BUFFER = 16 * 1024,
         LISTENER_BACKLOG = 4096,
-        OVERFLOW_ID = 65534, /* what the kernel shows for ids that our namespace has not */
+        OVERFLOW_ID = 65534, /* the id that the kernel shows for ids outside of our namespace */
 };
 
 static int address_set(struct sockaddr_un *address, const char *path) {
@@ -38,7 +38,7 @@ static int socket_new(int flags) {
         return fd < 0 ? -errno : fd;
 }
 
-/* Whether somebody answers there. */
+/* Whether another process listens there. */
 static bool socket_is_live(const struct sockaddr_un *address) {
         int fd = socket_new(SOCK_NONBLOCK), r;
 
@@ -46,10 +46,10 @@ static bool socket_is_live(const struct sockaddr_un *address) {
                 return false;
         r = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
         close(fd);
-        return r == 0 || r == -EAGAIN; /* EAGAIN: alive, its queue is full */
+        return r == 0 || r == -EAGAIN; /* EAGAIN: it lives, and its queue is full */
 }
 
-/* A name beside path that nobody can have foreseen.  -ENAMETOOLONG: there is no room for it. */
+/* A name beside path that nobody can foresee.  -ENAMETOOLONG: there is no room for it. */
 static int address_set_temporary(struct sockaddr_un *address, const char *path) {
         char name[PATH_MAX];
         uint32_t random;
@@ -61,8 +61,8 @@ static int address_set_temporary(struct sockaddr_un *address, const char *path) 
 }
 
 /*
- * The mode comes with the name: the directory may be one that others can write to, and who names
- * the file again, to change its mode, may name another by then.
+ * bind(2) must set the mode already.  The directory may be one that other users can write to; so a
+ * later chmod(2) of the path could hit another file.
  */
 static int socket_bind_open(int fd, const struct sockaddr_un *address) {
         mode_t mask = umask(0111);
@@ -72,7 +72,7 @@ static int socket_bind_open(int fd, const struct sockaddr_un *address) {
         return r;
 }
 
-/* Binds under a name of our own and moves it into place: never a moment without a listener. */
+/* Binds to a temporary name and renames it into place, so that there is always a listener. */
 static int socket_bind(int fd, const char *path) {
         struct sockaddr_un address, temporary;
         struct stat st;
@@ -85,7 +85,7 @@ static int socket_bind(int fd, const char *path) {
                 return -EADDRINUSE;
         r = address_set_temporary(&temporary, path);
         if (r == -ENAMETOOLONG) {
-                /* In place, with a short gap. */
+                /* Bind in place, with a short gap. */
                 temporary = address;
                 unlink(path);
         } else if (r < 0) {
@@ -94,7 +94,7 @@ static int socket_bind(int fd, const char *path) {
         r = socket_bind_open(fd, &temporary);
         if (r < 0)
                 return r;
-        /* Before anybody can connect. */
+        /* Before any client can connect. */
         disposal_refuse_rights(fd);
         if (listen(fd, LISTENER_BACKLOG) < 0 || rename(temporary.sun_path, path) < 0) {
                 r = -errno;
@@ -107,7 +107,7 @@ static void directory_make(const char *path) {
         char *copy = strdup(path);
 
         if (copy)
-                mkdir(dirname(copy), 0755); /* bind(2) tells what is wrong with it */
+                mkdir(dirname(copy), 0755); /* if it fails, bind(2) reports the error */
         free(copy);
 }
 
@@ -132,9 +132,9 @@ void listener_remove(const char *path) {
                 unlink(path);
 }
 
-/* Whether every id of the machine is one of ours: the initial namespace, or one like it. */
+/* Whether our namespace has every id of the machine, as the initial one does. */
 static bool ids_are_complete(void) {
-        static enum { UNKNOWN, COMPLETE, PARTIAL } ids; /* a process's map is set once */
+        static enum { UNKNOWN, COMPLETE, PARTIAL } ids; /* the map of a process is set only once */
         unsigned long inside, outside, count;
         FILE *map;
 
@@ -163,7 +163,7 @@ int listener_identify(int fd, struct caller *out) {
         out->uid = credentials.uid;
         out->gid = credentials.gid;
         out->pid = credentials.pid;
-        /* In this order: the number may have become another process's. */
+        /* In this order, because the pid may have become another process's. */
         out->powerless =
                 credentials.uid == 0 && !(caller_has_power(credentials.pid) && peer_lives(fd));
         return 0;
@@ -179,7 +179,7 @@ int listener_accept(int listen_fd) {
         return fd;
 }
 
-/* Groups that have no name in our namespace all look the same: none of them counts. */
+/* All groups outside of our namespace have the same id, so none of them may count. */
 static void drop_nameless(struct caller *caller) {
         size_t n = 0;
 

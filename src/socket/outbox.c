@@ -6,7 +6,7 @@
 
 enum {
         PIECE_SIZE = 4096,
-        PIECES_PER_TURN = 3, /* of one listing; what was left over and one page are kept, too */
+        PIECES_PER_TURN = 3, /* of one listing; a rest and one page are kept besides */
 };
 
 static void outbox_in_turn(struct turns_job *turn);
@@ -37,7 +37,7 @@ bool outbox_waits(const struct outbox *outbox) {
         return outbox->turn.waits;
 }
 
-/* Sends what there is.  False: the rest has to wait. */
+/* Sends what is there.  False: the rest has to wait. */
 static bool outbox_send(struct outbox *outbox) {
         struct client *record = outbox->record;
         int r;
@@ -51,7 +51,7 @@ static bool outbox_send(struct outbox *outbox) {
         return true;
 }
 
-/* An answer without an end: nothing can follow it. */
+/* Ends a reply in the middle: nothing can follow it on this connection. */
 static void outbox_break_off(struct outbox *outbox) {
         outbox_drop_listing(outbox);
         JOURNAL_SET(txn_journal(outbox->txn), outbox->record->closing, 1);

@@ -54,7 +54,7 @@ void protocol_parse(struct request *out, const char *line, size_t length) {
                 return;
         }
         if (length > 0 && line[length - 1] == '\r')
-                length--; /* what telnet and its like send */
+                length--; /* telnet and similar programs send a carriage return */
         if (request_take_tag(out, &line, &length) < 0)
                 return;
         if (command_verb_of(line, length, &verb, &rest, &rest_length) < 0 ||

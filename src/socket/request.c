@@ -14,14 +14,14 @@
 #include "base/words.h"
 #include "control/report_json.h"
 
-/* A request at work. */
+/* A request that is being carried out. */
 struct inquiry {
         struct volume *volume;
         struct listings *listings;
         struct caller *caller;
         const struct request *request;
         struct answer *answer;
-        struct node *node; /* what the name names */
+        struct node *node; /* the node of the name */
 };
 
 void answer_clear(struct answer *answer) {
@@ -86,7 +86,7 @@ static void inquiry_say_size(struct inquiry *inquiry) {
         answer_say(inquiry->answer, inquiry->request->tag, 0, text);
 }
 
-/* Walks to the name as open(2) would, but through no symbolic link. */
+/* Walks to the name as open(2) would, but follows no symbolic link. */
 static int inquiry_find(struct inquiry *inquiry) {
         struct tree *tree = inquiry->volume->tree;
         struct node *dir = tree_node(tree, LAYOUT_ROOT_ID);
@@ -111,7 +111,7 @@ static int inquiry_find_region(struct inquiry *inquiry) {
         return node_is_region(inquiry->node) ? 0 : -ENXIO;
 }
 
-/* Whether the request would change something on a mount that is read-only. */
+/* Whether the request would change something on a read-only mount. */
 static bool inquiry_is_refused(const struct inquiry *inquiry) {
         const struct command *command = &inquiry->request->command;
 
@@ -157,7 +157,7 @@ static void inquiry_open(struct inquiry *inquiry) {
                 inquiry_say_size(inquiry);
 }
 
-/* Commands that .ctl has as well. */
+/* Commands that .ctl has, too. */
 
 static int inquiry_run(struct inquiry *inquiry) {
         const struct command *command = &inquiry->request->command;
@@ -217,9 +217,9 @@ static void inquiry_change(struct inquiry *inquiry) {
                 answer_say(inquiry->answer, inquiry->request->tag, 0, "");
 }
 
-/* Looking */
+/* Reading */
 
-/* Puts the text into a file, whose position stays at its start. */
+/* Writes the text into a file, whose position stays at the start. */
 static int text_store(struct inquiry *inquiry, const char *text, size_t length) {
         int fd = fault_strikes(FAULT_MEMFD) ? -1 : memfd_create("iomemfs-answer", MFD_CLOEXEC);
 
@@ -243,7 +243,7 @@ static int text_keep(struct inquiry *inquiry, const char *text, size_t length) {
         return 0;
 }
 
-/* Keeps what was written as one line: no newline in JSON is more than a space. */
+/* Makes one line of the text: a newline in JSON can be replaced by a space. */
 static int text_finish(struct inquiry *inquiry, char *text, size_t length) {
         while (length > 0 && text[length - 1] == '\n')
                 length--;
@@ -268,7 +268,7 @@ static void inquiry_report(struct inquiry *inquiry) {
         stream = open_memstream(&text, &length);
         if (stream) {
                 r = inquiry_render(inquiry, stream);
-                fputc('\n', stream); /* room for the one that ends the answer */
+                fputc('\n', stream); /* room for the newline that ends the reply */
                 if (fclose(stream) != 0)
                         r = -ENOMEM;
         }
@@ -279,7 +279,7 @@ static void inquiry_report(struct inquiry *inquiry) {
                 inquiry_fail(inquiry, r);
 }
 
-/* Opens the listing; what it says is rendered as it is sent. */
+/* Opens the listing; its pieces are rendered when they are sent. */
 static int inquiry_open_listing(struct inquiry *inquiry) {
         char start[sizeof(inquiry->request->tag) + sizeof("ok ")];
         int r;

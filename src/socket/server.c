@@ -20,23 +20,23 @@
 enum {
         ACCEPTS_PER_TURN = 16,
         ACCEPT_PAUSE_MS = 100,
-        WAITS_AT_ONCE = 8, /* waits looked at after every change */
-        WAITS_PER_MS = 50, /* waits looked at: so many cost a twentieth of a processor */
+        WAITS_AT_ONCE = 8, /* waits checked after every change */
+        WAITS_PER_MS = 50, /* checks of waits; so many take a twentieth of a processor */
         PARKED_LOOK_MS = 50,
 };
 
 struct peer {
         struct server *server;
         struct client *record;
-        struct account *user;
-        struct loop_source *source; /* NULL when only the invalidations' end is waited for */
+        struct account *account;
+        struct loop_source *source; /* NULL while only the end of invalidations is waited for */
         uint32_t events;
-        bool telling; /* the answer waits for the kernel */
+        bool telling; /* the reply waits until the kernel has been told */
         struct invalidations_waiter told;
-        struct work *work;  /* that the request waits for, NULL for none */
+        struct work *work;  /* the work that the request waits for, NULL for none */
         uint32_t populated; /* its node, 0 for none */
-        bool ended;         /* nothing more will come */
-        bool parked;        /* it ends when what it was sent can be disposed of */
+        bool ended;         /* the client will send nothing more */
+        bool parked;        /* ends when the descriptors that the client sent can be disposed of */
         struct outbox outbox;
         uint64_t unfinished, unread;
         struct peer *previous, *next;
@@ -51,18 +51,18 @@ struct server {
         struct loop_source *listening, *accept_pause, *poke, *deadline, *look_parked;
         struct disposal disposal;
         struct peer *peers;
-        struct account *users;
+        struct account *accounts;
         uint32_t n_waiting;
         uint64_t next_deadline; /* 0: none */
-        uint64_t next_look;     /* not before this time, milliseconds */
+        uint64_t next_look;     /* no check before this time, milliseconds */
         bool poked;
         bool warned;
         uint32_t max_clients;
-        struct request request; /* the one being carried out */
+        struct request request; /* the current one */
         struct answer answer;
 };
 
-/* Birth and death of connections */
+/* Making and ending connections */
 
 static void peer_ready(void *userdata, uint32_t events);
 static void peer_sent(struct outbox *outbox);
@@ -81,24 +81,24 @@ static int peer_attach(struct peer *peer) {
 }
 
 static int peer_new(struct server *server, struct client *record, struct peer **out) {
-        struct account *user = account_get(&server->users, record->uid);
-        struct peer *peer = user ? calloc(1, sizeof(*peer)) : NULL;
+        struct account *account = account_get(&server->accounts, record->uid);
+        struct peer *peer = account ? calloc(1, sizeof(*peer)) : NULL;
         int r = -ENOMEM;
 
         if (peer) {
                 peer->server = server;
                 peer->record = record;
-                peer->user = user;
+                peer->account = account;
                 outbox_init(&peer->outbox, server->listings, server->txn, record, peer_sent);
                 r = peer_attach(peer);
         }
         if (r < 0) {
                 free(peer);
-                if (user)
-                        account_drop_if_idle(&server->users, user);
+                if (account)
+                        account_drop_if_idle(&server->accounts, account);
                 return r;
         }
-        user->clients++;
+        account->clients++;
         peer->next = server->peers;
         if (peer->next)
                 peer->next->previous = peer;
@@ -109,14 +109,14 @@ static int peer_new(struct server *server, struct client *record, struct peer **
 
 static void wait_end(struct peer *peer) {
         peer->server->n_waiting--;
-        peer->user->waits--;
+        peer->account->waits--;
 }
 
 static struct peer *peer_free(struct peer *peer) {
         struct server *server = peer->server;
 
-        account_charge(&peer->user->unfinished, &peer->unfinished, 0);
-        account_charge(&peer->user->unread, &peer->unread, 0);
+        account_charge(&peer->account->unfinished, &peer->unfinished, 0);
+        account_charge(&peer->account->unread, &peer->unread, 0);
         outbox_clear(&peer->outbox);
         loop_remove(peer->source);
         if (peer->previous)
@@ -125,8 +125,8 @@ static struct peer *peer_free(struct peer *peer) {
                 server->peers = peer->next;
         if (peer->next)
                 peer->next->previous = peer->previous;
-        peer->user->clients--;
-        account_drop_if_idle(&server->users, peer->user);
+        peer->account->clients--;
+        account_drop_if_idle(&server->accounts, peer->account);
         free(peer);
         return NULL;
 }
@@ -160,25 +160,25 @@ static void server_on_look_parked(void *userdata, uint32_t events) {
         }
 }
 
-/* Answers */
+/* Replies */
 
-/* Sends what can be sent.  True: all of it is out, or nobody wants it. */
+/* Sends as much as possible.  True: all was sent, or nobody reads it. */
 static bool peer_flush(struct peer *peer) {
         if (!outbox_flush(&peer->outbox))
                 return false;
-        account_charge(&peer->user->unread, &peer->unread, 0);
+        account_charge(&peer->account->unread, &peer->unread, 0);
         return true;
 }
 
 static void peer_told(void *userdata);
 
-/* The answer waits until the kernel has been told of all changes so far. */
+/* Makes the reply wait until the kernel has been told of all changes so far. */
 static void peer_await_kernel(struct peer *peer) {
         peer->telling = true;
         invalidations_after(peer->server->volume->invalidations, &peer->told, peer_told, peer);
 }
 
-/* Takes the line away and writes the answer down, in one transaction with what was changed. */
+/* Removes the line and records the reply, in one transaction with the changes. */
 static int peer_write_down(struct peer *peer, struct answer *answer, size_t line, bool last) {
         struct server *server = peer->server;
 
@@ -187,7 +187,7 @@ static int peer_write_down(struct peer *peer, struct answer *answer, size_t line
         return txn_commit(server->txn);
 }
 
-/* What was done cannot be: all of it has been aborted, and that is the answer. */
+/* The commit failed, so all was aborted: the error becomes the reply. */
 static void peer_fail(struct peer *peer, struct answer *answer, size_t line, int error, bool last) {
         struct server *server = peer->server;
         struct node *node = tree_node(server->volume->tree, peer->populated);
@@ -195,7 +195,7 @@ static void peer_fail(struct peer *peer, struct answer *answer, size_t line, int
         if (node)
                 volume_drop(server->volume, node);
         answer_fail(answer, server->request.tag, error, strerrordesc_np(-error));
-        /* What is left is small: it is refused for want of memory, if at all. */
+        /* Little is left to be committed, so only lack of memory can refuse it. */
         while (peer_write_down(peer, answer, line, last) < 0)
                 answer_fail(answer, server->request.tag, error, strerrordesc_np(-error));
 }
@@ -213,7 +213,7 @@ static void peer_answer(struct peer *peer, struct answer *answer, size_t line, b
         if (waited)
                 wait_end(peer);
         if (charge > 0 && r == 0)
-                account_charge(&peer->user->unread, &peer->unread, charge);
+                account_charge(&peer->account->unread, &peer->unread, charge);
         server->root->counters.commands++;
         server->root->counters.command_errors += answer->failed;
         if (answer->invalidations)
@@ -239,7 +239,7 @@ static void server_set_deadline(struct server *server, uint64_t deadline) {
         loop_arm(server->deadline, deadline > now ? deadline - now : 1);
 }
 
-/* The line stays where it is until it can be answered.  False: it has to be answered now. */
+/* The line stays in the record until the reply can be made.  False: reply now. */
 static bool peer_wait(struct peer *peer) {
         struct server *server = peer->server;
         struct client *record = peer->record;
@@ -252,7 +252,7 @@ static bool peer_wait(struct peer *peer) {
                 answer_fail_name(&server->answer, request, -ETIMEDOUT, "did not appear in time");
                 return false;
         }
-        if (peer->user->waits >= server->root->settings.limits.waits) {
+        if (peer->account->waits >= server->root->settings.limits.waits) {
                 answer_fail(&server->answer, request->tag, -EAGAIN,
                             "too many pending waits of this user (waits=)");
                 return false;
@@ -266,7 +266,7 @@ static bool peer_wait(struct peer *peer) {
                 answer_fail(&server->answer, request->tag, r, strerrordesc_np(-r));
                 return false;
         }
-        peer->user->waits++;
+        peer->account->waits++;
         server->n_waiting++;
         server_set_deadline(server, record->deadline);
         return true;
@@ -276,7 +276,7 @@ static bool peer_wait(struct peer *peer) {
 
 static void peer_populated(void *userdata, int result, uint64_t huge);
 
-/* The line stays where it is until its region is populated.  False: it has to be answered now. */
+/* The line stays in the record until its region is populated.  False: reply now. */
 static bool peer_populate(struct peer *peer) {
         struct server *server = peer->server;
         struct volume *volume = server->volume;
@@ -284,7 +284,7 @@ static bool peer_populate(struct peer *peer) {
         uint32_t id = answer->populates;
         int r = -EAGAIN;
 
-        if (peer->user->waits < server->root->settings.limits.waits)
+        if (peer->account->waits < server->root->settings.limits.waits)
                 r = volume_populate(volume, tree_node(volume->tree, id), peer_populated, peer,
                                     &peer->work);
         if (r == 0)
@@ -296,7 +296,7 @@ static bool peer_populate(struct peer *peer) {
                 return false;
         }
         peer->populated = id;
-        peer->user->waits++;
+        peer->account->waits++;
         return true;
 }
 
@@ -312,7 +312,8 @@ static void peer_try(struct peer *peer, size_t line) {
         caller_clear(&caller);
         if ((answer->waits && peer_wait(peer)) || (answer->populates && peer_populate(peer)))
                 return;
-        if (answer->text_fd >= 0 && peer->user->unread + outbox_charge(answer) > limits->unread) {
+        if (answer->text_fd >= 0 &&
+            peer->account->unread + outbox_charge(answer) > limits->unread) {
                 txn_abort(server->txn);
                 answer_fail(answer, server->request.tag, -ENOBUFS,
                             "read the answers of this user's other connections first (unread=)");
@@ -320,7 +321,7 @@ static void peer_try(struct peer *peer, size_t line) {
         peer_answer(peer, answer, line, false);
 }
 
-/* Carries out the first line, unless it is known to be the death of workers. */
+/* Carries out the first line, unless it has cost two workers already. */
 static void peer_carry_out(struct peer *peer, size_t line) {
         struct root *root = peer->server->root;
         uint64_t key = BLAME_CLIENT | peer->record->id;
@@ -332,11 +333,11 @@ static void peer_carry_out(struct peer *peer, size_t line) {
                 peer_try(peer, line);
                 blame_leave(root);
         }
-        /* The next line is another matter. */
+        /* The next line is another request. */
         blame_absolve(root, key);
 }
 
-/* Receives.  False: there is nothing more for now. */
+/* Receives bytes.  False: there are no more for now. */
 static bool peer_receive(struct peer *peer) {
         struct client *record = peer->record;
         ssize_t n;
@@ -354,19 +355,19 @@ static bool peer_receive(struct peer *peer) {
         return false;
 }
 
-/* After receiving, with no line complete: is it still within bounds? */
+/* Checks the bounds after receiving, when no line is complete. */
 static void peer_check_unfinished(struct peer *peer) {
         struct client *record = peer->record;
 
-        account_charge(&peer->user->unfinished, &peer->unfinished, record->in_length);
+        account_charge(&peer->account->unfinished, &peer->unfinished, record->in_length);
         if (record->in_length == sizeof(record->in))
                 peer_refuse(peer, record->in_length, -E2BIG, "a line has at most 8191 bytes", true);
-        else if (peer->user->unfinished > peer->server->root->settings.limits.unfinished)
+        else if (peer->account->unfinished > peer->server->root->settings.limits.unfinished)
                 peer_refuse(peer, record->in_length, -ENOBUFS,
                             "too many unfinished lines of this user (unfinished=)", true);
 }
 
-/* Looks at the input, once.  False: nothing to be done until more comes. */
+/* Handles the input once.  False: there is nothing to do until more comes. */
 static bool peer_advance(struct peer *peer) {
         struct client *record = peer->record;
         size_t line = protocol_line(record->in, record->in_length);
@@ -380,7 +381,7 @@ static bool peer_advance(struct peer *peer) {
                 peer_check_unfinished(peer);
                 return record->out_length > 0;
         }
-        account_charge(&peer->user->unfinished, &peer->unfinished, 0);
+        account_charge(&peer->account->unfinished, &peer->unfinished, 0);
         peer_carry_out(peer, line);
         return true;
 }
@@ -389,7 +390,7 @@ static bool peer_is_pending(const struct peer *peer) {
         return peer->record->out_length > 0;
 }
 
-/* What to be woken for: room for what is to be sent or done, or input. */
+/* Selects the events to wait for: room to send, or input. */
 static void peer_rest(struct peer *peer) {
         struct client *record = peer->record;
 
@@ -401,7 +402,7 @@ static void peer_rest(struct peer *peer) {
                 peer_watch(peer, EPOLLIN);
 }
 
-/* One step of a connection; it may end here. */
+/* One step of a connection, which may end it. */
 static void peer_step(struct peer *peer) {
         struct client *record = peer->record;
 
@@ -423,7 +424,8 @@ static void peer_ready(void *userdata, uint32_t events) {
         struct peer *peer = userdata;
         bool gone = events & (EPOLLHUP | EPOLLERR);
 
-        /* Whole lines of one who has gone are still carried out, but nobody waits any more. */
+        /* Complete lines of a client that has hung up are still carried out, but it waits for
+         * nothing. */
         if (gone && (peer->record->waiting || outbox_waits(&peer->outbox))) {
                 peer_end(peer);
                 return;
@@ -437,14 +439,14 @@ static void peer_ready(void *userdata, uint32_t events) {
         peer_step(peer);
 }
 
-/* A piece of a listing is out, or has to wait. */
+/* A piece of a listing was sent, or has to wait. */
 static void peer_sent(struct outbox *outbox) {
         peer_step((struct peer *)((char *)outbox - offsetof(struct peer, outbox)));
 }
 
-/* Goes on after something was waited for. */
+/* Continues after a wait has ended. */
 static void peer_go_on(struct peer *peer) {
-        /* It hung up in the meantime: what it had sent before that is still carried out. */
+        /* The client has hung up meanwhile; the lines that it sent before are still carried out. */
         if (!peer->source && peer_attach(peer) < 0)
                 peer_end(peer);
         else
@@ -466,7 +468,7 @@ static void peer_populated(void *userdata, int result, uint64_t huge) {
         struct caller caller;
 
         peer->work = NULL;
-        peer->user->waits--;
+        peer->account->waits--;
         protocol_parse(&server->request, record->in, line - 1);
         client_caller(peer->record, &caller);
         answer_populated(server->volume, &caller, &server->request, peer->populated, result, huge,
@@ -476,7 +478,7 @@ static void peer_populated(void *userdata, int result, uint64_t huge) {
         peer_go_on(peer);
 }
 
-/* Looks whether what is waited for is there. */
+/* Checks whether names that are waited for exist now. */
 static void server_look(struct server *server) {
         struct peer *next;
 
@@ -508,7 +510,7 @@ static void server_on_poke(void *userdata, uint32_t events) {
         server_look(server);
 }
 
-/* Something has got a name.  Looked at when the change is committed, and not too often. */
+/* Something has got a name.  The waits are checked after the commit, and not too often. */
 static void server_on_name(void *userdata) {
         struct server *server = userdata;
         uint64_t now;
@@ -526,34 +528,34 @@ static void server_on_name(void *userdata) {
 /* Accepting */
 
 static void server_welcome(struct server *server, int fd, const struct caller *caller) {
-        struct account *user = account_get(&server->users, caller->uid);
+        struct account *account = account_get(&server->accounts, caller->uid);
         struct client *record;
         struct peer *peer;
 
-        if (user && user->clients >= server->root->settings.limits.clients) {
+        if (account && account->clients >= server->root->settings.limits.clients) {
                 client_say(fd, -EUSERS, "too many connections of this user (clients=)");
                 disposal_close(&server->disposal, fd, caller->uid);
                 return;
         }
-        if (!user ||
-            !account_may_connect(user, journal_used(server->journal, TABLE_CLIENT),
+        if (!account ||
+            !account_may_connect(account, journal_used(server->journal, TABLE_CLIENT),
                                  server->max_clients, caller->uid == 0 && !caller->powerless) ||
             !(record = client_new(server->txn, fd, caller))) {
-                if (user)
-                        account_drop_if_idle(&server->users, user);
+                if (account)
+                        account_drop_if_idle(&server->accounts, account);
                 client_say(fd, -EUSERS, "too many connections of all users");
                 disposal_close(&server->disposal, fd, caller->uid);
                 return;
         }
         if (peer_new(server, record, &peer) < 0) {
-                /* The record goes, and the connection with it, in which this is the last word. */
+                /* Delete the record and the connection; this is the last reply on it. */
                 client_say(fd, -ENOMEM, "out of memory");
                 disposal_prepare_close(&server->disposal, fd, caller->uid, true);
                 client_delete(server->txn, record);
         }
 }
 
-/* Out of descriptors: whoever waits in the queue waits until one is free. */
+/* Descriptors have run out: new connections stay in the queue until one is free. */
 static void server_pause_accept(struct server *server) {
         if (!server->warned)
                 log_line(LOG_WARNING, "no descriptor left for a connection to the socket");
@@ -562,7 +564,7 @@ static void server_pause_accept(struct server *server) {
         loop_arm(server->accept_pause, ACCEPT_PAUSE_MS);
 }
 
-/* Takes one connection.  False: there is none, or no more can be taken. */
+/* Accepts one connection.  False: there is none, or no more can be accepted. */
 static bool server_accept(struct server *server) {
         struct caller caller = {0};
         int fd;
@@ -596,9 +598,9 @@ static void server_on_accept_again(void *userdata, uint32_t events) {
         loop_modify(server->listening, EPOLLIN);
 }
 
-/* Putting together */
+/* Construction */
 
-/* Goes on with the connections of the last worker. */
+/* Continues with the connections of the last worker. */
 static int server_resume(struct server *server) {
         uint32_t high = journal_high(server->journal, TABLE_CLIENT);
         struct peer *peer;
@@ -614,13 +616,14 @@ static int server_resume(struct server *server) {
                 if (r < 0)
                         return r;
                 if (record->text_fd >= 0)
-                        account_charge(&peer->user->unread, &peer->unread,
+                        account_charge(&peer->account->unread, &peer->unread,
                                        record->listing ? OUTBOX_LISTING_MAX : record->out_length);
                 if (record->waiting) {
                         server->n_waiting++;
-                        peer->user->waits++;
+                        peer->account->waits++;
                 }
-                /* Its answer may have to wait for invalidations that the last worker did not tell. */
+                /* Its reply may have to wait for invalidations that the last worker did not
+                 * send. */
                 if (peer_is_pending(peer))
                         peer_await_kernel(peer);
                 peer_rest(peer);

@@ -31,8 +31,9 @@ static uint32_t name_hash(const struct journal *journal, uint32_t dir, const cha
 }
 
 /*
- * Linear hashing: with n buckets, and 2^k the largest power of two that is not above n, the
- * buckets below n - 2^k are split already and take one bit of the hash more than the others.
+ * Linear hashing.  There are n buckets, and 2^k is the largest power of two that is not above n.
+ * The buckets below n - 2^k have been split already, and use one bit of the hash more than the
+ * others.
  */
 static uint32_t bucket_of(uint32_t n_buckets, uint32_t hash) {
         uint32_t low = (UINT32_C(1) << (31 - __builtin_clz(n_buckets))) - 1, high = 2 * low + 1;
@@ -47,13 +48,13 @@ static uint32_t *bucket_head(const struct journal *journal, uint32_t bucket) {
         return &buckets->heads[bucket % LAYOUT_BUCKETS_EACH];
 }
 
-/* Adds a bucket, and gives it what it takes over from the one that is split. */
+/* Adds a bucket, and moves into it a part of the bucket that is split. */
 static void hash_split(struct journal *journal) {
         struct root *root = journal_root(journal);
         uint32_t added = root->n_buckets;
         uint32_t *from, *to;
 
-        /* A full table is no error: the chains grow longer. */
+        /* If the table is full, the chains just grow longer. */
         if (added % LAYOUT_BUCKETS_EACH == 0 && journal_new(journal, TABLE_BUCKETS) == 0)
                 return;
         JOURNAL_SET(journal, root->n_buckets, added + 1);
@@ -123,7 +124,7 @@ static void order_add(struct journal *journal, struct dentry *dentry) {
         struct node *dir = journal_get(journal, TABLE_NODE, dentry->parent);
         uint32_t *link = &dir->entries;
 
-        /* Its cookie is the largest: it belongs at the end of the right-hand edge. */
+        /* Its cookie is the largest, so it belongs at the end of the right-hand edge. */
         while (*link != 0 && is_above(dentry_get(journal, *link), dentry))
                 link = &dentry_get(journal, *link)->order_right;
         set_link(journal, &dentry->order_left, *link);
@@ -140,7 +141,7 @@ static void order_remove(struct journal *journal, const struct dentry *dentry) {
 
                 link = dentry->cookie < at->cookie ? &at->order_left : &at->order_right;
         }
-        /* What was below it is merged into its place. */
+        /* Merge its two subtrees into its place. */
         while (left != 0 && right != 0) {
                 struct dentry *a = dentry_get(journal, left), *b = dentry_get(journal, right);
 

@@ -4,7 +4,7 @@
 #include <time.h>
 
 #define SECOND_NS INT64_C(1000000000)
-#define TICK_MAX_NS (INT64_C(10) * 1000 * 1000) /* the longest that Linux can be built with */
+#define TICK_MAX_NS (INT64_C(10) * 1000 * 1000) /* the longest tick that Linux can be built with */
 
 struct stamp stamp_now(void) {
         struct timespec now;
@@ -19,7 +19,7 @@ struct stamp stamp_max(struct stamp a, struct stamp b) {
         return a.nsec > b.nsec ? a : b;
 }
 
-/* Whether a is b, or so little later that the clock has not been seen to move in between. */
+/* Whether a equals b, or is later by no more than a tick of the clock. */
 static bool stamp_is_ahead(struct stamp a, struct stamp b) {
         int64_t lead;
 
@@ -32,7 +32,7 @@ static bool stamp_is_ahead(struct stamp a, struct stamp b) {
 struct stamp stamp_moved(struct stamp last) {
         struct stamp now = stamp_now();
 
-        /* One that is later by more was set by utimensat(2), or the clock has been set back. */
+        /* A time that is further ahead was set by utimensat(2), or the clock was set back. */
         if (!stamp_is_ahead(last, now))
                 return now;
         if (last.nsec + 1 < SECOND_NS)

@@ -4,8 +4,8 @@
 /*
  * stamp: the times of nodes.
  *
- * They are of the clock that the kernel stamps its own files with, so that ours and those of a
- * region's memory can be compared.  That clock stands still for a tick, some milliseconds.
+ * They come from the clock that the kernel uses for its own files, so that our times can be
+ * compared with those of a region's backing file.  That clock moves in ticks of some milliseconds.
  *
  * Owns nothing.  Never: waits for the clock.
  */
@@ -15,5 +15,6 @@
 struct stamp stamp_now(void);
 /* The later one. */
 struct stamp stamp_max(struct stamp a, struct stamp b);
-/* Now, and another time than the last. */
+/* The current time, but later than `last`, so that a change can be seen within one tick of the
+ * clock. */
 struct stamp stamp_moved(struct stamp last);

@@ -8,12 +8,12 @@
 #include <sys/stat.h>
 #include "tree/dentry_index.h"
 
-enum { FIRST_COOKIE = 3 }; /* 1 and 2 are "." and ".." to a reader */
+enum { FIRST_COOKIE = 3 }; /* readers of directories use 1 and 2 for "." and ".." */
 
 struct tree {
         struct journal *journal;
         struct root *root;
-        tree_abandon_fn abandon;
+        tree_release_fn release;
         void *userdata;
         void (*on_name)(void *userdata);
         void *on_name_userdata;
@@ -41,8 +41,8 @@ void tree_touch_ctime(struct tree *tree, struct node *node) {
 }
 
 /*
- * An entry came or went.  The kernel keeps a listing for as long as mtime does not move, so it moves
- * each time.
+ * To be called when an entry was added or removed.  The kernel keeps a cached listing until mtime
+ * changes, so it must change each time.
  */
 static void tree_touch_dir(struct tree *tree, struct node *dir) {
         struct stamp now = stamp_moved(dir->mtime);
@@ -65,7 +65,7 @@ static void tree_add_links(struct tree *tree, struct node *node, int n) {
 
 /* Nodes */
 
-static struct node *tree_new_node(struct tree *tree, const struct create_attrs *birth) {
+static struct node *tree_new_node(struct tree *tree, const struct create_attrs *attrs) {
         uint32_t id = journal_new(tree->journal, TABLE_NODE);
         struct node *node = journal_get(tree->journal, TABLE_NODE, id);
         struct stamp now = stamp_now();
@@ -76,10 +76,10 @@ static struct node *tree_new_node(struct tree *tree, const struct create_attrs *
                 .id = id,
                 .generation = (uint32_t)tree->root->next_generation,
                 .ino = tree->root->next_ino,
-                .mode = birth->mode,
-                .uid = birth->uid,
-                .gid = birth->gid,
-                .rdev = birth->rdev,
+                .mode = attrs->mode,
+                .uid = attrs->uid,
+                .gid = attrs->gid,
+                .rdev = attrs->rdev,
                 .atime = now,
                 .mtime = now,
                 .ctime = now,
@@ -108,7 +108,7 @@ static void tree_delete_text(struct tree *tree, struct node *node) {
 static int tree_store_text(struct tree *tree, struct node *node, const char *bytes, size_t length) {
         size_t rest = length;
 
-        /* From the end, so that each record can name the one behind it. */
+        /* Begin at the end, so that each record can refer to the one behind it. */
         while (rest > 0) {
                 size_t chunk = rest % LAYOUT_TEXT_BYTES ? rest % LAYOUT_TEXT_BYTES
                                                         : (size_t)LAYOUT_TEXT_BYTES;
@@ -147,7 +147,7 @@ void tree_reap(struct tree *tree, struct node *node) {
         if (node->nlink > 0 || node->opens > 0)
                 return;
         if (!(node->flags & NODE_DETACHED)) {
-                if (tree->abandon && !tree->abandon(tree->userdata, node))
+                if (tree->release && !tree->release(tree->userdata, node))
                         return;
                 JOURNAL_SET(tree->journal, node->flags, node->flags | NODE_DETACHED);
                 JOURNAL_SET(tree->journal, tree->root->detached_nodes,
@@ -224,7 +224,7 @@ static void tree_tell_name(struct tree *tree) {
                 tree->on_name(tree->on_name_userdata);
 }
 
-/* Gives the dentry its place and name in dir, as the newest entry. */
+/* Gives the dentry its name in dir, as the newest entry. */
 static void tree_place(struct tree *tree, struct dentry *dentry, struct node *dir, const char *name,
                        size_t length) {
         dentry->cookie = dir->next_cookie;
@@ -276,21 +276,21 @@ static bool tree_has_room(const struct tree *tree) {
                tree_is_below_limit(tree);
 }
 
-/* A directory with S_ISGID hands down its group, and to directories S_ISGID as well. */
-static struct create_attrs attrs_in(const struct node *dir, const struct create_attrs *birth) {
-        struct create_attrs result = *birth;
+/* A directory with S_ISGID passes on its group, and to directories S_ISGID as well. */
+static struct create_attrs attrs_in(const struct node *dir, const struct create_attrs *attrs) {
+        struct create_attrs result = *attrs;
 
         if (dir->mode & S_ISGID) {
                 result.gid = dir->gid;
-                if (S_ISDIR(birth->mode))
+                if (S_ISDIR(attrs->mode))
                         result.mode |= S_ISGID;
         }
         return result;
 }
 
 int tree_create(struct tree *tree, struct node *dir, const char *name, size_t length,
-                const struct create_attrs *birth, struct node **out) {
-        struct create_attrs inherited = attrs_in(dir, birth);
+                const struct create_attrs *attrs, struct node **out) {
+        struct create_attrs inherited = attrs_in(dir, attrs);
         struct node *node;
         int r;
 
@@ -299,7 +299,7 @@ int tree_create(struct tree *tree, struct node *dir, const char *name, size_t le
                 return r;
         if (!tree_has_room(tree))
                 return -ENOSPC;
-        if (S_ISDIR(birth->mode) && dir->nlink == UINT32_MAX)
+        if (S_ISDIR(attrs->mode) && dir->nlink == UINT32_MAX)
                 return -EMLINK;
 
         node = tree_new_node(tree, &inherited);
@@ -316,7 +316,7 @@ int tree_create(struct tree *tree, struct node *dir, const char *name, size_t le
 }
 
 int tree_symlink(struct tree *tree, struct node *dir, const char *name, size_t length,
-                 const struct create_attrs *birth, const char *target, struct node **out) {
+                 const struct create_attrs *attrs, const char *target, struct node **out) {
         size_t target_length = strlen(target);
         int r;
 
@@ -325,15 +325,15 @@ int tree_symlink(struct tree *tree, struct node *dir, const char *name, size_t l
         if (journal_used(tree->journal, TABLE_TEXT) + PATH_MAX / LAYOUT_TEXT_BYTES + 1 >
             LAYOUT_NODES_MAX)
                 return -ENOSPC;
-        r = tree_create(tree, dir, name, length, birth, out);
+        r = tree_create(tree, dir, name, length, attrs, out);
         if (r < 0)
                 return r;
         return tree_store_text(tree, *out, target, target_length);
 }
 
-int tree_create_unnamed(struct tree *tree, const struct node *dir, const struct create_attrs *birth,
+int tree_create_unnamed(struct tree *tree, const struct node *dir, const struct create_attrs *attrs,
                         struct node **out) {
-        struct create_attrs inherited = attrs_in(dir, birth);
+        struct create_attrs inherited = attrs_in(dir, attrs);
 
         if (!tree_has_room(tree))
                 return -ENOSPC;
@@ -366,7 +366,7 @@ int tree_link(struct tree *tree, struct node *node, struct node *dir, const char
 
 /* Removing */
 
-/* Takes what a name gave: a link, and for a directory also the one that it gave its parent. */
+/* Drops the link that a name was; a directory also gives back the link to its parent. */
 static void tree_lose_name(struct tree *tree, struct node *dir, struct node *node) {
         if (node_is_dir(node)) {
                 tree_add_links(tree, dir, -1);
@@ -421,7 +421,7 @@ static int rename_may_replace(const struct node *node, const struct node *target
         return 0;
 }
 
-/* Whether a directory lies in node or is node: it cannot be moved there. */
+/* Whether dir is node or lies below it, so that node cannot be moved there. */
 static bool tree_is_below(const struct tree *tree, const struct node *dir,
                           const struct node *node) {
         while (dir && dir->id != node->id && dir->id != LAYOUT_ROOT_ID)
@@ -459,7 +459,7 @@ static int tree_exchange(struct tree *tree, struct node *dir, struct dentry *a,
         return 0;
 }
 
-/* Moves the entry, whose new place is free, and leaves a whiteout if wanted. */
+/* Moves the entry to a name that is free, and leaves a whiteout if the caller wants one. */
 static int tree_move(struct tree *tree, struct node *dir, struct dentry *dentry,
                      struct node *new_dir, const char *new_name, size_t new_length,
                      struct node *whiteout) {
@@ -482,8 +482,8 @@ static int tree_move(struct tree *tree, struct node *dir, struct dentry *dentry,
 }
 
 /*
- * The entry takes the place of the target, whose dentry stays: a reader of the directory meets a
- * name that is replaced once, and where it always was.
+ * The entry replaces the target, whose dentry stays.  So a reader of the directory meets the
+ * replaced name only once, and at its old place.
  */
 static void tree_supplant(struct tree *tree, struct node *dir, struct dentry *dentry,
                           struct node *new_dir, struct dentry *target, struct node *whiteout) {
@@ -508,15 +508,15 @@ static void tree_supplant(struct tree *tree, struct node *dir, struct dentry *de
 }
 
 static int tree_new_whiteout(struct tree *tree, const struct node *dir,
-                             const struct create_attrs *birth, struct node **out) {
-        struct create_attrs whiteout = {.mode = S_IFCHR, .uid = birth->uid, .gid = birth->gid};
+                             const struct create_attrs *attrs, struct node **out) {
+        struct create_attrs whiteout = {.mode = S_IFCHR, .uid = attrs->uid, .gid = attrs->gid};
 
         return tree_create_unnamed(tree, dir, &whiteout, out);
 }
 
 int tree_rename(struct tree *tree, struct node *dir, const char *name, size_t length,
                 struct node *new_dir, const char *new_name, size_t new_length, unsigned int flags,
-                const struct create_attrs *birth) {
+                const struct create_attrs *attrs) {
         struct dentry *dentry = tree_find(tree, dir, name, length);
         struct dentry *target = tree_find(tree, new_dir, new_name, new_length);
         struct node *node, *replaced = NULL, *whiteout = NULL;
@@ -545,12 +545,12 @@ int tree_rename(struct tree *tree, struct node *dir, const char *name, size_t le
                 return r;
         if (node_is_dir(node) && tree_is_below(tree, new_dir, node))
                 return -EINVAL;
-        /* A whiteout beside the moved name is a name more. */
+        /* A whiteout at the old name needs one dentry more. */
         if ((flags & RENAME_WHITEOUT) && !target &&
             journal_used(tree->journal, TABLE_DENTRY) >= LAYOUT_NODES_MAX)
                 return -ENOSPC;
         if (flags & RENAME_WHITEOUT)
-                r = tree_new_whiteout(tree, dir, birth, &whiteout);
+                r = tree_new_whiteout(tree, dir, attrs, &whiteout);
         if (r < 0)
                 return r;
 
@@ -616,7 +616,7 @@ void tree_closed(struct tree *tree, struct node *node, bool writable) {
 
 static int tree_make_root(struct tree *tree) {
         const struct settings *settings = &tree->root->settings;
-        struct create_attrs birth = {
+        struct create_attrs attrs = {
                 .mode = S_IFDIR | settings->root_mode,
                 .uid = settings->root_uid,
                 .gid = settings->root_gid,
@@ -628,16 +628,16 @@ static int tree_make_root(struct tree *tree) {
                 JOURNAL_SET(tree->journal, tree->root->next_ino, 1);
                 JOURNAL_SET(tree->journal, tree->root->next_generation, 1);
         }
-        node = tree_new_node(tree, &birth);
+        node = tree_new_node(tree, &attrs);
         if (!node || node->id != LAYOUT_ROOT_ID)
                 return -ENOMEM;
         node->nlink = 2;
         node->parent = LAYOUT_ROOT_ID;
-        node->lookups = 1; /* the kernel holds it for as long as it is mounted */
+        node->lookups = 1; /* the kernel has it for as long as it is mounted */
         return 0;
 }
 
-int tree_new(struct tree **out, struct journal *journal, tree_abandon_fn abandon, void *userdata) {
+int tree_new(struct tree **out, struct journal *journal, tree_release_fn release, void *userdata) {
         struct tree *tree;
         int r = 0;
 
@@ -646,7 +646,7 @@ int tree_new(struct tree **out, struct journal *journal, tree_abandon_fn abandon
                 return -ENOMEM;
         tree->journal = journal;
         tree->root = journal_root(journal);
-        tree->abandon = abandon;
+        tree->release = release;
         tree->userdata = userdata;
         if (!tree_node(tree, LAYOUT_ROOT_ID))
                 r = tree_make_root(tree);

@@ -19,7 +19,8 @@ void caller_clear(struct caller *caller) {
         *caller = (struct caller){0};
 }
 
-/* All of a file of /proc/PID, terminated, for the caller to free; NULL if it cannot be had. */
+/* The whole content of a file of /proc/PID, terminated; the caller frees it.  NULL if it cannot be
+ * read. */
 static char *proc_read(pid_t pid, const char *name) {
         char path[64], *text = NULL;
         size_t size = 0, used = 0;
@@ -54,7 +55,7 @@ static char *proc_read(pid_t pid, const char *name) {
         return text;
 }
 
-/* What follows "\nKEY:" in a status file, or NULL. */
+/* The text after "\nKEY:" in a status file, or NULL. */
 static const char *status_find(const char *status, const char *key) {
         const char *line = strstr(status, key);
 
@@ -83,14 +84,14 @@ bool caller_is_root(struct caller *caller) {
         if (caller->uid != 0)
                 return false;
         if (caller->ask_power) {
-                /* An ordinary user's daemon may not look into root's processes. */
+                /* An ordinary user's daemon cannot read the status of root's processes. */
                 caller->powerless = geteuid() == 0 && !caller_has_power(caller->pid);
                 caller->ask_power = false;
         }
         return !caller->powerless;
 }
 
-/* After something was read by the caller's number: whether that is still the caller's. */
+/* Whether the pid still is the caller's.  Call it after something was read by that pid. */
 static bool caller_has_number(const struct caller *caller) {
         return caller->connection == 0 || peer_lives(caller->connection);
 }
@@ -106,8 +107,9 @@ mode_t caller_umask(const struct caller *caller) {
 }
 
 /*
- * Who makes a region often makes another.  The file stays open: it is bound to the process and not
- * to its number, so that it has the name of today or, after the process's death, nothing.
+ * A process that creates a region often creates more.  The file stays open: it belongs to the
+ * process and not to its pid.  So it always has the current name or, after the end of the process,
+ * none.
  */
 static struct {
         pid_t pid;
@@ -136,7 +138,7 @@ void caller_command(const struct caller *caller, char name[16]) {
         if (n > 0 && !caller_has_number(caller))
                 n = 0;
         memset(name + (n > 0 ? n : 0), 0, (size_t)(n > 0 ? 16 - n : 16));
-        /* A newline ends it, if it is not the longest that there can be. */
+        /* A newline ends it, unless it has the greatest length. */
         name[15] = '\0';
         if (n > 0 && name[n - 1] == '\n')
                 name[n - 1] = '\0';
@@ -145,12 +147,12 @@ void caller_command(const struct caller *caller, char name[16]) {
 static void caller_add_group(struct caller *caller, gid_t gid) {
         gid_t *grown;
 
-        /* Grown when the count reaches a power of two. */
+        /* The array grows when the count reaches a power of two. */
         if ((caller->n_groups & (caller->n_groups - 1)) == 0) {
                 grown = realloc(caller->groups,
                                 sizeof(gid_t) * (caller->n_groups ? 2 * caller->n_groups : 1));
                 if (!grown)
-                        return; /* one group less is one right less, never one more */
+                        return; /* a missing group can only take rights away */
                 caller->groups = grown;
         }
         caller->groups[caller->n_groups++] = gid;
@@ -204,7 +206,7 @@ bool access_in_group(struct caller *caller, gid_t gid) {
 
 uint32_t access_without_setid(uint32_t mode) {
         mode &= ~(uint32_t)S_ISUID;
-        /* Without leave to execute for the group, S_ISGID means another thing. */
+        /* Without execute permission for the group, S_ISGID is no set-group-id. */
         return mode & S_IXGRP ? mode & ~(uint32_t)S_ISGID : mode;
 }
 
@@ -215,7 +217,7 @@ bool access_allows(struct caller *caller, const struct node *node, unsigned int 
 
         if (caller->uid == node->uid) {
                 mode >>= 6;
-        } else if (mask & (mode ^ (mode >> 3))) { /* asked only where group and others differ */
+        } else if (mask & (mode ^ (mode >> 3))) { /* needed only where group and others differ */
                 if (caller_is_root(caller))
                         return true;
                 if (caller_in_group(caller, node->gid))

@@ -24,7 +24,7 @@ uint64_t event_next(const struct tree *tree) {
         return tree_root_record(tree)->next_event;
 }
 
-/* The oldest event that is kept. */
+/* The sequence number of the oldest event in the ring. */
 static uint64_t event_first(const struct tree *tree) {
         uint64_t next = event_next(tree);
 
@@ -33,7 +33,7 @@ static uint64_t event_first(const struct tree *tree) {
 
 /* Recording */
 
-/* A path that grows from its end. */
+/* A path that is built from its end. */
 struct path {
         char bytes[PATH_MAX];
         size_t start;
@@ -43,14 +43,14 @@ static void path_put(struct path *path, const char *name, size_t length) {
         bool first = path->start == sizeof(path->bytes);
 
         if (path->start < length + 1)
-                return; /* deeper than paths can be: the outer directories are left out */
+                return; /* deeper than a path can be: leave out the outer directories */
         if (!first)
                 path->bytes[--path->start] = '/';
         path->start -= length;
         memcpy(path->bytes + path->start, name, length);
 }
 
-/* How many directories were visited. */
+/* Puts the directories in front; returns how many were visited. */
 static int path_put_dirs(struct path *path, const struct tree *tree, const struct node *dir) {
         int depth = 0;
 
@@ -80,16 +80,16 @@ static void event_guard(struct event *event, const struct node *dir, size_t end)
                 event->n_guards++;
 }
 
-/* Whom the directories above a name hide it from.  path: of the name. */
+/* Records the directories above a name that hide it from some users.  path: of the name. */
 static void event_hide(struct event *event, const struct path *path, const struct tree *tree,
                        const struct node *dir, size_t name_length) {
         const unsigned int list = S_IROTH | S_IXOTH;
-        size_t length = path_length(path) - name_length; /* of what leads to dir, with its slash */
+        size_t length = path_length(path) - name_length; /* of the path to dir, with its slash */
 
         for (int depth = 0; dir && depth < DEPTH_MAX; depth++) {
                 const struct dentry *dentry = tree_name_of(tree, dir);
 
-                /* A mode may give less to some than to all others. */
+                /* A mode may give less to owner or group than to all others. */
                 if ((dir->mode & (list | list << 3 | list << 6)) != (list | list << 3 | list << 6))
                         event_guard(event, dir, length > 0 ? length - 1 : 0);
                 if (dir->id == LAYOUT_ROOT_ID)
@@ -123,12 +123,12 @@ static struct event *event_new(struct tree *tree) {
         uint64_t sequence = root->next_event;
         struct event *event;
 
-        /* Records are taken in order and never given back, so that ids follow the numbers. */
+        /* Records are taken in order and never freed, so that ids follow the numbers. */
         if (sequence < EVENT_RING)
                 journal_new_reserved(journal, TABLE_EVENT);
         event = event_get(tree, sequence);
         if (!event)
-                __builtin_unreachable(); /* gcc 12 warns of what memset() would do to NULL */
+                __builtin_unreachable(); /* gcc 12 warns that memset() would write to NULL */
         journal_touch(journal, event, sizeof(*event));
         memset(event, 0, offsetof(struct event, path));
         event->sequence = sequence;
@@ -217,7 +217,7 @@ static bool guard_allows(const struct event_guard *guard, struct caller *caller)
         return access_allows(caller, &dir, ACCESS_READ | ACCESS_SEARCH);
 }
 
-/* Whether a reader in that scope, by its length, may know of the event. */
+/* Whether a reader whose scope has this length may see the event. */
 static bool event_is_for(const struct event *event, size_t scope_length, struct caller *caller) {
         if (event->n_guards > EVENT_GUARDS)
                 return caller_is_root(caller);
@@ -239,7 +239,7 @@ static bool scope_holds(const struct path *scope, const struct event *event, siz
                memcmp(event->path, scope->bytes + scope->start, length) == 0;
 }
 
-/* Formats the line; its length. */
+/* Formats the line; returns its length. */
 static size_t event_print(const struct event *event, uint64_t number, size_t skip,
                           char buffer[EVENT_LINE_MAX]) {
         char name[4 * EVENT_PATH_MAX + 1] = "-";
@@ -262,7 +262,7 @@ static size_t event_print(const struct event *event, uint64_t number, size_t ski
         return (size_t)n;
 }
 
-/* How many were lost is for root: among them may be some that are not for the reader. */
+/* Only root gets the number of lost events: some of them may not be for the reader. */
 static size_t event_print_lost(const struct event_cursor *cursor, struct caller *caller,
                                char buffer[EVENT_LINE_MAX]) {
         int n;
@@ -283,23 +283,24 @@ bool event_is_at_end(const struct tree *tree, const struct event_cursor *cursor)
         return cursor->lost == 0 && cursor->next == event_next(tree);
 }
 
-/* A reader at work. */
+/* A call of event_read(). */
 struct telling {
         const struct tree *tree;
         const struct event_reader *reader;
         struct event_cursor *cursor;
         struct path scope;
-        int floor; /* of the budget, where it is used up */
+        int floor; /* the value at which the budget is used up */
 };
 
-/* False: the budget was used up before. */
+/* False: the budget was used up already. */
 static bool telling_begin(struct telling *telling) {
         const struct event_reader *reader = telling->reader;
         int depth, steps;
 
         if (*reader->budget <= 0)
                 return false;
-        /* Where the directory is now; compared with where events were. */
+        /* The present path of the reader's directory; it is compared with the paths of the
+         * events. */
         telling->scope.start = sizeof(telling->scope.bytes);
         depth = path_put_dirs(&telling->scope, telling->tree, reader->dir);
         *reader->budget -= depth;
@@ -308,7 +309,7 @@ static bool telling_begin(struct telling *telling) {
         return true;
 }
 
-/* Moves over events that are not to be told.  The one that is there then, or NULL. */
+/* Moves over events that are not for the reader.  Returns the first one that is, or NULL. */
 static const struct event *telling_find(struct telling *telling, size_t *skip) {
         struct event_cursor *cursor = telling->cursor;
         int *budget = telling->reader->budget;
@@ -325,7 +326,7 @@ static const struct event *telling_find(struct telling *telling, size_t *skip) {
         return NULL;
 }
 
-/* The line at the cursor; its length, 0 if there is none. */
+/* Formats the line at the cursor; returns its length, 0 if there is none. */
 static size_t telling_line(struct telling *telling, char line[EVENT_LINE_MAX]) {
         struct event_cursor *cursor = telling->cursor;
         const struct event *event;
@@ -333,7 +334,7 @@ static size_t telling_line(struct telling *telling, char line[EVENT_LINE_MAX]) {
 
         if (cursor->lost == 0 && cursor->next < event_first(telling->tree)) {
                 if (cursor->partial > 0) {
-                        /* The event that was being read is gone: end its line. */
+                        /* The event that was partly read has left the ring: end its line. */
                         cursor->partial = 0;
                         line[0] = '\n';
                         return 1;
@@ -379,6 +380,6 @@ bool event_waits(const struct tree *tree, const struct event_reader *reader,
         struct telling telling = {.tree = tree, .reader = reader, .cursor = cursor};
         char line[EVENT_LINE_MAX];
 
-        /* The rest of a line is something to be read, whatever has become of its event. */
+        /* The rest of a line has to be read even if its event is gone. */
         return cursor->partial > 0 || (telling_begin(&telling) && telling_line(&telling, line) > 0);
 }

@@ -2,18 +2,19 @@
 #pragma once
 
 /*
- * event: what happened to regions, in order, for those who read .ctl/events.
+ * event: what happened to regions, in order, for readers of .ctl/events.
  *
- * Events are records of the journal, written in the transaction of the change itself, in a ring of
- * EVENT_RING: an event is told if, and only if, the change has happened, whatever dies in between.
- * Readers keep a sequence number each; one that is slower than the ring is told how many it missed.
+ * Events are records of the journal, in a ring of EVENT_RING.  An event is written in the
+ * transaction of the change itself; so it is reported if, and only if, the change has happened,
+ * even if a process dies in between.  Each reader keeps a sequence number.  A reader that is slower
+ * than the ring is told how many events it missed.
  *
- * A line is `NUMBER KIND NAME [KEY=VALUE ...]`, the name relative to the reader's directory and
- * escaped as in command.h; "-" where there is none.  Each reader's lines are numbered from 1, so
- * that no number tells of what the reader may not see.
+ * A line is `NUMBER KIND NAME [KEY=VALUE ...]`.  The name is relative to the reader's directory and
+ * escaped as in command.h; it is "-" where there is none.  Each reader's lines are numbered from 1,
+ * so that the numbers reveal nothing about events that the reader may not see.
  *
- * A reader is told what `ls -lR` of its directory could have shown it when it happened: an event
- * keeps who may list the directories on its way, as far as that is not everybody.
+ * A reader gets only what `ls -lR` of its directory could have shown it when it happened.  So an
+ * event records which directories above it not everybody may list, and who may list them.
  *
  * Owns the event records.  Never: wakes readers.
  */
@@ -28,19 +29,19 @@ enum { EVENT_LINE_MAX = 2048 }; /* bytes, enough for any line */
 enum event_kind {
         EVENT_CREATE,     /* size=, uid=, pid= */
         EVENT_RESIZE,     /* size= */
-        EVENT_SEAL,       /* seals= as numbers of F_SEAL_… */
-        EVENT_RENAME,     /* the new name; from= the old one is not told */
+        EVENT_SEAL,       /* seals= the F_SEAL_… bits as a number */
+        EVENT_RENAME,     /* the new name; the old one is not reported */
         EVENT_REMOVE,     /* one line for each name */
-        EVENT_LAST_CLOSE, /* nobody has it open through the mount any more */
-        EVENT_RESTART,    /* a new worker serves; nothing was lost */
+        EVENT_LAST_CLOSE, /* nobody has the region open through the mount any more */
+        EVENT_RESTART,    /* a new worker serves; no event was lost */
         _EVENT_N,
 };
 
-/* In the transaction of the change.  dir and name: the name that it is about. */
+/* Writes the event of a change, in its transaction.  dir and name: the name that it is about. */
 void event_add(struct tree *tree, enum event_kind kind, const struct node *node,
                const struct node *dir, const char *name, size_t length,
                const struct caller *caller);
-/* The same for any name of the node; nothing if it has none. */
+/* The same for one of the node's names; does nothing if it has none. */
 void event_add_node(struct tree *tree, enum event_kind kind, struct node *node,
                     const struct caller *caller);
 void event_add_restart(struct tree *tree);
@@ -48,31 +49,32 @@ void event_add_restart(struct tree *tree);
 /* Sequence number of the next event. */
 uint64_t event_next(const struct tree *tree);
 
-/* At the end: the next event that happens. */
+/* Moves the cursor to the end, so that it sees only events that happen later. */
 void event_seek_end(const struct tree *tree, struct event_cursor *cursor);
-/* The directories whose readers may have something to read since `from`: calls fn for the event's
- * directory and all above it, and with NULL if anybody may. */
+/* Finds the directories whose readers may have something to read since `from`: calls fn for each
+ * event's directory and all above it, and with NULL if it concerns all readers. */
 void event_scopes(const struct tree *tree, uint64_t from,
                   void (*fn)(void *userdata, const struct node *dir), void *userdata);
 
-/* Who reads, and where. */
+/* A reader, and the directory that it reads. */
 struct event_reader {
         const struct node *dir;
         struct caller *caller;
-        /* Records that may be visited; each takes one off.  Whoever begins with some left gets a
-         * step further, however long the way to its directory is. */
+        /* Number of records that may still be visited; each visit takes 1 off.  A reader that
+         * begins with more than 0 always gets one step further, however deep its directory is. */
         int *budget;
 };
 
 /*
- * Writes the lines of events below the reader's directory from the cursor on to buffer, as much as
- * fits, and moves the cursor, which is the caller's to log.  Bytes written: 0 if nothing happened
- * there, or if the budget is used up.
+ * Writes the lines of events below the reader's directory, from the cursor on, to buffer: as many
+ * as fit.  Moves the cursor, which the caller must have logged.  Returns the bytes written; 0 if
+ * nothing happened there, or if the budget is used up.
  */
 size_t event_read(const struct tree *tree, const struct event_reader *reader,
                   struct event_cursor *cursor, char *buffer, size_t size);
-/* Whether event_read() would write something; moves the cursor over what is not to be told. */
+/* Whether event_read() would write something.  Moves the cursor over events that are not for the
+ * reader. */
 bool event_waits(const struct tree *tree, const struct event_reader *reader,
                  struct event_cursor *cursor);
-/* Whether all events have been looked at. */
+/* Whether the cursor is at the end. */
 bool event_is_at_end(const struct tree *tree, const struct event_cursor *cursor);

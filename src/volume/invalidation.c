@@ -10,18 +10,18 @@
 #include <utlist.h>
 #include "base/fault.h"
 
-/* Of requests whose worker died before the kernel was told; no order reaches it. */
+/* The chain of requests whose worker died before the kernel was told; no order gets this high. */
 #define CHAIN_TAKEN_UP UINT64_MAX
 
 enum state {
-        STATE_WAITS, /* for one of the same chain */
+        STATE_WAITS, /* for another one of the same chain */
         STATE_TELLS,
-        STATE_TOLD, /* its end is told in the loop's next turn */
+        STATE_TOLD, /* its end is handled in the loop's next turn */
 };
 
 struct chain;
 
-/* What is to be told.  Made with the record, begun after the commit. */
+/* A notification to be sent.  It is made together with the record, and sent after the commit. */
 struct notification {
         struct invalidations *invalidations;
         struct chain *chain;
@@ -30,20 +30,20 @@ struct notification {
         enum state state;
         uint64_t node;
         uint64_t order;
-        struct notification *prev, *next; /* of this transaction, or of the chain */
+        struct notification *prev, *next; /* in this transaction's list, or the chain's */
         uint32_t length;
         char name[LAYOUT_NAME_MAX + 1];
 };
 
-/* What one request has to be told of, one after the other. */
+/* The notifications of one request, which are sent one after the other. */
 struct chain {
         uint64_t id;              /* see struct invalidation_mark */
-        unsigned int n;           /* notifications, those of the current transaction included */
-        struct notification *due; /* those that are committed */
+        unsigned int n;           /* notifications, including those of the current transaction */
+        struct notification *due; /* committed ones */
         struct invalidations_waiter *waiters;
-        struct chain *prev, *next; /* of those whose first is told in the next turn */
-        bool is_told;              /* it is one of these */
-        bool failed;               /* no memory to be put into the hash */
+        struct chain *prev, *next; /* in the list of chains handled in the next turn */
+        bool is_told;              /* it is in that list */
+        bool failed;               /* there was no memory to put it into the hash */
         UT_hash_handle hh;
 };
 
@@ -55,9 +55,9 @@ struct invalidations {
         struct invalidation_teller teller;
         invalidations_reply_fn reply;
         void *userdata;
-        struct invalidation_mark last;        /* of this request */
+        struct invalidation_mark last;        /* of the current request */
         struct notification *fresh;           /* of the current transaction */
-        struct notification *due;             /* committed, in no queue yet */
+        struct notification *due;             /* committed, but in no chain's queue yet */
         struct chain *chains;                 /* uthash */
         struct chain *told;                   /* utlist */
         struct invalidations_waiter *waiters; /* called in the next turn */
@@ -72,7 +72,7 @@ static struct chain *chain_find(const struct invalidations *invalidations, uint6
         return chain;
 }
 
-/* The chain, made if it is not there; NULL without memory. */
+/* The chain, made if there is none; NULL without memory. */
 static struct chain *chain_get(struct invalidations *invalidations, uint64_t id) {
         struct chain *chain = chain_find(invalidations, id);
 
@@ -98,7 +98,7 @@ static void waiters_call(struct invalidations_waiter **list) {
         }
 }
 
-/* Frees the chain if nothing of it is left; whoever waited for that goes on. */
+/* Frees the chain if it has no notification left; then calls the waiters. */
 static void chain_put(struct invalidations *invalidations, struct chain *chain) {
         struct invalidations_waiter *waiters = chain->waiters;
 
@@ -119,9 +119,9 @@ static struct invalidation *invalidation_get(const struct invalidations *invalid
         return invalidation && invalidation->id == id ? invalidation : NULL;
 }
 
-/* Telling */
+/* Sending */
 
-/* The record goes in the transaction of the reply that waited for it, or in one of its own. */
+/* Deletes the record, in the transaction of the reply that waited for it or in one of its own. */
 static void invalidation_told(struct invalidations *invalidations, uint32_t id) {
         struct invalidation *invalidation = invalidation_get(invalidations, id);
         uint64_t unique = invalidation->unique;
@@ -142,7 +142,7 @@ static void invalidation_told(struct invalidations *invalidations, uint32_t id) 
 
 static void notification_told(void *userdata, bool told);
 
-/* What cannot be told is as good as told: the kernel has no memory, or there is none. */
+/* If it cannot be sent, go on as if it had been: there is no kernel, or it has no memory. */
 static void notification_tell(struct notification *notification) {
         struct invalidations *invalidations = notification->invalidations;
         const struct invalidation_teller *teller = &invalidations->teller;
@@ -170,7 +170,7 @@ static void notification_end(struct notification *notification) {
 
         DL_DELETE(chain->due, notification);
         free(notification);
-        /* It stays while the reply is given, which may add to it. */
+        /* The chain must stay during the reply, which may add to it. */
         invalidation_told(invalidations, id);
         chain->n--;
         if (chain->due && chain->due->state == STATE_WAITS)
@@ -201,7 +201,7 @@ static void invalidations_on_turn(void *userdata, uint32_t events) {
         }
 }
 
-/* Makes what is to be told, of the chain with this number. */
+/* Makes a notification for the chain with this number. */
 static struct notification *notification_new(struct invalidations *invalidations,
                                              const struct invalidation *invalidation,
                                              uint64_t chain_id) {
@@ -227,7 +227,7 @@ static struct notification *notification_new(struct invalidations *invalidations
         return notification;
 }
 
-/* It is committed: told at once, if nothing of its chain is in front of it. */
+/* It is committed.  Sends it at once if it is the first of its chain. */
 static void notification_queue(struct notification *notification) {
         struct chain *chain = notification->chain;
 
@@ -254,7 +254,7 @@ static void notifications_drop(struct notification **list) {
         }
 }
 
-/* Writing down */
+/* Recording */
 
 static int invalidation_new(struct invalidations *invalidations, enum invalidation_kind kind,
                             uint64_t node, const char *name, size_t length) {
@@ -306,7 +306,7 @@ struct invalidation_mark invalidations_mark(const struct invalidations *invalida
 bool invalidations_reply_later(struct invalidations *invalidations, uint64_t unique, int result) {
         struct invalidation *invalidation = invalidation_get(invalidations, invalidations->last.id);
 
-        /* The record may have been told meanwhile, or rolled back, and its id be another's. */
+        /* Meanwhile the record may have been sent, or rolled back and its id reused. */
         if (!invalidation || invalidation->order != invalidations->last.order ||
             invalidation->kind == INVALIDATION_TOLD)
                 return false;
@@ -376,7 +376,7 @@ int invalidations_take_up(struct invalidations *invalidations) {
         untold = calloc(high, sizeof(struct notification *));
         if (!untold)
                 return -ENOMEM;
-        /* Which were of one request is not known any more: all of them are one chain. */
+        /* It is not known which of them belonged to one request, so all become one chain. */
         for (uint32_t id = 1; id <= high && r == 0; id++) {
                 const struct invalidation *invalidation = invalidation_get(invalidations, id);
 
@@ -394,7 +394,7 @@ int invalidations_take_up(struct invalidations *invalidations) {
         return r;
 }
 
-/* The end of the transaction, which may begin others. */
+/* Runs after the commit; may begin other transactions. */
 static void invalidations_send(void *userdata) {
         struct invalidations *invalidations = userdata;
         struct notification *notification;

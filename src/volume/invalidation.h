@@ -4,43 +4,44 @@
 /*
  * invalidation: tells the kernel of changes that it did not ask for.
  *
- * A command removes or resizes a region behind the kernel's back; what it has cached must go
- * before the command is answered.  Invalidations are records of the journal, written in the
- * transaction that makes the change, so that a worker that takes over tells them again.  After the
- * commit they are handed to whoever tells the kernel: those of one request one after the other, those
- * of different requests side by side, so that a request waits for its own only.
+ * A command removes or resizes a region without the kernel's knowledge.  The kernel must drop what
+ * it has cached before the command is replied to.  Invalidations are records of the journal,
+ * written in the transaction that makes the change, so that a new worker sends them again.  After
+ * the commit they are given to the teller, which sends them to the kernel.  Those of one request go
+ * one after the other, those of different requests at the same time, so that a request waits for
+ * its own only.
  *
- * The reply to a request can be tied to the last invalidation that it wrote.  It is sent when that
- * has been told, by whichever worker: if one dies in between, the request is resent, and
- * invalidations_resume() says how far it got.
+ * The reply to a request can be tied to the last invalidation that it wrote.  It is sent when the
+ * kernel has taken that one.  If the worker dies before, the request is resent, and
+ * invalidations_resume() tells the new worker how far the request had come.
  *
- * Owns the invalidation records.  Never: sends from the loop's thread, or replies by itself, or
- * knows how the kernel is told.
+ * Owns the invalidation records.  Never: sends from the loop's thread, replies by itself, knows the
+ * way to the kernel.
  */
 
 #include "base/loop.h"
 #include "volume/txn.h"
 
 enum invalidation_kind {
-        INVALIDATION_ENTRY, /* a name was removed, or is another's now */
+        INVALIDATION_ENTRY, /* a name was removed, or now belongs to another node */
         INVALIDATION_INODE, /* size, times or owner changed */
-        INVALIDATION_TOLD,  /* the kernel knows; the reply waits for the resent request */
+        INVALIDATION_TOLD,  /* the kernel has been told; the reply waits for the resent request */
 };
 
 enum invalidations_state {
-        INVALIDATIONS_NONE,    /* a request that has not been seen */
-        INVALIDATIONS_WAITING, /* carried out; replied to when the kernel has been told */
-        INVALIDATIONS_DONE,    /* carried out and told: reply now */
+        INVALIDATIONS_NONE,    /* this request wrote none */
+        INVALIDATIONS_WAITING, /* carried out; the reply waits until the kernel has been told */
+        INVALIDATIONS_DONE,    /* carried out, and the kernel has been told: reply now */
 };
 
 struct invalidations;
 
-/* The kernel has been told; or, if `told` is false, that has been given up: see notifier.h. */
+/* told: the kernel has been told; false: that was given up, see notifier.h. */
 typedef void (*invalidation_told_fn)(void *userdata, bool told);
 
 /*
- * How the kernel is told: 0, and fn is called later, on the loop; or negative errno.  Both NULL:
- * there is no kernel that knows anything.
+ * Tells the kernel.  0, and fn is called later, on the loop; or negative errno.  Both members are
+ * NULL if no kernel has anything cached.
  */
 struct invalidation_teller {
         int (*entry)(void *userdata, uint64_t dir, const char *name, size_t length,
@@ -50,8 +51,8 @@ struct invalidation_teller {
 };
 
 /*
- * Replies to a request whose invalidations have been told, which commits the transaction.  False if
- * the request is not at hand (it will be resent).
+ * Replies to a request whose invalidations were sent, and commits the transaction.  False: the
+ * request is not known here (it will be resent).
  */
 typedef bool (*invalidations_reply_fn)(void *userdata, uint64_t unique, int result);
 
@@ -61,39 +62,40 @@ void invalidations_set_teller(struct invalidations *invalidations,
                               const struct invalidation_teller *teller);
 void invalidations_set_reply(struct invalidations *invalidations, invalidations_reply_fn reply,
                              void *userdata);
-/* In a worker that comes after another: what that one left untold is told.  0, -ENOMEM. */
+/* Sends again what the worker before did not finish.  0, -ENOMEM. */
 int invalidations_take_up(struct invalidations *invalidations);
 
-/* Within the transaction.  0, -ENOMEM (the table is full). */
+/* Part of the current transaction.  0, -ENOMEM (the table is full). */
 int invalidation_entry(struct invalidations *invalidations, uint32_t dir, const char *name,
                        size_t length);
 int invalidation_inode(struct invalidations *invalidations, uint32_t node);
 
-/* The last invalidation of a request, which its reply waits for. */
+/* The last invalidation of a request; its reply waits for it. */
 struct invalidation_mark {
         uint32_t id; /* 0: none yet */
         uint64_t order;
         uint64_t chain; /* the order of the request's first, plus 1; 0: none yet */
 };
-/* A request begins, or goes on from a mark; and where it is. */
+/* Begins a request, or continues one from its mark; and returns the current mark. */
 void invalidations_begin(struct invalidations *invalidations, struct invalidation_mark mark);
 struct invalidation_mark invalidations_mark(const struct invalidations *invalidations);
 /*
- * Ties the reply (what write(2) returns) to the last invalidation since invalidations_begin().
- * False if there is none that has not been told: reply at once.
+ * Ties the reply to the last invalidation since invalidations_begin().  result: as write(2) returns
+ * it.  False: there is none that has not been sent, so reply at once.
  */
 bool invalidations_reply_later(struct invalidations *invalidations, uint64_t unique, int result);
-/* How far a request got before; with INVALIDATIONS_DONE the result, and the record is given back. */
+/* How far a request had come.  INVALIDATIONS_DONE also sets *result, and frees the record. */
 enum invalidations_state invalidations_resume(struct invalidations *invalidations, uint64_t unique,
                                               int *result);
 
-/* Who waits for invalidations: a part of whoever it is, who lives until fn is called. */
+/* A callback, embedded in the caller's structure, which must live until fn is called. */
 struct invalidations_waiter {
         void (*fn)(void *userdata);
         void *userdata;
         struct invalidations_waiter *prev, *next;
 };
-/* Calls fn on the loop, later, when all that this request has written down has been told: the one
- * that began last, or, before any has begun, all that invalidations_take_up() found. */
+/* Calls fn on the loop, later, when the kernel has been told of all that this request wrote.  "This
+ * request" is the one that began last.  Before the first one, it is all that
+ * invalidations_take_up() found. */
 void invalidations_after(struct invalidations *invalidations, struct invalidations_waiter *waiter,
                          void (*fn)(void *userdata), void *userdata);

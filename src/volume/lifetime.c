@@ -9,17 +9,17 @@
 #include "base/inotify.h"
 
 enum {
-        GROWTH_DELAY_MS = 20, /* from the first write to a look at the size */
-        RETRIES_MAX = 7,      /* probes after a close, four times later each: 11 s in all */
+        GROWTH_DELAY_MS = 20, /* from the first write until the size is checked */
+        RETRIES_MAX = 7,      /* probes after a close, each delay four times longer: 11 s */
         RETRY_FIRST_MS = 2,
-        GRACE_LEAST_MS = 50,    /* between looks at whose time is up */
-        STEPS_PER_TURN = 32,    /* transactions, before the loop does something else */
+        GRACE_LEAST_MS = 50,    /* between checks for regions whose grace has ended */
+        STEPS_PER_TURN = 32,    /* transactions, then the loop does something else */
         STEPS_AFTER_COMMIT = 4, /* the same, at the end of a request */
         RECORDS_PER_STEP = 256,
-        BUSY_MS = 2, /* until the next look, when there is enough under way */
+        BUSY_MS = 2, /* until the next check, while enough work is under way */
 };
 
-/* A set of node ids, taken out in any order. */
+/* A set of node ids, from which they are taken in any order. */
 struct id_set {
         uint32_t *ids;
         size_t n, capacity;
@@ -34,24 +34,24 @@ struct lifetimes {
         struct tree *tree;
         struct regions *regions;
         struct lifetime_acts acts;
-        struct watch *closes, *growth;
+        struct inotify *closes, *growth;
         struct loop_source *soon, *retry_timer, *growth_timer, *grace;
 
-        struct id_set due;     /* to be looked at now */
-        struct id_set again;   /* the same, of those that are tried again */
-        struct id_set retries; /* in use when they were looked at: perhaps just letting go */
+        struct id_set due;     /* to be checked now */
+        struct id_set again;   /* to be checked again */
+        struct id_set retries; /* they were in use when checked: perhaps about to be closed */
         unsigned int attempt;  /* of the retries */
-        bool failed;           /* one of them not for its users */
+        bool failed;           /* a check failed, not because the region is in use */
         struct id_set grown;
-        struct id_set touched; /* whose watches the transaction has changed */
-        bool touched_all;      /* it was not possible to remember which */
+        struct id_set touched; /* regions whose watches this transaction has changed */
+        bool touched_all;      /* there was no memory to store which ones */
         bool grace_armed, soon_armed;
 
         /* The walk over all regions. */
         bool scanning, scan_again;
         uint32_t scan_at, scan_end;
-        uint64_t scan_before; /* nodes that were made later are none of its business */
-        uint64_t scan_next;   /* milliseconds until the next one's time is up */
+        uint64_t scan_before; /* nodes that were made later need no visit */
+        uint64_t scan_next;   /* milliseconds until the next region's grace ends */
 };
 
 static bool id_set_add(struct id_set *set, uint32_t id) {
@@ -83,7 +83,7 @@ static bool id_set_add(struct id_set *set, uint32_t id) {
         return true;
 }
 
-/* 0: it is empty. */
+/* 0: the set is empty. */
 static uint32_t id_set_take(struct id_set *set) {
         uint32_t id;
 
@@ -117,7 +117,7 @@ static void lifetimes_soon(struct lifetimes *l) {
         l->soon_armed = true;
 }
 
-/* All regions are looked at, from the first on, if one of them cannot be remembered. */
+/* Checks all regions, from the first on; also used if there is no memory to store an id. */
 static void lifetimes_scan(struct lifetimes *l) {
         lifetimes_soon(l);
         if (l->scanning) {
@@ -154,7 +154,7 @@ static bool may_grow(const struct lifetimes *l, const struct node *node) {
                l->root->limit_bytes != 0;
 }
 
-/* An abort looks at the watches of the region again. */
+/* If the transaction is aborted, the region's watches are set again. */
 static void lifetime_touch(struct lifetimes *l, uint32_t id) {
         if (!id_set_add(&l->touched, id))
                 l->touched_all = true;
@@ -162,18 +162,18 @@ static void lifetime_touch(struct lifetimes *l, uint32_t id) {
 
 static int lifetime_watch_closes(struct lifetimes *l, const struct node *node) {
         lifetime_touch(l, node->id);
-        return watch_add(l->closes, node->fd, node->id);
+        return inotify_watch(l->closes, node->fd, node->id);
 }
 
 static void lifetime_watch_growth(struct lifetimes *l, const struct node *node) {
         lifetime_touch(l, node->id);
-        /* Without a watch growth is seen when the region is looked at the next time. */
-        (void)watch_add(l->growth, node->fd, node->id);
+        /* Without a watch, growth is seen at the next check of the region. */
+        (void)inotify_watch(l->growth, node->fd, node->id);
 }
 
 static void lifetime_unwatch(struct lifetimes *l, uint32_t id) {
-        watch_remove(l->closes, id);
-        watch_remove(l->growth, id);
+        inotify_unwatch(l->closes, id);
+        inotify_unwatch(l->growth, id);
 }
 
 static void lifetimes_commit(void *userdata) {
@@ -184,7 +184,7 @@ static void lifetimes_commit(void *userdata) {
                 ;
 }
 
-/* Watches as they should be for what the records say again. */
+/* Sets the watches to what the records, which were rolled back, require. */
 static void lifetimes_abort(void *userdata) {
         struct lifetimes *l = userdata;
         uint32_t id;
@@ -197,16 +197,16 @@ static void lifetimes_abort(void *userdata) {
 
                 lifetime_unwatch(l, id);
                 if (node && ((node->flags & NODE_EPHEMERAL) || is_orphan(node)) &&
-                    watch_add(l->closes, node->fd, id) < 0)
+                    inotify_watch(l->closes, node->fd, id) < 0)
                         lifetime_retry(l, id);
                 if (node && may_grow(l, node) && node->writers > 0)
-                        (void)watch_add(l->growth, node->fd, id);
+                        (void)inotify_watch(l->growth, node->fd, id);
         }
 }
 
-/* Whose time has come */
+/* Checking regions */
 
-/* Of an ephemeral region that was never opened: how long it may still be. */
+/* The time that an ephemeral region, which was never opened, has left. */
 static uint64_t milliseconds_left(const struct lifetimes *l, const struct node *node) {
         struct stamp now = stamp_now();
         int64_t grace = (int64_t)l->root->settings.grace_s * 1000;
@@ -223,7 +223,8 @@ static bool is_due(const struct lifetimes *l, const struct node *node) {
         return (node->flags & NODE_USED) || milliseconds_left(l, node) == 0;
 }
 
-/* Takes one name, or the region itself.  False: somebody has it still, or is just letting go. */
+/* Removes one name, or releases the region.  False: somebody still has it open, or is about to
+ * close it. */
 static bool lifetime_look(struct lifetimes *l, struct node *node) {
         uint32_t id = node->id;
 
@@ -245,14 +246,14 @@ static bool lifetime_look(struct lifetimes *l, struct node *node) {
         return true;
 }
 
-/* The walk over all */
+/* The walk over all regions */
 
 static void scan_region(struct lifetimes *l, struct node *node) {
         uint64_t left;
 
         if (node->writers > 0 && may_grow(l, node))
                 lifetime_watch_growth(l, node);
-        /* Watched first, then looked at, so that no close falls between. */
+        /* Watch first, then check, so that no close is missed in between. */
         if ((node->flags & NODE_EPHEMERAL) && lifetime_watch_closes(l, node) < 0)
                 return;
         if (is_due(l, node) || is_orphan(node)) {
@@ -286,7 +287,7 @@ static void scan_step(struct lifetimes *l) {
                 scan_end(l);
 }
 
-/* One small transaction.  False: there is nothing to be done. */
+/* Runs one small transaction.  False: there is nothing to do. */
 static bool lifetimes_step(struct lifetimes *l) {
         uint32_t id = id_set_take(&l->due);
         bool is_retry = id == 0 && l->again.n > 0;
@@ -313,7 +314,7 @@ static bool lifetimes_step(struct lifetimes *l) {
 static void lifetimes_run(struct lifetimes *l, int steps) {
         bool trying = l->again.n > 0;
 
-        /* For the next worker, if this one dies of it. */
+        /* Tells the next worker, if this one dies here. */
         l->root->in_background = 1;
         while (steps > 0 && !l->acts.is_busy(l->acts.userdata) && lifetimes_step(l))
                 steps--;
@@ -323,7 +324,7 @@ static void lifetimes_run(struct lifetimes *l, int steps) {
         else if (trying && l->again.n == 0 && l->failed)
                 loop_arm(l->retry_timer, (uint64_t)RETRY_FIRST_MS << (2 * RETRIES_MAX));
         else if (trying && l->again.n == 0)
-                /* What is held for good tells by its next close. */
+                /* Stop retrying: the next close will be reported by inotify. */
                 while (id_set_take(&l->retries))
                         ;
         if (trying && l->again.n == 0)
@@ -331,7 +332,7 @@ static void lifetimes_run(struct lifetimes *l, int steps) {
         if (l->due.n > 0 || l->again.n > 0 || l->scanning)
                 lifetimes_soon(l);
         else
-                l->root->background_deaths = 0; /* this one got through with it */
+                l->root->background_deaths = 0; /* this worker survived the step */
 }
 
 static void lifetimes_on_soon(void *userdata, uint32_t events) {
@@ -367,7 +368,7 @@ static void lifetimes_on_grace(void *userdata, uint32_t events) {
 static void lifetime_on_close(void *userdata, uint32_t id) {
         struct lifetimes *l = userdata;
 
-        /* Events were lost: every region that is watched may have been let go of. */
+        /* Events were lost: any region that is watched may have been closed. */
         if (id == 0)
                 lifetimes_scan(l);
         else
@@ -377,19 +378,19 @@ static void lifetime_on_close(void *userdata, uint32_t id) {
 static void lifetime_give_grace(struct lifetimes *l, const struct node *node) {
         uint64_t left = milliseconds_left(l, node);
 
-        /* An armed timer is due for an older region, and arms itself again. */
+        /* The timer is set for an older region, and is set again when it expires. */
         if (l->grace_armed || left == UINT64_MAX)
                 return;
         loop_arm(l->grace, left > 0 ? left : 1);
         l->grace_armed = true;
 }
 
-/* Growing */
+/* Growing regions */
 
 static void lifetime_on_write(void *userdata, uint32_t id) {
         struct lifetimes *l = userdata;
 
-        /* Lost events (id 0) are of regions that are in the list already, or will be. */
+        /* Lost events (id 0) need nothing: their regions are in the list already, or will be. */
         if (id != 0 && id_set_add(&l->grown, id) && l->grown.n == 1)
                 loop_arm(l->growth_timer, GROWTH_DELAY_MS);
 }
@@ -398,7 +399,7 @@ static void lifetime_look_at_size(struct lifetimes *l, struct node *node) {
         uint64_t cuts = l->root->counters.cut_back;
         struct stat st;
 
-        /* Watched again first, so that no write falls between. */
+        /* Watch again first, so that no write is missed in between. */
         if (node->writers > 0 || (node->flags & NODE_EXPORTED))
                 lifetime_watch_growth(l, node);
         region_stat(l->regions, node, &st);
@@ -421,7 +422,7 @@ static void lifetimes_on_grown(void *userdata, uint32_t events) {
                 loop_arm_soon(l->growth_timer);
 }
 
-/* What the volume tells */
+/* Calls by the volume */
 
 int lifetime_created(struct lifetimes *l, struct node *node) {
         if (!(node->flags & NODE_EPHEMERAL))
@@ -450,13 +451,13 @@ void lifetime_closed(struct lifetimes *l, const struct node *node) {
 bool lifetime_release(struct lifetimes *l, struct node *node) {
         if (node->fd < 0)
                 return true;
-        /* The private tmpfs counts what is still in use by itself. */
+        /* A tmpfs counts by itself the files that are still in use. */
         if (node->backing == BACKING_MEMFD && region_has_other_users(l->regions, node) &&
             lifetime_watch_closes(l, node) == 0) {
                 lifetime_retry(l, node->id);
                 return false;
         }
-        /* A watch would keep the memory, and the id may soon be another's. */
+        /* A watch would keep the memory, and the id may soon be reused. */
         lifetime_touch(l, node->id);
         lifetime_unwatch(l, node->id);
         return true;
@@ -471,9 +472,9 @@ void lifetimes_take_up(struct lifetimes *l) {
 static int lifetimes_build(struct lifetimes *l, struct loop *loop) {
         int r;
 
-        r = watch_new(&l->closes, loop, IN_CLOSE, lifetime_on_close, l);
+        r = inotify_new(&l->closes, loop, IN_CLOSE, lifetime_on_close, l);
         if (r == 0)
-                r = watch_new(&l->growth, loop, IN_MODIFY | IN_ONESHOT, lifetime_on_write, l);
+                r = inotify_new(&l->growth, loop, IN_MODIFY | IN_ONESHOT, lifetime_on_write, l);
         if (r == 0)
                 r = loop_add_timer(loop, &l->soon, lifetimes_on_soon, l);
         if (r == 0)
@@ -513,8 +514,8 @@ int lifetimes_new(struct lifetimes **out, struct loop *loop, struct txn *txn, st
 struct lifetimes *lifetimes_free(struct lifetimes *l) {
         if (!l)
                 return NULL;
-        watch_free(l->closes);
-        watch_free(l->growth);
+        inotify_free(l->closes);
+        inotify_free(l->growth);
         loop_remove(l->soon);
         loop_remove(l->retry_timer);
         loop_remove(l->growth_timer);

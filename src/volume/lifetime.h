@@ -2,25 +2,26 @@
 #pragma once
 
 /*
- * lifetime: what becomes of regions when nobody uses them any more.
+ * lifetime: decides what happens to regions that nobody uses any more.
  *
- *   ephemeral  loses its names with the last reference to it, anywhere: descriptor or mapping, by
- *              whichever door.  One that was never opened is given some time (grace=).
- *   orphan     a memfd without names and handles that somebody still maps or holds: it counts for
- *              the limit until it is let go of.
- *   growing    a memfd that is written to beyond its end behind our back: looked at soon, and cut
- *              back to the limit.
+ *   ephemeral  loses its names when its last descriptor or mapping, anywhere, is gone.  One that
+ *              was never opened is given some time (grace=).
+ *   orphan     a memfd without names and handles that some process still maps or holds.  It counts
+ *              for the limit until that process lets go of it.
+ *   growing    a memfd that is written to beyond its end without our knowing: it is checked soon,
+ *              and cut back to the limit.
  *
- * All of it is driven by inotify events on the memfd; when one says that something was closed, a
- * lease probe says whether that was the last.  The event comes shortly before the file is let go
- * of, so that a probe that fails is repeated a few times.  Nothing runs while nothing happens.
+ * inotify events on the memfd drive all this.  When an event says that something was closed, a
+ * lease probe tells whether that was the last user.  The event comes shortly before the kernel
+ * releases the file, so a probe that fails is repeated a few times.  While no event comes, nothing
+ * runs.
  *
- * Whatever is found is dealt with in small transactions of its own, a few in a turn of the loop: a
- * region with many names loses them one by one, and where all regions have to be looked at (by a
- * new worker, when events were lost, when time is up for some) that goes on beside the requests.
+ * Each region is handled in small transactions of its own, a few in each turn of the loop.  A
+ * region with many names loses them one by one.  Where all regions have to be checked (in a new
+ * worker, after lost events, when the grace of some has ended), that goes on beside the requests.
  *
- * Owns watches, timers and the lists of regions to look at; nothing of it needs to outlive the
- * worker.  Never: acts on a region that is in use.
+ * Owns watches, timers and the lists of regions to check.  None of these needs to outlive the
+ * worker. Never: acts on a region that is in use.
  */
 
 #include "base/loop.h"
@@ -30,13 +31,14 @@
 
 struct lifetimes;
 
-/* What the owner of the lifetimes does, within a transaction that is committed then. */
+/* Functions of the owner of the lifetimes.  Each runs in a transaction that is committed
+ * afterwards. */
 struct lifetime_acts {
-        /* Takes one of its names from a region that nobody uses.  0 or negative errno. */
+        /* Removes one name of a region that nobody uses.  0 or negative errno. */
         int (*remove_name)(void *userdata, struct node *node);
-        /* Its size has changed without a request. */
+        /* The region's size has changed without a request.  0 or negative errno. */
         int (*changed)(void *userdata, struct node *node);
-        /* Whether there is enough under way: what is left to be done waits a little. */
+        /* Whether enough work is under way, so that the rest waits a little. */
         bool (*is_busy)(void *userdata);
         void *userdata;
 };
@@ -44,14 +46,16 @@ struct lifetime_acts {
 int lifetimes_new(struct lifetimes **out, struct loop *loop, struct txn *txn, struct tree *tree,
                   struct regions *regions, const struct lifetime_acts *acts);
 struct lifetimes *lifetimes_free(struct lifetimes *lifetimes);
-/* Takes up what the worker before was watching, in pieces. */
+/* Continues with the regions that the worker before was watching, in small steps. */
 void lifetimes_take_up(struct lifetimes *lifetimes);
 
-/* In the transaction that made the region.  0, -ENOSPC (ephemeral, and no watch to be had). */
+/* Call it in the transaction that made the region.  0, -ENOSPC (ephemeral, and no watch is
+ * left). */
 int lifetime_created(struct lifetimes *lifetimes, struct node *node);
-/* In the transaction that opens it, through the mount or the socket. */
+/* Call it in the transaction that opens the region, through the mount or the socket. */
 void lifetime_opened(struct lifetimes *lifetimes, struct node *node, bool writable);
-/* In the transaction that closes a handle. */
+/* Call it in the transaction that closes a handle. */
 void lifetime_closed(struct lifetimes *lifetimes, const struct node *node);
-/* Whether a region without names and handles can be given up now; if not, that is seen to later. */
+/* Whether a region without names and handles can be released now.  If not, lifetime will do it
+ * later. */
 bool lifetime_release(struct lifetimes *lifetimes, struct node *node);

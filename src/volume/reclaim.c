@@ -7,8 +7,8 @@
 #include <unistd.h>
 
 enum {
-        AT_ONCE = 64 * 1024 * 1024, /* bytes that are freed by a close on the loop */
-        STEP = 64 * 1024 * 1024,    /* bytes that are freed at a time otherwise */
+        AT_ONCE = 64 * 1024 * 1024, /* bytes that a close on the loop may free */
+        STEP = 64 * 1024 * 1024,    /* bytes that are freed in one step otherwise */
 };
 
 /* Frees the memory of a large region, unless somebody else still has it. */
@@ -21,14 +21,14 @@ static void reclaim_run(struct job *job) {
         struct reclaim *reclaim = (struct reclaim *)job;
         struct stat st;
 
-        /* In steps: a worker that is killed here is gone only when the system call is over. */
+        /* In steps: a worker that is killed here ends only when the system call is over. */
         if (fcntl(reclaim->fd, F_SETLEASE, F_WRLCK) == 0 && fstat(reclaim->fd, &st) == 0) {
                 off_t size = st.st_size;
 
                 while (size > 0) {
                         size = size > STEP ? size - STEP : 0;
                         if (ftruncate(reclaim->fd, size) < 0)
-                                break; /* sealed: closing frees it all the same */
+                                break; /* sealed: close(2) frees it all the same */
                 }
         }
         close(reclaim->fd);

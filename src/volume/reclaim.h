@@ -2,10 +2,10 @@
 #pragma once
 
 /*
- * reclaim: gives the memory of regions that were given up back to the kernel.
+ * reclaim: gives the memory of released regions back to the kernel.
  *
- * Closing the last descriptor of a large file takes long, and close(2) cannot be interrupted; so
- * the memory of large ones is freed in pieces, by the queue that works on memory.
+ * Closing the last descriptor of a large file takes long, and close(2) cannot be interrupted.  So
+ * the memory of large files is freed in pieces, on the queue for memory jobs.
  *
  * Owns the descriptors that it is given.  Never: touches a record.
  */
@@ -13,5 +13,6 @@
 #include <stdint.h>
 #include "base/job_queue.h"
 
-/* Closes fd, of a region of so many bytes allocated, as last known.  userdata: the job queue. */
+/* Closes fd of a region that had `blocks` bytes allocated, as last known.  userdata: the job
+ * queue. */
 void reclaim_close(void *userdata, int fd, uint64_t blocks);

@@ -8,9 +8,9 @@
 
 enum {
         MEMBERS_MAX = 8,
-        FAULT_LEAST = 128, /* bytes of log of a transaction that a test lets be refused */
+        FAULT_LEAST = 128, /* bytes of log; FAULT_COMMIT hits only larger transactions */
         CLOSING_SPARE = 4, /* places for backing ids that one step may need */
-        LISTS_FIRST = 64,  /* descriptors that a list has room for from the start */
+        LISTS_FIRST = 64,  /* initial capacity of the lists of descriptors */
 };
 
 struct hook {
@@ -38,14 +38,15 @@ struct txn {
         void *close_userdata;
 
         int error;           /* of txn_fail() */
-        bool promised;       /* txn_check() has said that it can be committed */
+        bool promised;       /* txn_check() has returned 0 */
         uint32_t registered; /* enum txn_after, as bits: of this transaction */
-        uint32_t due;        /* the same, of those that stand */
-        bool running;        /* what is due is being done */
+        uint32_t due;        /* the same, of committed transactions */
+        bool running;        /* txn_run_due() is running */
 
         int *opened; /* descriptors that an abort closes */
         size_t n_opened, opened_capacity;
-        struct closing *closing; /* the first n_due stand, the rest are this transaction's */
+        struct closing
+                *closing; /* the first n_due are committed, the rest are this transaction's */
         size_t n_due, n_closing, closing_capacity;
 };
 
@@ -105,7 +106,7 @@ void txn_remove_member(struct txn *txn, const void *userdata) {
         txn->n_members = n;
 }
 
-/* Room for one more element; false: there is no memory. */
+/* Makes room for one more element; false: there is no memory. */
 static bool grow(void **array, size_t n, size_t *capacity, size_t size) {
         size_t wanted = *capacity * 2;
         void *grown;
@@ -170,14 +171,14 @@ int txn_check(struct txn *txn) {
                 return 0;
         if (journal_is_over(txn->journal))
                 return -ENOMEM;
-        /* What changes a word or two has room whatever happens. */
+        /* A change of a word or two must always succeed. */
         if (journal_size(txn->journal) > FAULT_LEAST && fault_strikes(FAULT_COMMIT))
                 return -ENOMEM;
         txn->promised = true;
         return 0;
 }
 
-/* What was registered stands now. */
+/* The transaction is committed, so the work that it registered is due. */
 static void txn_stand(struct txn *txn) {
         txn->due |= txn->registered;
         txn->registered = 0;
@@ -201,7 +202,8 @@ static void txn_close_due(struct txn *txn) {
         }
 }
 
-/* Work that commits again adds to what is due, and finds itself in here already. */
+/* Work that commits calls this function again; that call returns, and the outer one does the new
+ * work. */
 static void txn_run_due(struct txn *txn) {
         if (txn->running)
                 return;

@@ -2,23 +2,25 @@
 #pragma once
 
 /*
- * txn: the transaction, with all that belongs to it besides the records.
+ * txn: a transaction, including the state that is not in records.
  *
- * One is open at any time.  It ends with txn_commit(), with txn_commit_reply(), or with txn_abort(),
- * which puts the records back and closes the descriptors that were opened in it; then the next one
- * has begun.  Whoever has state beside the records (a limit that the kernel keeps, watches, work to
- * be begun) is a member and is told how each transaction ended.
+ * One transaction is always open.  It ends with txn_commit(), txn_commit_reply() or txn_abort(),
+ * and the next one begins at once.  txn_abort() puts the records back and closes the descriptors
+ * that were opened in the transaction.  A module with state beside the records (a limit that the
+ * kernel keeps, watches, work to be begun) registers as a member and is told how each transaction
+ * ended.
  *
- * What may be done only once the change stands is registered in the transaction: descriptors with
- * txn_close_later(), all else with txn_after_commit().  It is carried out at the end of the commit,
- * after the reply has been sent, in the order of enum txn_after, and descriptors last; an abort
- * forgets it.  What must not be lost by a death in between is in records as well.
+ * Work that may be done only after the commit is registered in the transaction: closing of
+ * descriptors with txn_close_later(), all other work with txn_after_commit().  It is done at the
+ * end of the commit, after the reply was sent, in the order of enum txn_after; descriptors come
+ * last.  An abort drops it.  Work that must not be lost when the worker dies is in records as well.
  *
- * A transaction is bounded.  txn_is_nearly_full() tells whoever walks many records to commit as it
- * goes.  One that has no room, or whose memory was refused (txn_fail()), is aborted by the commit,
- * and the request fails with the error.
+ * A transaction is bounded.  Code that walks many records asks txn_is_nearly_full() and commits as
+ * it goes.  A transaction that has grown too large, or that lacked memory (txn_fail()), is aborted
+ * by the commit, and the request fails with the error.
  *
- * Owns the lists of descriptors.  Never: knows what a record means.
+ * Owns the lists of descriptors.  Never: knows what a record means.  Used on the loop's thread
+ * only.
  */
 
 #include <stdbool.h>
@@ -28,21 +30,21 @@
 
 struct txn;
 
-/* Work after a commit, in the order in which it is done. */
+/* Kinds of work after a commit, in the order in which they run. */
 enum txn_after {
-        TXN_AFTER_BACKING,       /* backing ids that no record names any more are closed */
-        TXN_AFTER_INVALIDATIONS, /* the kernel is told of what it did not ask for */
-        TXN_AFTER_WORK,          /* work that takes long begins */
-        TXN_AFTER_LIFETIMES,     /* regions that may have lost their last user are looked at */
-        TXN_AFTER_EVENTS,        /* who waits for events is answered */
-        TXN_AFTER_NAMES,         /* who waits for a name is looked at */
+        TXN_AFTER_BACKING,       /* closes backing ids that no record refers to any more */
+        TXN_AFTER_INVALIDATIONS, /* tells the kernel of changes that it did not ask for */
+        TXN_AFTER_WORK,          /* begins work that takes long */
+        TXN_AFTER_LIFETIMES,     /* checks regions that may have lost their last user */
+        TXN_AFTER_EVENTS,        /* replies to readers that wait for events */
+        TXN_AFTER_NAMES,         /* checks waits for a name */
         _TXN_AFTER_N,
 };
 
 typedef void (*txn_fn)(void *userdata);
-/* Closes a descriptor of a region that was given up; blocks: bytes allocated, as last known. */
+/* Closes a descriptor of a released region.  blocks: bytes allocated, as last known. */
 typedef void (*txn_close_fn)(void *userdata, int fd, uint64_t blocks);
-/* Sends a reply; what became of it is not the transaction's concern. */
+/* Sends a reply.  The transaction does not look at errors of sending. */
 typedef void (*txn_send_fn)(void *userdata, const struct iovec *iov, int n_iov);
 
 /* 0, -ENOMEM. */
@@ -50,42 +52,45 @@ int txn_new(struct txn **out, struct journal *journal);
 struct txn *txn_free(struct txn *txn);
 struct journal *txn_journal(const struct txn *txn);
 
-/* Who does the work of a kind; may commit transactions of its own, and leaves none unfinished. */
+/* Sets the function for a kind of work.  It may commit transactions of its own, and must leave none
+ * unfinished. */
 void txn_set_after(struct txn *txn, enum txn_after kind, txn_fn fn, void *userdata);
-/* Who closes descriptors; close(2) if nobody was named. */
+/* Sets the function that closes descriptors; the default is close(2). */
 void txn_set_close(struct txn *txn, txn_close_fn fn, void *userdata);
-/* A member: told after each commit, and after each rollback of the records.  They are few. */
+/* Adds a member, which is called after each commit and after each rollback of the records.  There
+ * is room for a few only. */
 void txn_add_member(struct txn *txn, txn_fn commit, txn_fn abort, void *userdata);
 void txn_remove_member(struct txn *txn, const void *userdata);
 
-/* A descriptor that was opened in this transaction: an abort closes it.  Takes it at once: returns
- * it, or -ENOMEM and has closed it. */
+/* Adds a descriptor that was opened in this transaction: an abort closes it.  Returns fd; or closes
+ * it and returns -ENOMEM. */
 int txn_own_fd(struct txn *txn, int fd);
-/* Whoever owns it takes it back: it is no record's, and lives on whatever the end. */
+/* Removes the descriptor from the list: its new owner keeps it even after an abort. */
 void txn_disown_fd(struct txn *txn, int fd);
 void txn_after_commit(struct txn *txn, enum txn_after kind);
-/* -1 is passed over. */
+/* fd: -1 is ignored. */
 void txn_close_later(struct txn *txn, int fd, uint64_t blocks);
 
-/* What was done so far is not to be committed, for want of something. */
+/* Makes the commit fail with this error, because something was refused. */
 void txn_fail(struct txn *txn, int error);
 bool txn_is_nearly_full(const struct txn *txn);
-/* 0, or the error that a commit would end with.  Asked before what cannot be taken back: after a 0
- * the commit succeeds, if only little follows. */
+/* 0, or the error with which a commit would fail.  Call it before a step that cannot be undone:
+ * after a 0 the commit succeeds, if only little is changed until then. */
 int txn_check(struct txn *txn);
 
-/* 0, or the error for which it was aborted. */
+/* 0, or the error because of which the transaction was aborted. */
 int txn_commit(struct txn *txn);
 /*
- * What is in the transaction will be committed, whatever was said of it: for the end of something,
- * which nobody can refuse, and which takes little.  A descriptor that could not be remembered stays
- * open until the next worker closes it.
+ * Commits the transaction even after txn_fail().  For the end of something, which cannot be refused
+ * and changes little.  A descriptor for whose entry in the list there was no memory stays open
+ * until the next worker closes it.
  */
 void txn_insist(struct txn *txn);
 void txn_commit_anyway(struct txn *txn);
 /*
- * The reply is the outcome of the transaction, if that changes anything, under key.  It is sent
- * when it stands.  0, or the error for which all was aborted; nothing has been sent then.
+ * Commits with the reply as the outcome under key, if the transaction changed anything, and then
+ * sends the reply.  0, or the error because of which the transaction was aborted; nothing was sent
+ * then.
  */
 int txn_commit_reply(struct txn *txn, uint64_t key, const struct iovec *iov, int n_iov,
                      txn_send_fn send, void *userdata);

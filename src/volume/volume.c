@@ -13,7 +13,7 @@ enum {
         INVALIDATIONS_BUSY = 1024
 }; /* of which nobody waits for one; the table has many times that */
 
-/* Telling */
+/* Telling the kernel */
 
 void volume_event(struct volume *volume, const struct change *by, enum event_kind kind,
                   const struct node *node, const struct node *dir, const char *name,
@@ -57,7 +57,7 @@ int volume_link(struct volume *volume, struct node *node, struct node *dir, cons
         return tree_link(volume->tree, node, dir, name, length);
 }
 
-/* The kernel may know the name, the directory's times, and the node by its other names. */
+/* The kernel may have cached the name, the directory's times, and the node by its other names. */
 static int volume_tell_unlink(struct volume *volume, const struct change *by,
                               const struct node *dir, const char *name, size_t length,
                               const struct node *node) {
@@ -110,7 +110,7 @@ int volume_rename(struct volume *volume, const struct change *by, struct node *d
                         &whiteout);
         if (r < 0)
                 return r;
-        /* The replaced node may be gone by now; its event says no more than its name. */
+        /* The replaced node may be gone by now; so its event has only its name. */
         if (removal)
                 volume_event(volume, by, EVENT_REMOVE, NULL, new_dir, new_name, new_length);
         if (node_is_region(node))
@@ -120,7 +120,8 @@ int volume_rename(struct volume *volume, const struct change *by, struct node *d
 
 void volume_defaults(const struct volume *volume, const struct node *dir, uint32_t *flags,
                      uint32_t *mode) {
-        /* What a directory says holds for its owner's directories below, and for nobody else's. */
+        /* A directory's defaults hold for directories below it that have the same owner, and for no
+         * others. */
         while (!(dir->flags & NODE_DEFAULT) && dir->id != LAYOUT_ROOT_ID) {
                 const struct node *parent = tree_node(volume->tree, dir->parent);
 
@@ -148,7 +149,7 @@ void volume_set_defaults(struct volume *volume, struct node *dir, bool none, uin
 
 /* Space */
 
-/* Takes in what files have grown by, in as many transactions as that takes. */
+/* Records the growth of files, in as many transactions as that takes. */
 static void volume_see_growth(struct volume *volume) {
         uint32_t at = 0;
         bool more = regions_have_unseen(volume->regions);
@@ -199,7 +200,7 @@ void volume_close_backings(struct volume *volume) {
         const struct volume_kernel *kernel = &volume->kernel;
         struct root *root = volume->root;
 
-        /* Ids that the kernel does not know are passed over. */
+        /* The kernel ignores ids that it does not know. */
         for (; root->n_closing > 0; root->n_closing--) {
                 if (kernel->backing_close)
                         kernel->backing_close(kernel->userdata, root->closing[root->n_closing - 1]);
@@ -207,7 +208,7 @@ void volume_close_backings(struct volume *volume) {
         }
 }
 
-/* In records: an id that none names any more could not be found by the next worker. */
+/* The list is in records, so that the next worker can find an id that no node has any more. */
 static void volume_close_backing(struct volume *volume, int id) {
         struct root *root = volume->root;
 
@@ -220,7 +221,7 @@ static void volume_close_backing(struct volume *volume, int id) {
         txn_after_commit(volume->txn, TXN_AFTER_BACKING);
 }
 
-/* A node has neither names nor handles.  True: its region is given up. */
+/* A node has neither names nor handles.  True: its region was released. */
 static bool volume_on_unused(void *userdata, struct node *node) {
         struct volume *volume = userdata;
         uint64_t blocks = 0;

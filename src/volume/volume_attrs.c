@@ -11,15 +11,15 @@ static uint32_t mode_killed(const struct change *by, const struct node *node) {
                                                      : node->mode;
 }
 
-/* Who is not in the group of a file takes S_ISGID from it where it is no set-group-id, too. */
+/* A caller outside of a file's group also clears S_ISGID where it is no set-group-id. */
 static bool takes_setgid(const struct change *by, const struct node *node, gid_t group) {
         return !node_is_dir(node) && (node->mode & (S_ISGID | S_IXGRP)) == S_ISGID &&
                !access_in_group(by->caller, group);
 }
 
 /*
- * The kernel checks what is set, but these it sends for a write(2) that is about to happen and for
- * a chown(2) that changes nothing, by whoever.  Who cannot write has no business here.
+ * The kernel checks attributes that are set.  But it also sends this request before a write(2), and
+ * for a chown(2) that changes nothing, by any user.  A user who cannot write must be refused here.
  */
 static int may_drop_setid(const struct change *by, const struct node *node) {
         if (node_is_dir(node) || node->writers > 0 || access_owns(by->caller, node))
@@ -29,7 +29,7 @@ static int may_drop_setid(const struct change *by, const struct node *node) {
         return -EPERM;
 }
 
-/* The bits that a SETATTR takes, besides what it sets; group is what the file's was before. */
+/* Clears the bits that a SETATTR clears besides what it sets.  group: the file's group before. */
 static void attrs_drop_setid(struct volume *volume, const struct change *by, struct node *node,
                              gid_t group, uint32_t set) {
         uint32_t mode = set & ATTR_MODE ? node->mode : mode_killed(by, node);
@@ -48,7 +48,8 @@ int volume_drop_setid(struct volume *volume, const struct change *by, struct nod
                 return 0;
         JOURNAL_SET(volume->journal, node->mode, mode);
         r = region_own(volume->regions, node);
-        /* The kernel knows the mode as it was.  It asked for the write, and waits for no more. */
+        /* The kernel still has the old mode cached.  It asked for the write, so nothing waits for
+         * this. */
         if (!by->unasked)
                 invalidations_begin(volume->invalidations, (struct invalidation_mark){0});
         return r < 0 ? r : invalidation_inode(volume->invalidations, node->id);
@@ -102,7 +103,7 @@ static int attrs_try(struct volume *volume, const struct change *by, struct node
         tree_touch_ctime(volume->tree, node);
         if (node_is_region(node) && (node->mode != mode || node->uid != uid || node->gid != gid))
                 r = region_own(volume->regions, node);
-        /* What cannot be taken back comes last. */
+        /* Last, because it cannot be undone. */
         if (r == 0 && (attrs->set & ATTR_SIZE))
                 r = volume_try_resize(volume, by, node, attrs->size);
         return r == 0 ? set_times(volume, node, attrs) : r;

@@ -8,11 +8,12 @@
 #include "base/fault.h"
 #include "tree/pending.h"
 
-enum { FALLOCATE_AT_ONCE = 4 * 1024 * 1024 }; /* bytes; more is work that takes long */
+enum { FALLOCATE_AT_ONCE = 4 * 1024 * 1024 }; /* bytes; a larger request is work that takes long */
 
 /* Making */
 
-/* A fresh region gets its memory: what the transaction opens, it closes if it is aborted. */
+/* Gives a new region its memory.  The descriptor belongs to the transaction, which closes it on
+ * abort. */
 static int storage_init(struct volume *volume, const struct change *by, struct node *node,
                         bool growable, uint64_t size) {
         int r;
@@ -38,8 +39,8 @@ int volume_init_storage(struct volume *volume, const struct change *by, struct n
         volume_defaults(volume, dir, &flags, &mode);
         node->flags |= flags;
         if (mode != LAYOUT_NO_MODE)
-                node->mode &= S_IFREG | mode; /* it takes permissions away, and adds none */
-        /* Huge pages of the private tmpfs are not ours to ask for. */
+                node->mode &= S_IFREG | mode; /* the default only takes permissions away */
+        /* The private tmpfs cannot be asked for huge pages. */
         return storage_init(volume, by, node, !(flags & NODE_HUGE), 0);
 }
 
@@ -50,7 +51,7 @@ int volume_make_unnamed(struct volume *volume, const struct change *by, const st
         return r < 0 ? r : volume_init_storage(volume, by, *out, dir);
 }
 
-/* The last step: a region that is whole gets its name. */
+/* The last step: the region gets its name when it is complete. */
 static int create_name(struct volume *volume, const struct change *by, struct node *node,
                        struct node *dir, const char *name, size_t length) {
         int r;
@@ -113,8 +114,8 @@ int volume_create_finish(struct volume *volume, const struct change *by, struct 
 /* Opening */
 
 /*
- * The region's one backing id: made at the first open and kept for the life of the region, because
- * the kernel refuses a second one while the first is in use.  0 without passthrough.
+ * The region's only backing id.  It is made at the first open and kept as long as the region,
+ * because the kernel refuses a second one while the first is in use.  0 without passthrough.
  */
 static int volume_backing(struct volume *volume, struct node *node) {
         const struct volume_kernel *kernel = &volume->kernel;
@@ -137,10 +138,10 @@ int volume_open(struct volume *volume, struct node *node, bool writable, int *ba
 
         if (!node_is_region(node) || node->fd < 0)
                 return -ESTALE;
-        /* Its owner may have sealed it through a descriptor that was lent. */
+        /* Its owner may have sealed it through an exported descriptor. */
         if (writable && (node->flags & NODE_EXPORTED))
                 region_stat(volume->regions, node, &st);
-        /* Through passthrough the kernel would let a sealed memfd be mapped for writing. */
+        /* With passthrough, the kernel would let a sealed memfd be mapped for writing. */
         if (writable && (node->seals & F_SEAL_WRITE))
                 return -EPERM;
         id = volume_backing(volume, node);
@@ -172,7 +173,8 @@ int volume_lend(struct volume *volume, const struct change *by, struct node *nod
         r = region_stat(volume->regions, node, &st);
         if (r == 0 && writable && (node->seals & F_SEAL_WRITE))
                 r = -EPERM;
-        /* The size may change from now on without anybody asking us: no more caching of it. */
+        /* From now on the size may change without our knowing, so the kernel must stop caching
+         * it. */
         if (r == 0 && first)
                 r = volume_tell(volume, by, node);
         if (r < 0)
@@ -193,10 +195,10 @@ int volume_try_resize(struct volume *volume, const struct change *by, struct nod
         if (!node_is_region(node))
                 return -EINVAL;
         r = volume_tell(volume, by, node);
-        /* Of what the kernel asks for, the kernel says itself which bits go. */
+        /* For a change that the kernel asked for, it says itself which bits to clear. */
         if (r == 0 && by->unasked)
                 r = volume_drop_setid(volume, by, node);
-        /* Before the last step, which cannot be taken back. */
+        /* Before the last step, which cannot be undone. */
         if (r == 0)
                 r = txn_check(volume->txn);
         if (r == 0)
@@ -216,12 +218,12 @@ int volume_resize(struct volume *volume, const struct change *by, struct node *n
         return r;
 }
 
-/* What ends in another transaction: the region is found again by both numbers. */
+/* Work that ends in a later transaction.  Id and generation find the region again. */
 struct pursuit {
         struct volume *volume;
         uint32_t id;
         uint64_t ino;
-        uint64_t before; /* bytes, of one that grows */
+        uint64_t before; /* old size in bytes, if the region grows */
         work_fn done;
         void *userdata;
 };
@@ -242,7 +244,7 @@ static struct pursuit *pursuit_new(struct volume *volume, const struct node *nod
         return pursuit;
 }
 
-/* The region, NULL if it is gone; and the pursuit is over. */
+/* Ends the pursuit.  Returns the region, or NULL if it is gone. */
 static struct node *pursuit_end(struct pursuit *pursuit, struct pursuit *out) {
         struct node *node = tree_node(pursuit->volume->tree, pursuit->id);
 
@@ -259,7 +261,8 @@ static void growth_populated(void *userdata, int result, uint64_t huge) {
         if (node && result == 0)
                 JOURNAL_SET(pursuit.volume->journal, node->huge, huge);
         else if (node && volume_resize(pursuit.volume, &by, node, pursuit.before) == 0)
-                (void)txn_commit(pursuit.volume->txn); /* whoever waits fails, and aborts */
+                (void)txn_commit(
+                        pursuit.volume->txn); /* on failure, the waiting request fails, too */
         pursuit.done(pursuit.userdata, node ? result : -ESTALE, huge);
 }
 
@@ -276,7 +279,7 @@ bool volume_populate_growth(struct volume *volume, const struct change *by, stru
                 return false;
         pursuit = pursuit_new(volume, node, done, userdata);
         if (!pursuit)
-                return false; /* small pages will do */
+                return false; /* small pages are good enough */
         pursuit->before = before;
         if (work_populate(out, volume->works, caller_of(by), node->fd, node->size, true,
                           growth_populated, pursuit) < 0) {
@@ -351,7 +354,7 @@ int volume_fallocate(struct volume *volume, const struct change *by, struct node
         return 0;
 }
 
-/* Like tmpfs: as much as fits, and only then an error. */
+/* As on tmpfs, reserves as much as fits; an error only if nothing does. */
 static int write_reserve(struct volume *volume, struct node *node, size_t *size, uint64_t offset) {
         uint64_t room;
         int r;

@@ -8,12 +8,12 @@
 #include "base/fault.h"
 
 struct work {
-        struct job job;                /* to punch a hole */
-        struct allocation *allocation; /* to make pages */
+        struct job job;                /* for punching a hole */
+        struct allocation *allocation; /* for making pages */
         work_fn done;
         void *userdata;
-        void *memory; /* freed by an abort */
-        int fd;       /* for a hole, as what follows */
+        void *memory; /* freed on abort */
+        int fd;       /* for a hole, like the members below */
         int mode;
         off_t offset, length;
         int result;
@@ -25,7 +25,7 @@ struct works {
         struct job_queue *queue;
         struct txn *txn;
         struct work *fresh; /* of the current transaction */
-        struct work *due;   /* committed, and not begun */
+        struct work *due;   /* committed, but not begun */
 };
 
 static struct work *work_new(work_fn done, void *userdata) {
@@ -121,7 +121,8 @@ static int work_punch(struct work **out, struct works *works, int fd, int mode, 
         work->mode = mode;
         work->offset = offset;
         work->length = length;
-        /* One of its own: the region may be given up meanwhile, and its number be another's. */
+        /* Use a duplicate: the region may be released meanwhile, and its descriptor number
+         * reused. */
         work->fd = fault_strikes(FAULT_DUP) ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
         if (work->fd < 0) {
                 free(work);
