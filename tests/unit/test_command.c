@@ -630,6 +630,7 @@ static char *read_text(struct house *house, uint32_t handle, uint64_t offset) {
 static void expect_text(struct house *house, uint32_t handle, uint64_t offset, const char *want) {
         char *text = read_text(house, handle, offset);
 
+        assert_non_null(want);
         if (!strstr(text, want))
                 fail_msg("\"%s\" is not in \"%s\"", want, text);
         free(text);
