@@ -28,7 +28,7 @@ enum {
 
 struct handles;
 
-/* Counts the existing handles, and registers as a member of the transaction until it is freed. 0,
+/* Counts the existing handles, and registers as a member of the transaction until it is freed.  0,
  * -ENOMEM. */
 int handles_new(struct handles **out, struct txn *txn);
 struct handles *handles_free(struct handles *handles);

@@ -6,7 +6,7 @@
  *
  * A wake-up from sleep costs more than most requests.  So, while requests come one after the other,
  * the loop polls for up to a limit.  After a few spins without a request it stops spinning.  It
- * begins again when requests come so close together that a spin would have caught them. While it
+ * begins again when requests come so close together that a spin would have caught them.  While it
  * polls it asks for short wake-ups (wakeup.h), so that its callers wake up fast, too.
  *
  * Owns the statistics for this decision.  Never: handles a request; the caller's function does.

@@ -21,7 +21,7 @@
  * worker, after lost events, when the grace of some has ended), that goes on beside the requests.
  *
  * Owns watches, timers and the lists of regions to check.  None of these needs to outlive the
- * worker. Never: acts on a region that is in use.
+ * worker.  Never: acts on a region that is in use.
  */
 
 #include "base/loop.h"
