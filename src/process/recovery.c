@@ -74,8 +74,8 @@ static int rest_put_off(struct volume *volume, uint32_t deaths) {
         }
         rest->volume = volume;
         log_line(LOG_WARNING,
-                 "%u workers died while they looked after regions that nobody uses any more; "
-                 "that waits for %llu s now",
+                 "%u workers died while they checked for unused regions; "
+                 "the next check is put off for %llu s",
                  deaths, (unsigned long long)times * PUT_OFF_MS / 1000);
         return loop_arm(rest->timer, times * PUT_OFF_MS);
 }
