@@ -43,7 +43,7 @@ struct tree *tree_free(struct tree *tree);
  * only later. */
 void tree_on_name(struct tree *tree, void (*fn)(void *userdata), void *userdata);
 
-struct journal *tree_arena(const struct tree *tree);
+struct journal *tree_journal(const struct tree *tree);
 struct root *tree_root_record(const struct tree *tree);
 
 /* The live node, or NULL. */
