@@ -19,6 +19,7 @@ enum { EXIT_CANNOT_RUN = 126, EXIT_NOT_FOUND = 127 };
 /* A command: its own options and arguments, argv[0] its name. */
 typedef int (*cli_fn)(int argc, char **argv);
 
+/* The commands; see cli_fn. */
 int cli_ls(int argc, char **argv);
 int cli_stat(int argc, char **argv);
 int cli_who(int argc, char **argv);

@@ -33,6 +33,7 @@ struct handles;
 int handles_new(struct handles **out, struct txn *txn);
 struct handles *handles_free(struct handles *handles);
 
+/* The live handle with that id, or NULL. */
 struct handle *handles_get(const struct handles *handles, uint32_t id);
 
 /* Makes a handle of the opener, whose identity must be complete (caller_resolve()).  0, -ENFILE

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include "records/layout.h"
 
+/* The line of column titles; and the line of a region. */
 void report_table_head(FILE *stream);
 void report_table_region(FILE *stream, const struct node *node, const char *name, size_t length);
 /* The last line of a table that omits names because they are too long. */

@@ -25,6 +25,7 @@ struct spin {
         unsigned int misses, hits;
 };
 
+/* limit_us: the longest spin in microseconds, 0 for none.  wakeup must outlive the spin. */
 void spin_init(struct spin *spin, struct wakeup *wakeup, uint32_t limit_us);
 
 /* Polls until look() returns true or the time is over; returns what look() returned last.  After

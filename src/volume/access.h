@@ -34,6 +34,7 @@ struct caller {
         size_t n_groups;
 };
 
+/* Frees the groups, and sets all members to 0. */
 void caller_clear(struct caller *caller);
 /* The umask of the caller's process; 0077 if it cannot be read. */
 mode_t caller_umask(const struct caller *caller);

@@ -56,6 +56,7 @@ struct invalidation_teller {
  */
 typedef bool (*invalidations_reply_fn)(void *userdata, uint64_t unique, int result);
 
+/* txn and loop stay the caller's and must outlive it.  0, -ENOMEM. */
 int invalidations_new(struct invalidations **out, struct txn *txn, struct loop *loop);
 struct invalidations *invalidations_free(struct invalidations *invalidations);
 void invalidations_set_teller(struct invalidations *invalidations,
