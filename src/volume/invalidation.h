@@ -29,7 +29,7 @@ enum invalidation_kind {
 };
 
 enum invalidations_state {
-        INVALIDATIONS_NONE,    /* this request wrote none */
+        INVALIDATIONS_NONE,    /* there is no record of it: the request is new */
         INVALIDATIONS_WAITING, /* carried out; the reply waits until the kernel has been told */
         INVALIDATIONS_DONE,    /* carried out, and the kernel has been told: reply now */
 };
