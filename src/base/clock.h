@@ -7,5 +7,6 @@
 
 #include <stdint.h>
 
+/* The time in nanoseconds, and in milliseconds, rounded down.  Thread-safe. */
 uint64_t clock_ns(void);
 uint64_t clock_ms(void);

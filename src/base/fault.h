@@ -47,6 +47,7 @@ void fault_begin(void);
 bool fault_is_armed(void);
 
 extern enum fault fault_armed; /* for fault_strikes() */
+/* Counts a use of the armed kind; true: this use fails. */
 bool fault_count(void);
 
 static inline bool fault_strikes(enum fault kind) {

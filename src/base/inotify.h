@@ -9,7 +9,7 @@
  * to this worker; the next worker adds its own.  A watch keeps the memory of a file alive after its
  * last descriptor is closed: remove the watch before closing the descriptor.
  *
- * Owns the inotify descriptor and the watches.  Never: decides what follows from an event. Used by
+ * Owns the inotify descriptor and the watches.  Never: decides what follows from an event.  Used by
  * the thread of the loop only.
  */
 
@@ -27,6 +27,6 @@ int inotify_new(struct inotify **out, struct loop *loop, uint32_t mask, inotify_
 struct inotify *inotify_free(struct inotify *inotify);
 
 /* Watches the file that fd refers to; fd stays the caller's.  Does nothing if the key is watched
- * already. key: above 0. 0, -ENOSPC (the user is at fs.inotify.max_user_watches), -ENOMEM. */
+ * already. key: above 0.  0, -ENOSPC (the user is at fs.inotify.max_user_watches), -ENOMEM. */
 int inotify_watch(struct inotify *inotify, int fd, uint32_t key);
 void inotify_unwatch(struct inotify *inotify, uint32_t key);

@@ -28,6 +28,7 @@ struct job {
         struct job *next;
 };
 
+/* name: of the thread, at most 15 bytes.  0 or negative errno. */
 int job_queue_new(struct job_queue **out, struct loop *loop, const char *name);
 /* Cancels the running job and waits for its end; drops all other jobs.  No done() is called.  NULL
  * is allowed; returns NULL. */

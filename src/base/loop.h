@@ -19,6 +19,7 @@ struct loop_source;
 /* events: EPOLLIN, EPOLLOUT, EPOLLHUP, … */
 typedef void (*loop_fn)(void *userdata, uint32_t events);
 
+/* 0 or negative errno.  Remove all sources before loop_free(); NULL is allowed, and returned. */
 int loop_new(struct loop **out);
 struct loop *loop_free(struct loop *loop);
 

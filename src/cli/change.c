@@ -64,7 +64,7 @@ int cli_create(int argc, char **argv) {
         return EXIT_SUCCESS;
 }
 
-/* Commands without options: none but -- is taken. */
+/* For commands without options: accepts only --. */
 static bool no_options(int argc, char **argv) {
         static const struct option options[] = {{NULL, 0, NULL, 0}};
 
@@ -134,7 +134,7 @@ int cli_rm(int argc, char **argv) {
         return status;
 }
 
-/* Seconds with decimals, to milliseconds. */
+/* Converts seconds with decimals to milliseconds. */
 static bool parse_seconds(const char *text, int *out) {
         char *end;
         double seconds = strtod(text, &end);
@@ -198,7 +198,7 @@ int cli_exec(int argc, char **argv) {
         struct iomem_connection *connection;
         const char *name;
 
-        /* +: options after the name are the command's. */
+        /* +: options after the name belong to the command */
         while ((option = getopt_long(argc, argv, "+r", options, NULL)) != -1) {
                 if (option != 'r')
                         return cli_try_help();

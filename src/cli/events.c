@@ -8,8 +8,8 @@
 #include "cli.h"
 
 /*
- * events: what happens, as it happens.  Events are a file of .ctl, whose lines are `SEQUENCE KIND
- * NAME [KEY=VALUE ...]`, and so need the mount.
+ * events: prints events as they happen.  They come from a file of .ctl, so the mount must be
+ * visible.  Its lines are `SEQUENCE KIND NAME [KEY=VALUE ...]`.
  */
 
 /* Takes the next word off the line; NULL at its end. */
@@ -24,7 +24,7 @@ static char *take_word(char **line) {
         return word;
 }
 
-/* Turns the escapes of a name into its bytes. */
+/* Replaces the escapes of a name by their bytes. */
 static void unescape(char *name) {
         char *out = name;
 
@@ -39,7 +39,7 @@ static void unescape(char *name) {
         *out = '\0';
 }
 
-/* A byte that is no UTF-8 is U+FFFD. */
+/* Prints a JSON string; each byte that is no UTF-8 becomes U+FFFD. */
 static void print_string(const char *text) {
         size_t length = strlen(text), n;
         uint32_t code;
@@ -82,7 +82,7 @@ static void print_value(const char *value) {
                 print_string(value);
 }
 
-/* One JSON object on a line of its own. */
+/* Prints one JSON object on a line of its own. */
 static void print_json(char *line) {
         char *sequence = take_word(&line), *kind = take_word(&line), *name = take_word(&line);
         char *pair;

@@ -9,7 +9,7 @@
 #include "cli.h"
 #include "table.h"
 
-/* ls and stat: what regions there are. */
+/* ls and stat: list regions. */
 
 enum column {
         COL_NAME,
@@ -55,7 +55,7 @@ static void set_name(struct table *table, struct libscols_line *line, const char
         table_set(table, line, COL_ESCAPED, escaped);
 }
 
-/* Sizes for people are strings in JSON, too, as with lsblk(8). */
+/* Sizes in units are strings in JSON, too, as in lsblk(8). */
 static const struct table_column *columns_for(bool bytes) {
         static struct table_column human[sizeof(columns) / sizeof(*columns)];
 
@@ -143,7 +143,7 @@ static int parse_options(struct table *table, int argc, char **argv) {
         return 0;
 }
 
-/* An absolute directory is one to connect to, any other is relative to the connection. */
+/* Connects to an absolute directory; any other is relative to the connection. */
 static struct iomem_connection *connect_listed(const char *argument, const char **directory) {
         if (argument && argument[0] == '/' && !cli_where) {
                 cli_where = argument;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * iomem: regions of an iomemfs from the command line.
+ * iomem: works with the regions of an iomemfs from the command line.
  */
 
 #include <ctype.h>
@@ -12,7 +12,7 @@
 #include <string.h>
 #include "cli.h"
 
-/* The options of commands, as --help shows them. */
+/* The options of the commands, for --help. */
 #define JSON_OPTION " -J, --json             use JSON output format\n"
 #define TABLE_HELP                                                              \
         " -b, --bytes            print sizes in bytes\n" JSON_OPTION            \
@@ -103,7 +103,7 @@ static int command_usage(const struct command *command) {
         return EXIT_SUCCESS;
 }
 
-/* Behind the name that exec takes, options are those of the program that it runs. */
+/* Options after the name belong to the program that exec runs. */
 static bool wants_help(const struct command *command, int argc, char **argv) {
         for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
                 if (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0)
@@ -114,7 +114,7 @@ static bool wants_help(const struct command *command, int argc, char **argv) {
         return false;
 }
 
-/* The command's own parse starts anew. */
+/* Resets getopt, because the command parses its own options. */
 static int dispatch(int argc, char **argv) {
         for (const struct command *command = commands; command->name; command++)
                 if (strcmp(argv[0], command->name) == 0) {
@@ -127,7 +127,7 @@ static int dispatch(int argc, char **argv) {
         return cli_misuse("unknown command: %s", argv[0]);
 }
 
-/* What was printed is out, or the status says that it is not. */
+/* Makes sure that all output was written, or changes the exit status. */
 static int finish(int status) {
         if (fflush(stdout) != 0 && errno != EPIPE)
                 return cli_fail("write error: %s", strerror(errno));

@@ -13,12 +13,12 @@
 #include "cli.h"
 
 enum {
-        FIRST_MS = 300,    /* what is done before that needs no bar */
+        FIRST_MS = 300,    /* a shorter population needs no bar */
         PAUSE_MS = 100,    /* between looks, at least */
-        PAUSE_FACTOR = 20, /* and so many times as long as a look takes: it is all regions' list */
+        PAUSE_FACTOR = 20, /* times the duration of a look, because it lists all regions */
         COLUMNS_MAX = 512,
         COLUMNS_DEFAULT = 80,
-        BAR_BYTES = COLUMNS_MAX + 3, /* of a line with a carriage return at either end */
+        BAR_BYTES = COLUMNS_MAX + 3, /* of a line, with a carriage return at both ends */
         BAR_MAX = 40,
         WRITING_TRIES = 100, /* milliseconds */
 };
@@ -31,9 +31,9 @@ static struct {
         bool ending; /* under the lock */
         const char *argument;
 
-        /* Taken by whoever writes to the terminal; a signal that ends the program keeps it. */
+        /* Held while writing to the terminal.  A signal that ends the program keeps it. */
         atomic_flag writing;
-        char blank[BAR_BYTES]; /* what takes the bar off the line */
+        char blank[BAR_BYTES]; /* blanks that overwrite the bar */
         size_t blank_length;   /* 0: there is no bar */
 } progress = {.lock = PTHREAD_MUTEX_INITIALIZER, .writing = ATOMIC_FLAG_INIT};
 
@@ -41,10 +41,10 @@ static struct {
 
 static void terminal_write(const char *text, size_t length) {
         if (write(STDERR_FILENO, text, length) < 0)
-                return; /* it went away */
+                return; /* the terminal is gone */
 }
 
-/* Columns that can be written to without coming to the next line. */
+/* Columns that can be written without a line break. */
 static int terminal_columns(void) {
         struct winsize size;
         int columns = COLUMNS_DEFAULT;
@@ -54,7 +54,7 @@ static int terminal_columns(void) {
         return columns > COLUMNS_MAX ? COLUMNS_MAX - 1 : columns - 1;
 }
 
-/* `populating [####......]  37%  1.5G of 4G`, or as much of that as there is room for. */
+/* `populating [####......]  37%  1.5G of 4G`, or as much of it as there is room for. */
 static int bar_format(char *buffer, int columns, uint64_t done, uint64_t size) {
         char cells[BAR_MAX + 1], now[32], all[32], text[COLUMNS_MAX];
         int percent = size ? (int)((double)done * 100 / (double)size) : 0, room;
@@ -74,7 +74,8 @@ static int bar_format(char *buffer, int columns, uint64_t done, uint64_t size) {
                 snprintf(text, sizeof(text), "populating [%s] %3d%%  %s of %s", cells, percent, now,
                          all);
         }
-        /* The cursor goes back, so that the ^C of who is tired of it makes no second line. */
+        /* Return the cursor to the start, so that the ^C of an interrupted command stays on this
+         * line. */
         return snprintf(buffer, BAR_BYTES, "\r%-*.*s\r", columns, columns, text);
 }
 
@@ -99,11 +100,12 @@ static void bar_erase(void) {
                 terminal_write(progress.blank, progress.blank_length);
 }
 
-/* In the main thread, because the other takes no signals.  Nothing is drawn after that. */
+/* Runs in the main thread, because the other one blocks signals.  Nothing is drawn afterwards. */
 static void on_signal(int number) {
         bool writing = true;
 
-        /* The terminal may be stopped, and the other thread wait for it. */
+        /* If the terminal is stopped, the other thread may be waiting for it; so give up after a
+         * while. */
         for (int tries = 0; writing && tries < WRITING_TRIES; tries++) {
                 writing = atomic_flag_test_and_set(&progress.writing);
                 if (writing)
@@ -111,7 +113,7 @@ static void on_signal(int number) {
         }
         if (!writing)
                 bar_erase();
-        raise(number); /* what it does is what it did before */
+        raise(number); /* the default action ends the program */
 }
 
 static void catch_signals(void) {
@@ -124,7 +126,7 @@ static void catch_signals(void) {
                         sigaction(numbers[i], &action, NULL);
 }
 
-/* Looking */
+/* Asking the daemon */
 
 struct search {
         const char *name;
@@ -138,7 +140,7 @@ static int search_visit(void *userdata, const char *name, const struct iomem_sta
 
         if (!(region->flags & IOMEM_POPULATING) || strcmp(name, search->name) != 0)
                 return 0;
-        /* In another container our pid is not what the daemon knows us by. */
+        /* If this process is in another container, the daemon knows it by another pid. */
         if (ours || !search->found) {
                 search->found = true;
                 search->done = region->allocated;
@@ -162,7 +164,7 @@ static uint64_t now_ms(void) {
         return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* True: the time is over.  False: the creation is. */
+/* True: the time has passed.  False: the region is created. */
 static bool progress_pause(uint64_t ms) {
         uint64_t end = now_ms() + ms;
         struct timespec until = {(time_t)(end / 1000), (long)(end % 1000) * 1000000};

@@ -22,7 +22,7 @@ static int column_find(const struct table *table, const char *name, size_t lengt
         return -1;
 }
 
-/* A list of columns; one that begins with + adds to what is shown anyway. */
+/* A list of columns; one that begins with + is added to the default columns. */
 static int table_choose(struct table *table, const char *list) {
         if (*list == '+')
                 list++;
@@ -113,8 +113,8 @@ struct libscols_line *table_line(struct table *table) {
 }
 
 /*
- * What libsmartcols would pass on as it is: bytes that are no UTF-8, which no JSON may have, and
- * characters that change how the rest of a terminal's line is read.  For the caller to free.
+ * Cleans text that libsmartcols would print unchanged: bytes that are no UTF-8, which JSON does not
+ * allow, and characters that change how a terminal shows the rest of the line.  To be freed.
  */
 static char *table_clean(const struct table *table, const char *text) {
         size_t length = strlen(text), n;

@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * table: output in columns, by libsmartcols, with the options that lsns(8) has for it.
+ * table: output in columns, by libsmartcols, with the same options as lsns(8).
  *
  * Owns the libsmartcols table.
  */
@@ -14,22 +14,22 @@ enum { TABLE_COLUMNS_MAX = 32 };
 
 struct table_column {
         const char *name;
-        double width; /* hint, as libsmartcols has it */
+        double width; /* a hint, as in libsmartcols */
         int flags;    /* SCOLS_FL_... */
         int json;     /* SCOLS_JSON_... */
         const char *help;
 };
 
 struct table {
-        const struct table_column *columns; /* all there are; the end has no name */
-        const char *name;                   /* of the list in JSON */
+        const struct table_column *columns; /* all columns; the last element has no name */
+        const char *name;                   /* of the list, for JSON */
         int wanted[TABLE_COLUMNS_MAX];
         int n_wanted;
         bool bytes, json, raw, no_headings;
         struct libscols_table *scols;
 };
 
-/* Short options to be put into the command's own, and the long ones. */
+/* Short options to be added to those of the command, and the long ones. */
 #define TABLE_OPTIONS "bJno:r"
 #define TABLE_LONG_OPTIONS                                                                        \
         {"bytes", no_argument, NULL, 'b'}, {"json", no_argument, NULL, 'J'},                      \
@@ -38,17 +38,18 @@ struct table {
                 "raw", no_argument, NULL, 'r'                                                     \
         }
 
-/* n_default columns, from the first on, are shown if nothing else is said. */
+/* The first n_default columns are shown unless an option chooses others. */
 void table_setup(struct table *table, const char *name, const struct table_column *columns,
                  int n_default);
-/* Takes an option of getopt_long(3).  1: done; 0: not one of the table's; -1 after a message. */
+/* Handles an option of getopt_long(3).  1: done; 0: not an option of the table; -1 after a
+ * message. */
 int table_option(struct table *table, int option, const char *argument);
-/* After the options.  0, or -1 after a message. */
+/* To be called after the options.  0, or -1 after a message. */
 int table_begin(struct table *table);
 struct libscols_line *table_line(struct table *table);
 /* Sets the cell of a column, given by its number in `columns`, if it is shown. */
 void table_set(struct table *table, struct libscols_line *line, int column, const char *text);
-/* Forgets what was to be printed. */
+/* Drops the table without printing it. */
 void table_drop(struct table *table);
-/* Prints; an exit status. */
+/* Prints the table; returns an exit status. */
 int table_end(struct table *table);

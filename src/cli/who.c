@@ -13,9 +13,10 @@
 #include "table.h"
 
 /*
- * who: which processes have a region open or mapped.  A file of the mount and the memory behind it
- * have identities of their own: descriptors of the socket and, with some kernels, mappings show
- * the second.  Processes that one may not look into are passed over, and so is the daemon.
+ * who: lists the processes that have a region open or mapped.  A file of the mount and the memory
+ * behind it have different device and inode numbers: descriptors from the socket and, with some
+ * kernels, mappings have those of the memory.  Processes that the user may not inspect are skipped,
+ * and so is the daemon.
  */
 
 enum column { COL_PID, COL_USER, COL_COMMAND, COL_FD, COL_ACCESS, COL_VIA, _COL_N };
@@ -56,7 +57,7 @@ static const char *via_of(const struct search *search, dev_t dev, ino_t ino) {
         return NULL;
 }
 
-/* The mount whose socket we were given: copies its path to out. */
+/* Finds the mount whose socket was given; copies its path to out. */
 static bool mount_of_socket(const char *socket, char out[PATH_MAX]) {
         FILE *mounts = fopen("/proc/self/mountinfo", "re");
         char line[2 * PATH_MAX], link[PATH_MAX + 16], target[PATH_MAX];
@@ -78,7 +79,7 @@ static bool mount_of_socket(const char *socket, char out[PATH_MAX]) {
         return found;
 }
 
-/* Where the region is as a file, if its mount is in sight. */
+/* Finds the region's file, if its mount is visible. */
 static void identify_file(struct search *search, const char *argument, const char *name) {
         const char *where = cli_where ? cli_where : getenv("IOMEMFS");
         char path[2 * PATH_MAX], mount[PATH_MAX];
@@ -160,7 +161,7 @@ static void add_reference(struct search *search, pid_t pid, const char *fd, bool
         table_set(&search->table, line, COL_VIA, via);
 }
 
-/* Without asking a file system that may not answer. */
+/* Does not ask the file system, which may not reply. */
 static bool stat_quickly(int dir, const char *name, dev_t *dev, ino_t *ino) {
         struct statx stx;
 
@@ -219,7 +220,7 @@ static void scan_maps(struct search *search, pid_t pid) {
                 fclose(maps);
 }
 
-/* The daemon holds every region. */
+/* The daemon has every region open. */
 static bool is_daemon(pid_t pid) {
         char path[64], program[PATH_MAX];
         ssize_t n;

@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 
 /* A command that is being carried out, and the place of its name. */
-struct errand {
+struct command_context {
         struct volume *volume;
         struct change by;
         const struct command *command;
@@ -17,53 +17,53 @@ struct errand {
         struct node *node; /* the node of the name, NULL if there is none */
 };
 
-static int errand_fail(struct errand *errand, int r) {
-        return command_fail_name(errand->error, r, errand->command);
+static int context_fail(struct command_context *context, int r) {
+        return command_fail_name(context->error, r, context->command);
 }
 
-/* Fills in the errand, and walks to its name below dir. */
-static int errand_begin(struct errand *errand, struct volume *volume, struct node *dir,
-                        struct caller *caller, const struct command *command,
-                        struct command_error *error) {
+/* Fills in the context, and walks to its name below dir. */
+static int context_begin(struct command_context *context, struct volume *volume, struct node *dir,
+                         struct caller *caller, const struct command *command,
+                         struct command_error *error) {
         const struct tree *tree = volume->tree;
         int r;
 
-        *errand = (struct errand){
+        *context = (struct command_context){
                 .volume = volume,
                 .by = {.caller = caller, .unasked = true},
                 .command = command,
                 .error = error,
         };
-        r = access_walk(tree, caller, dir, command->name, &errand->dir, &errand->name,
-                        &errand->length);
+        r = access_walk(tree, caller, dir, command->name, &context->dir, &context->name,
+                        &context->length);
         if (r == 0)
-                r = tree_lookup(tree, errand->dir, errand->name, errand->length, &errand->node);
-        if (r == -ENOENT && errand->dir) {
-                errand->node = NULL;
+                r = tree_lookup(tree, context->dir, context->name, context->length, &context->node);
+        if (r == -ENOENT && context->dir) {
+                context->node = NULL;
                 r = 0;
         }
-        return r < 0 ? errand_fail(errand, r) : 0;
+        return r < 0 ? context_fail(context, r) : 0;
 }
 
 /* Explains why a size was refused: a limit that can be raised, or another reason. */
-static int fail_space(struct errand *errand, uint64_t more) {
+static int fail_space(struct command_context *context, uint64_t more) {
         struct space space;
 
-        regions_space(errand->volume->regions, &space);
+        regions_space(context->volume->regions, &space);
         if (space.limit != 0 && space.used + more > space.limit)
                 return command_fail(
-                        errand->error, -ENOSPC,
+                        context->error, -ENOSPC,
                         "%s: no space: %llu bytes more, %llu of %llu are reserved (size=)",
-                        command_show(errand->name, errand->length).text, (unsigned long long)more,
+                        command_show(context->name, context->length).text, (unsigned long long)more,
                         (unsigned long long)space.used, (unsigned long long)space.limit);
-        return command_fail(errand->error, -ENOSPC,
+        return command_fail(context->error, -ENOSPC,
                             "%s: no space: nr_inodes= is used up, or descriptors or memory ran out",
-                            command_show(errand->name, errand->length).text);
+                            command_show(context->name, context->length).text);
 }
 
-static struct create_attrs attrs_of(const struct errand *errand) {
-        const struct command *command = errand->command;
-        const struct caller *caller = errand->by.caller;
+static struct create_attrs attrs_of(const struct command_context *context) {
+        const struct command *command = context->command;
+        const struct caller *caller = context->by.caller;
         uint32_t mode = command->has_mode ? command->mode : 0666 & ~(uint32_t)caller_umask(caller);
 
         return (struct create_attrs){
@@ -74,99 +74,99 @@ static struct create_attrs attrs_of(const struct errand *errand) {
 }
 
 /* Whether the name is free, and the caller may create it. */
-static int create_check(struct errand *errand) {
-        if (errand->node)
-                return errand_fail(errand, -EEXIST);
-        if (!access_allows(errand->by.caller, errand->dir, ACCESS_WRITE))
-                return errand_fail(errand, -EACCES);
+static int create_check(struct command_context *context) {
+        if (context->node)
+                return context_fail(context, -EEXIST);
+        if (!access_allows(context->by.caller, context->dir, ACCESS_WRITE))
+                return context_fail(context, -EACCES);
         return 0;
 }
 
-static int run_create(struct errand *errand) {
+static int run_create(struct command_context *context) {
         struct region_order order = {
-                .size = errand->command->size,
-                .flags = errand->command->flags,
+                .size = context->command->size,
+                .flags = context->command->flags,
         };
         int r;
 
-        r = create_check(errand);
+        r = create_check(context);
         if (r < 0)
                 return r;
-        order.attrs = attrs_of(errand);
-        r = volume_create(errand->volume, &errand->by, errand->dir, errand->name, errand->length,
-                          &order, &errand->node);
+        order.attrs = attrs_of(context);
+        r = volume_create(context->volume, &context->by, context->dir, context->name,
+                          context->length, &order, &context->node);
         if (r == -ENOSPC) {
                 /* Abort first, so that its reservation does not count in the message. */
-                txn_abort(errand->volume->txn);
-                return fail_space(errand, errand->command->size);
+                txn_abort(context->volume->txn);
+                return fail_space(context, context->command->size);
         }
-        return r < 0 && r != -EINPROGRESS ? errand_fail(errand, r) : r;
+        return r < 0 && r != -EINPROGRESS ? context_fail(context, r) : r;
 }
 
 /* The region that the command is about. */
-static int errand_region(struct errand *errand) {
-        if (!errand->node)
-                return errand_fail(errand, -ENOENT);
-        if (node_is_dir(errand->node))
-                return errand_fail(errand, -EISDIR);
-        if (S_ISLNK(errand->node->mode))
-                return errand_fail(errand, -ELOOP);
-        return node_is_region(errand->node) ? 0 : errand_fail(errand, -EINVAL);
+static int context_region(struct command_context *context) {
+        if (!context->node)
+                return context_fail(context, -ENOENT);
+        if (node_is_dir(context->node))
+                return context_fail(context, -EISDIR);
+        if (S_ISLNK(context->node->mode))
+                return context_fail(context, -ELOOP);
+        return node_is_region(context->node) ? 0 : context_fail(context, -EINVAL);
 }
 
-static int run_resize(struct errand *errand) {
-        uint64_t size = errand->command->size;
+static int run_resize(struct command_context *context) {
+        uint64_t size = context->command->size;
         int r;
 
-        r = errand_region(errand);
+        r = context_region(context);
         if (r < 0)
                 return r;
-        if (!access_allows(errand->by.caller, errand->node, ACCESS_WRITE))
-                return errand_fail(errand, -EACCES);
-        r = volume_resize(errand->volume, &errand->by, errand->node, size);
+        if (!access_allows(context->by.caller, context->node, ACCESS_WRITE))
+                return context_fail(context, -EACCES);
+        r = volume_resize(context->volume, &context->by, context->node, size);
         if (r == -EPERM)
-                return command_fail(errand->error, r, "%s: %s",
-                                    command_show(errand->name, errand->length).text,
-                                    errand->node->flags & NODE_FIXED ? "its size is fixed for life"
-                                                                     : "sealed against that");
+                return command_fail(context->error, r, "%s: %s",
+                                    command_show(context->name, context->length).text,
+                                    context->node->flags & NODE_FIXED ? "its size is fixed for life"
+                                                                      : "sealed against that");
         if (r == -ENOSPC)
-                return fail_space(errand, size - errand->node->size);
-        return r < 0 ? errand_fail(errand, r) : 0;
+                return fail_space(context, size - context->node->size);
+        return r < 0 ? context_fail(context, r) : 0;
 }
 
-static int run_seal(struct errand *errand) {
+static int run_seal(struct command_context *context) {
         struct command_shown shown =
-                command_show(errand->command->name, strlen(errand->command->name));
+                command_show(context->command->name, strlen(context->command->name));
         int r;
 
-        r = errand_region(errand);
+        r = context_region(context);
         if (r < 0)
                 return r;
-        if (!access_owns(errand->by.caller, errand->node))
-                return command_fail(errand->error, -EPERM, "%s: only its owner may seal it",
+        if (!access_owns(context->by.caller, context->node))
+                return command_fail(context->error, -EPERM, "%s: only its owner may seal it",
                                     shown.text);
-        r = volume_seal(errand->volume, &errand->by, errand->node, errand->command->seals);
+        r = volume_seal(context->volume, &context->by, context->node, context->command->seals);
         if (r == -EBUSY)
-                return command_fail(errand->error, r,
+                return command_fail(context->error, r,
                                     "%s: somebody has it open or mapped for writing", shown.text);
         if (r == -EOPNOTSUPP || r == -EPERM)
-                return command_fail(errand->error, r,
+                return command_fail(context->error, r,
                                     "%s: cannot be sealed: it was not made by a create command",
                                     shown.text);
-        return r < 0 ? errand_fail(errand, r) : 0;
+        return r < 0 ? context_fail(context, r) : 0;
 }
 
-static int run_remove(struct errand *errand) {
+static int run_remove(struct command_context *context) {
         int r;
 
-        if (!errand->node)
-                return errand_fail(errand, -ENOENT);
-        r = access_unlink(errand->by.caller, errand->dir, errand->node);
+        if (!context->node)
+                return context_fail(context, -ENOENT);
+        r = access_unlink(context->by.caller, context->dir, context->node);
         if (r == 0)
-                r = volume_unlink(errand->volume, &errand->by, errand->dir, errand->name,
-                                  errand->length);
-        errand->node = NULL;
-        return r < 0 ? errand_fail(errand, r) : 0;
+                r = volume_unlink(context->volume, &context->by, context->dir, context->name,
+                                  context->length);
+        context->node = NULL;
+        return r < 0 ? context_fail(context, r) : 0;
 }
 
 static int run_default(struct volume *volume, struct node *dir, struct caller *caller,
@@ -181,30 +181,30 @@ static int run_default(struct volume *volume, struct node *dir, struct caller *c
 static int run_named(struct volume *volume, struct node *dir, struct caller *caller,
                      const struct command *command, struct node **node,
                      struct command_error *error) {
-        struct errand errand;
+        struct command_context context;
         int r;
 
-        r = errand_begin(&errand, volume, dir, caller, command, error);
+        r = context_begin(&context, volume, dir, caller, command, error);
         if (r < 0)
                 return r;
         switch (command->verb) {
         case COMMAND_CREATE:
-                r = run_create(&errand);
+                r = run_create(&context);
                 break;
         case COMMAND_RESIZE:
-                r = run_resize(&errand);
+                r = run_resize(&context);
                 break;
         case COMMAND_SEAL:
-                r = run_seal(&errand);
+                r = run_seal(&context);
                 break;
         case COMMAND_REMOVE:
-                r = run_remove(&errand);
+                r = run_remove(&context);
                 break;
         default:
                 r = command_fail(error, -EINVAL, "not a command that can be run here");
         }
         if ((r == 0 || r == -EINPROGRESS) && node)
-                *node = errand.node;
+                *node = context.node;
         return r;
 }
 
@@ -221,32 +221,33 @@ int command_run(struct volume *volume, struct node *dir, struct caller *caller,
         return r;
 }
 
-static int finish_named(struct errand *errand, struct node *node, int result, uint64_t huge) {
+static int finish_named(struct command_context *context, struct node *node, int result,
+                        uint64_t huge) {
         int r;
 
         if (result == -ENOSPC)
-                return command_fail(errand->error, -ENOSPC, "%s: not enough memory to populate it",
-                                    command_show(errand->name, errand->length).text);
+                return command_fail(context->error, -ENOSPC, "%s: not enough memory to populate it",
+                                    command_show(context->name, context->length).text);
         if (result < 0)
-                return errand_fail(errand, result);
-        r = create_check(errand);
+                return context_fail(context, result);
+        r = create_check(context);
         if (r < 0)
                 return r;
-        r = volume_create_finish(errand->volume, &errand->by, node, errand->dir, errand->name,
-                                 errand->length, huge);
-        return r < 0 ? errand_fail(errand, r) : 0;
+        r = volume_create_finish(context->volume, &context->by, node, context->dir, context->name,
+                                 context->length, huge);
+        return r < 0 ? context_fail(context, r) : 0;
 }
 
 int command_finish(struct volume *volume, struct node *dir, struct caller *caller,
                    const struct command *command, struct node *node, int result, uint64_t huge,
                    struct command_error *error) {
-        struct errand errand;
+        struct command_context context;
         int r;
 
         /* The directory may have changed in any way meanwhile. */
-        r = errand_begin(&errand, volume, dir, caller, command, error);
+        r = context_begin(&context, volume, dir, caller, command, error);
         if (r == 0)
-                r = finish_named(&errand, node, result, huge);
+                r = finish_named(&context, node, result, huge);
         if (r < 0) {
                 txn_abort(volume->txn);
                 volume_drop(volume, node);

@@ -38,6 +38,7 @@ enum ctl_kind {
 struct ctl;
 struct listings;
 
+/* volume stays the caller's and must outlive ctl.  0 or negative errno. */
 int ctl_new(struct ctl **out, struct volume *volume);
 struct ctl *ctl_free(struct ctl *ctl);
 

@@ -45,4 +45,5 @@ struct ctl {
         void *reply_userdata;
 };
 
+/* Whether the caller may write to .ctl/admin. */
 bool ctl_is_admin(const struct ctl *ctl, struct caller *caller);

@@ -28,11 +28,12 @@ enum {
 
 struct handles;
 
-/* Counts the existing handles, and registers as a member of the transaction until it is freed. 0,
+/* Counts the existing handles, and registers as a member of the transaction until it is freed.  0,
  * -ENOMEM. */
 int handles_new(struct handles **out, struct txn *txn);
 struct handles *handles_free(struct handles *handles);
 
+/* The live handle with that id, or NULL. */
 struct handle *handles_get(const struct handles *handles, uint32_t id);
 
 /* Makes a handle of the opener, whose identity must be complete (caller_resolve()).  0, -ENFILE

@@ -19,6 +19,7 @@ enum { LAST_ERRORS_MAX = 512, LAST_ERRORS_USER = 16 };
 
 struct last_errors;
 
+/* txn and handles stay the caller's and must outlive it.  0, -ENOMEM. */
 int last_errors_new(struct last_errors **out, struct txn *txn, struct handles *handles);
 struct last_errors *last_errors_free(struct last_errors *errors);
 

@@ -32,7 +32,7 @@ struct listings *listings_free(struct listings *listings);
  * Reads like pread(2) of a file of /proc.  Offset 0 begins anew; the end of the last read
  * continues; any other offset is reached by rendering up to it (from the start, if it lies before).
  * Returns the bytes, 0 at the end.  -EINPROGRESS: nothing yet, call it again in a later turn with
- * `again`. -ESTALE (the directory is gone), -ENFILE (the opener's share is used up), -ENOMEM.
+ * `again`.  -ESTALE (the directory is gone), -ENFILE (the opener's share is used up), -ENOMEM.
  */
 ssize_t listing_read(struct listings *listings, struct handle *handle, char *buffer, size_t size,
                      uint64_t offset, bool again);

@@ -41,12 +41,11 @@ static void metrics_wakeup(FILE *stream, const struct wakeup *wakeup) {
 
         if (wakeup->held)
                 held_ns += clock_ns() - wakeup->at;
-        gauge(stream, "short_wakeups", "Whether short wake-ups are asked for under load (1).",
+        gauge(stream, "short_wakeups", "1 if short wake-ups are requested under load, else 0.",
               wakeup->fd >= 0);
-        counter(stream, "short_wakeups_total", "Times that short wake-ups were asked for.",
-                wakeup->turns);
+        counter(stream, "short_wakeups_total", "Requests for short wake-ups.", wakeup->turns);
         metric_head(stream, "short_wakeups_seconds_total", "counter",
-                    "How long short wake-ups were asked for.");
+                    "Time that such a request was in force.");
         fprintf(stream, "iomemfs_short_wakeups_seconds_total %" PRIu64 ".%06" PRIu64 "\n",
                 held_ns / 1000000000, held_ns / 1000 % 1000000);
 }
@@ -67,23 +66,23 @@ static void metrics_requests(FILE *stream, const struct counters *counters) {
 
 static void metrics_counters(FILE *stream, const struct counters *counters) {
         metrics_requests(stream, counters);
-        counter(stream, "takeovers_total", "Takeovers of the keeper's place by the worker.",
+        counter(stream, "takeovers_total", "Workers that became the keeper after its death.",
                 counters->takeovers);
         counter(stream, "upgrades_total", "Times that the program was replaced.",
                 counters->upgrades);
         counter(stream, "upgrades_refused_total", "Upgrades that were not made; see the log.",
                 counters->upgrades_refused);
-        counter(stream, "replayed_total", "Requests answered again after a restart.",
+        counter(stream, "replayed_total", "Requests whose reply was sent again after a restart.",
                 counters->replayed);
-        counter(stream, "poisoned_total", "Requests answered EIO because two workers died of them.",
+        counter(stream, "poisoned_total", "Requests that got EIO because two workers died in them.",
                 counters->poisoned);
         counter(stream, "given_up_total",
-                "Notifications that the kernel did not take in time: somebody held it up.",
+                "Notifications given up because the kernel did not take them in time.",
                 counters->given_up);
         counter(stream, "commands_total", "Commands run.", counters->commands);
         counter(stream, "command_errors_total", "Commands that failed.", counters->command_errors);
         counter(stream, "cut_back_total",
-                "Regions cut back to the limit after growing behind the daemon's back.",
+                "Regions cut back to the limit after growing without the daemon's knowledge.",
                 counters->cut_back);
 }
 
@@ -95,12 +94,13 @@ void metrics_common(FILE *stream, const struct tree *tree, struct regions *regio
         metric_head(stream, "build_info", "gauge", "Version of the program and its records.");
         fprintf(stream, "iomemfs_build_info{version=\"%s\",layout=\"%d\"} 1\n", IOMEMFS_VERSION,
                 LAYOUT_VERSION);
-        gauge(stream, "passthrough", "Whether data passes the daemon by (1).", root->passthrough);
+        gauge(stream, "passthrough", "1 if the kernel reaches the memory directly, else 0.",
+              root->passthrough);
         gauge(stream, "size_bytes", "Limit of size=, 0 for none.", space.limit);
         gauge(stream, "used_bytes", "Bytes reserved by regions.", space.used);
         gauge(stream, "inodes", "Files of any type.", tree_inodes(tree));
         gauge(stream, "inodes_max", "Limit of nr_inodes=, 0 for none.", root->limit_nodes);
-        gauge(stream, "own_ctl_handles", "Open files of .ctl of who reads this.", own);
+        gauge(stream, "own_ctl_handles", "Open files of .ctl of the user who reads this.", own);
         counter(stream, "restarts_total", "Restarts of the worker.", root->counters.restarts);
 }
 
@@ -109,7 +109,7 @@ static void metrics_for_tests(FILE *stream, const struct metrics_work *work) {
                 work->records);
         gauge(stream, "test_turn_records_max", "The most of these in one turn of the loop.",
               work->most_records);
-        counter(stream, "test_waiters_total", "Those who wait for events that were looked at.",
+        counter(stream, "test_waiters_total", "Checks of readers that wait for events.",
                 work->waiters);
 }
 
@@ -121,7 +121,8 @@ void metrics_all(FILE *stream, const struct tree *tree, const uint64_t sums[4], 
         gauge(stream, "open_handles", "Open files and directories.", sums[METRICS_OPENS]);
         gauge(stream, "ctl_handles", "Open files of .ctl.", handles);
         gauge(stream, "populating", "Regions that are being populated.", sums[METRICS_POPULATING]);
-        gauge(stream, "populating_bytes", "Bytes that these still lack.", sums[METRICS_LACK]);
+        gauge(stream, "populating_bytes", "Bytes of these regions that have no memory yet.",
+              sums[METRICS_LACK]);
         metrics_counters(stream, &root->counters);
         metrics_wakeup(stream, &root->wakeup);
         metric_head(stream, "daemon_pid", "gauge", "Process ids.");

@@ -30,6 +30,7 @@ struct turns_job {
 
 struct turns;
 
+/* loop stays the caller's and must outlive the turns.  0 or negative errno. */
 int turns_new(struct turns **out, struct loop *loop);
 struct turns *turns_free(struct turns *turns);
 

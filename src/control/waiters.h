@@ -37,6 +37,7 @@ struct waiters_parts {
         void *userdata;
 };
 
+/* 0, -ENOMEM. */
 int waiters_new(struct waiters **out, const struct waiters_parts *parts);
 struct waiters *waiters_free(struct waiters *waiters);
 
@@ -52,6 +53,7 @@ void waiters_queue_all(struct waiters *waiters);
 /* Checks the first ones in the queue; the others follow in later turns. */
 void waiters_look(struct waiters *waiters);
 
+/* Whether no handle waits. */
 bool waiters_are_empty(const struct waiters *waiters);
 /* How many were checked since the worker's start. */
 uint64_t waiters_looked(const struct waiters *waiters);

@@ -59,7 +59,7 @@ static void channel_send(void *userdata, const struct iovec *iov, int count) {
         /* ENOENT: the caller no longer waits.  ENODEV: unmounted; the next read returns that,
          * too. */
         if (writev(channel_fd(channel), iov, count) < 0 && errno != ENOENT && errno != ENODEV)
-                log_line(LOG_ERR, "cannot answer request: %m");
+                log_line(LOG_ERR, "cannot reply to a request: %m");
         journal_crash_point(channel->journal);
 }
 
@@ -80,11 +80,11 @@ void channel_reply(struct fuse_request *req, int error, struct iovec *iov, int c
         int r;
 
         if (req->answered) {
-                log_line(LOG_ERR, "a request was answered twice: the second answer is lost");
+                log_line(LOG_ERR, "a request was replied to twice: the second reply is dropped");
                 return;
         }
         if (error > 0 || error < -ERROR_MAX) {
-                log_line(LOG_ERR, "%d is no error to answer with", error);
+                log_line(LOG_ERR, "%d is not a valid error for a reply", error);
                 error = -EIO;
         }
         req->answered = true;
@@ -392,7 +392,7 @@ static void channel_call(struct channel *channel, struct fuse_request *req) {
         req->kills_setid = killpriv_is_ours(channel->root) && killpriv_is_asked(req->in);
         handler(req);
         if (!req->answered && !req->deferred) {
-                log_line(LOG_ERR, "a request of type %u was not answered", opcode);
+                log_line(LOG_ERR, "a request of type %u got no reply", opcode);
                 channel_reply_error(req, -EIO);
         }
 }

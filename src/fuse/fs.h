@@ -28,6 +28,7 @@
 
 struct fs;
 
+/* The table of handlers, for channel_new(). */
 const struct channel_operations *fs_operations(void);
 /* volume and ctl stay the caller's and must outlive the fs.  0, -ENOMEM. */
 int fs_new(struct fs **out, struct volume *volume, struct ctl *ctl);

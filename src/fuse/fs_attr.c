@@ -67,7 +67,7 @@ int fs_attributes(struct fs *fs, struct node *node, struct wire_attributes *out)
 void fs_ctl_attributes(struct fs *fs, enum ctl_kind kind, struct node *dir,
                        struct wire_attributes *out) {
         ctl_stat(fs->ctl, kind, dir, &out->st);
-        /* Above all that nodes get: those count up from 1. */
+        /* Above the numbers of all nodes, which count up from 1. */
         out->st.st_ino = (ino_t)kind << 56 | dir->ino;
         out->btime = (struct timespec){dir->btime.sec, dir->btime.nsec};
         out->valid = 0;

@@ -130,12 +130,14 @@ static void fs_list(struct fuse_request *req, bool plus) {
 }
 
 /*
- * The kernel keeps what it has read of a directory, for everybody, until mtime moves or it is told:
- * all changes do the one, and those that it did not ask for do the other as well.
+ * With WIRE_OPEN_CACHE_DIR the kernel caches the entries that it reads, for all readers, until
+ * mtime changes or it is told.  Every change sets mtime; those that the kernel did not ask for also
+ * tell it.
  *
- * One reader at a time may do so.  The kernel notes mtime when anybody begins to read, and takes in
- * whatever reply comes first: of two readers one could add an old reply under the new mtime of the
- * other, and it would stay.  What a control directory shows depends on who asks.
+ * Only one reader at a time may fill the cache.  The kernel notes mtime when a reader begins, and
+ * takes any reply that comes first.  With two readers, one could add an old reply under the new
+ * mtime of the other, and it would stay.  The entries of a control directory depend on the user, so
+ * they are not cached.
  */
 void fs_opendir(struct fuse_request *req) {
         struct fs *fs = fs_of(req);

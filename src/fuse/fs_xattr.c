@@ -8,7 +8,7 @@
 /*
  * Regions have one attribute with all values that regions.json has, and one for each value.  They
  * can be read by name, but are not listed, as other file systems do with attributes that they
- * compute. A program that lists attributes wants to copy them; if the copy is refused, rsync -X
+ * compute.  A program that lists attributes wants to copy them; if the copy is refused, rsync -X
  * fails, and mv and tar complain.
  */
 static const char FS_XATTR_WHOLE[] = "user.iomemfs";

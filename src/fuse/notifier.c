@@ -16,9 +16,9 @@
 #include "records/layout.h"
 
 enum {
-        LANES_MAX = 4,     /* processes */
-        PATIENCE_MS = 500, /* what a notification may take before it is given up */
-        IDLE_MS = 500,     /* what a further process lives on for without work */
+        LANES_MAX = 4,     /* the greatest number of processes */
+        PATIENCE_MS = 500, /* a notification that takes longer is given up */
+        IDLE_MS = 500,     /* a further process without work ends after that */
 };
 
 /* The message to a process. */
@@ -39,13 +39,13 @@ struct notification {
 /* A process, and its current notification. */
 struct lane {
         struct notifier *notifier;
-        int socket_fd; /* -1: there is none */
+        int socket_fd; /* -1: there is no process */
         pid_t pid;     /* 0: there is none, and none to be reaped */
         struct loop_source *source;
         bool busy;
-        uint64_t since_ms;                 /* that it is busy, or idle */
-        uint64_t node;                     /* that it is telling of */
-        struct notification *notification; /* NULL: it is idle, or stuck */
+        uint64_t since_ms;                 /* when it became busy, or idle */
+        uint64_t node;                     /* that the notification is about */
+        struct notification *notification; /* NULL: the process is idle, or stuck */
 };
 
 struct notifier {
@@ -122,7 +122,7 @@ static int lane_start(struct lane *lane) {
         return 0;
 }
 
-/* Whether its process has been ended, and is not gone yet. */
+/* Whether its process was ended but still exists. */
 static bool lane_is_ending(struct lane *lane) {
         if (lane->socket_fd >= 0 || lane->pid <= 0)
                 return false;
@@ -132,7 +132,7 @@ static bool lane_is_ending(struct lane *lane) {
         return false;
 }
 
-/* Ends the process as soon as it can; nobody waits for it, since that may be never. */
+/* Ends the process as soon as that is possible.  Nobody waits for it, since it may never end. */
 static void lane_end(struct lane *lane) {
         if (lane->socket_fd < 0)
                 return;
@@ -221,7 +221,8 @@ static void notifier_finish_given_up(struct notifier *notifier) {
         }
 }
 
-/* Gives up what takes too long.  Milliseconds until it will, 0: there is nothing that it could. */
+/* Gives up a notification that takes too long, or ends an idle process.  Returns the milliseconds
+ * until it has to look again, 0 if it need not. */
 static uint64_t lane_look(struct lane *lane, uint64_t now) {
         struct notifier *notifier = lane->notifier;
         bool is_further = lane != notifier->lanes;
@@ -242,7 +243,7 @@ static uint64_t lane_look(struct lane *lane, uint64_t now) {
         return IDLE_MS;
 }
 
-/* Looks at all of them.  Milliseconds until the next look, 0 for none. */
+/* Looks at all lanes.  Returns the milliseconds until the next look, 0 for none. */
 static uint64_t notifier_look(struct notifier *notifier) {
         uint64_t now = clock_ms(), next = 0;
 

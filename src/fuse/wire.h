@@ -496,6 +496,7 @@ struct wire_entry {
         struct wire_attributes attributes;
 };
 
+/* Fill in the structures of replies. */
 void wire_put_attr(struct wire_attr_out *out, const struct wire_attributes *attributes);
 void wire_put_statx(struct wire_statx_out *out, const struct wire_attributes *attributes);
 void wire_put_entry(struct wire_entry_out *out, const struct wire_entry *entry);

@@ -14,7 +14,7 @@
 
 enum { ROOT_INODE = 1 };
 
-/* What the directory's .ctl/socket points to, for the caller to free, or NULL. */
+/* The target of the directory's .ctl/socket, to be freed, or NULL. */
 static char *socket_of(const char *directory) {
         char link[PATH_MAX], target[PATH_MAX];
         ssize_t n;
@@ -28,8 +28,8 @@ static char *socket_of(const char *directory) {
 }
 
 /*
- * The directory's path below the root of its file system, as "" or "a/b/", for the caller to free.
- * NULL if the root is not in sight: then names on the socket are not those that are seen here.
+ * The directory's path below the root of its file system, as "" or "a/b/", to be freed.  NULL if
+ * the root cannot be seen: then names on the socket differ from those that are visible here.
  */
 static char *prefix_of(const char *directory) {
         char path[PATH_MAX];

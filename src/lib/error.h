@@ -7,7 +7,7 @@
  * Never: allocates.
  */
 
-/* Keeps the text for iomem_error() and returns error (a negative errno). */
+/* Stores the text for iomem_error() and returns error (a negative errno). */
 int error_set(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* As error_set(), with what the errno means: "WHAT: no such file or directory". */
+/* As error_set(), with the meaning of the errno: "WHAT: no such file or directory". */
 int error_about(int error, const char *what);

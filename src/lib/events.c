@@ -14,15 +14,15 @@
 #include "name.h"
 
 /*
- * Events: lines of .ctl/events, `SEQUENCE KIND NAME [KEY=VALUE ...]`.  Kinds and keys that are not
- * known are those of a newer daemon.
+ * Events are lines of .ctl/events, `SEQUENCE KIND NAME [KEY=VALUE ...]`.  Unknown kinds and keys
+ * come from a newer daemon, and are no errors.
  */
 
 enum { BUFFER = 64 * 1024 };
 
 struct iomem_events {
         int fd;
-        size_t start, end; /* of what was read and not yet returned */
+        size_t start, end; /* the part of buffer that was read but not returned yet */
         char buffer[BUFFER];
 };
 
@@ -97,7 +97,7 @@ static void parse_detail(struct iomem_event *out, const char *pair) {
                 out->lost = value;
 }
 
-/* -EBADMSG for what is no event. */
+/* 0, or -EBADMSG if the line is no event. */
 static int parse(struct iomem_event *out, char *line) {
         char *rest = NULL, *sequence = strtok_r(line, " ", &rest);
         char *kind = strtok_r(NULL, " ", &rest), *name = strtok_r(NULL, " ", &rest), *pair;
@@ -118,7 +118,7 @@ static int parse(struct iomem_event *out, char *line) {
         return 0;
 }
 
-/* The first whole line, taken off the buffer; NULL if there is none. */
+/* Takes the first complete line off the buffer; NULL if there is none. */
 static char *take_line(struct iomem_events *events) {
         char *line = events->buffer + events->start;
         char *end = memchr(line, '\n', events->end - events->start);
@@ -130,7 +130,7 @@ static char *take_line(struct iomem_events *events) {
         return line;
 }
 
-/* 0, -EAGAIN if there is nothing to read, another error. */
+/* 0, -EAGAIN if there is nothing to read, or another error. */
 static int receive(struct iomem_events *events) {
         ssize_t n;
 
@@ -153,7 +153,7 @@ static int64_t now_ms(void) {
         return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* Until it can be read, or *left milliseconds have passed, which are then 0. */
+/* Waits until it can be read, or until *left milliseconds have passed; *left is 0 then. */
 static int await(struct iomem_events *events, int *left) {
         struct pollfd poll_fd = {.fd = events->fd, .events = POLLIN};
         int64_t start = now_ms(), passed;

@@ -13,7 +13,7 @@
 
 enum { TAG_MAX = 24, PIECE = 64 * 1024 };
 
-/* What could not be sent or received: the connection is to be made anew. */
+/* Sending or receiving has failed, so a new connection is needed. */
 enum { BROKEN_SENDING = 1, BROKEN_RECEIVING = 2 };
 
 int exchange_open(struct iomem_connection *connection) {
@@ -55,7 +55,7 @@ void exchange_close(struct iomem_connection *connection) {
         connection->used = 0;
 }
 
-/* After fork(2) the socket is the parent's: answers would go to whoever reads first. */
+/* After fork(2) the socket is the parent's.  Both processes would read each other's replies. */
 static int exchange_ready(struct iomem_connection *connection) {
         if (connection->fd >= 0 && connection->pid != getpid())
                 exchange_close(connection);
@@ -91,7 +91,7 @@ static int buffer_reserve(struct iomem_connection *connection) {
         return 0;
 }
 
-/* Receives a piece into the buffer, and the descriptor that comes with it. */
+/* Receives bytes into the buffer, and the descriptor that comes with them. */
 static int exchange_receive(struct iomem_connection *connection) {
         ssize_t n;
         int fd;
@@ -110,15 +110,15 @@ static int exchange_receive(struct iomem_connection *connection) {
         return 0;
 }
 
-/* Takes the first line (of `length` bytes with its newline) off the buffer. */
+/* Takes the first line (`length` bytes with its newline) off the buffer. */
 static void buffer_take(struct iomem_connection *connection, size_t length) {
         connection->used -= length;
         memmove(connection->buffer, connection->buffer + length, connection->used);
 }
 
 /*
- * Waits for the line that has our tag.  Another one is an answer to an earlier request, sent again
- * because the daemon was restarted while it sent it.  *length: with the newline.
+ * Waits for the line with our tag.  A line with another tag is the reply to an earlier request,
+ * which was sent twice because the daemon was restarted meanwhile.  *length: with the newline.
  */
 static int exchange_await(struct iomem_connection *connection, const char *tag, size_t *length) {
         for (;;) {
@@ -135,7 +135,7 @@ static int exchange_await(struct iomem_connection *connection, const char *tag, 
                 *length = (size_t)(end - connection->buffer) + 1;
                 if (strncmp(connection->buffer, tag, strlen(tag)) == 0)
                         return 0;
-                /* A refusal of the whole connection knows no tag. */
+                /* If the daemon refuses the whole connection, its line has no tag. */
                 if (connection->buffer[0] != '@')
                         return 0;
                 buffer_take(connection, *length);
@@ -158,7 +158,7 @@ static const struct errno_name {
         {"EUSERS", EUSERS}, {"ENOTSUP", ENOTSUP},
 };
 
-/* `ENOENT frames: no such region` */
+/* Parses `ENOENT frames: no such region`. */
 static int reply_error(char *text) {
         char *space = strchr(text, ' ');
 
@@ -170,7 +170,7 @@ static int reply_error(char *text) {
         return error_set(-EIO, "%s", space ? space + 1 : text);
 }
 
-/* The answer is the line at the start of the buffer; takes it. */
+/* Takes the reply, which is the line at the start of the buffer. */
 static int reply_parse(struct iomem_connection *connection, const char *tag, size_t length,
                        struct reply *out) {
         char *line = connection->buffer;
@@ -203,7 +203,8 @@ static int exchange_once(struct iomem_connection *connection, const char *tag, c
         r = exchange_ready(connection);
         if (r < 0)
                 return r;
-        /* One who refuses the connection says why and hangs up: read that if sending fails. */
+        /* A daemon that refuses the connection gives the reason and hangs up.  So read it even if
+         * sending fails. */
         r = exchange_send(connection, line, length);
         if (r == 0 || r == BROKEN_SENDING) {
                 int sent = r;
@@ -230,7 +231,8 @@ int exchange_ask(struct iomem_connection *connection, const char *line, unsigned
         if (length < 0)
                 return error_about(-ENOMEM, connection->socket_path);
         r = exchange_once(connection, tag, tagged, (size_t)length, out);
-        /* What was not sent in full was not done; what was may have been. */
+        /* A request that was not sent completely was not carried out; one that was may have
+         * been. */
         if (r == BROKEN_SENDING || (r == BROKEN_RECEIVING && (how & ASK_REPEATABLE)))
                 r = exchange_once(connection, tag, tagged, (size_t)length, out);
         free(tagged);

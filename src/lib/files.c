@@ -18,7 +18,7 @@
 
 enum { WAIT_FIRST_MS = 1, WAIT_LONGEST_MS = 50, WAIT_WITH_EVENTS_MS = 500, DRAIN_MAX = 1000 };
 enum { OWNER_RW = 0600, CREATE_ATTEMPTS = 100 };
-enum { STAT_TEXT_MAX = 4 * 4096 + 2048 }; /* a region in JSON, with a name of nothing but escapes */
+enum { STAT_TEXT_MAX = 4 * 4096 + 2048 }; /* JSON of a region whose name has only escapes */
 
 static int open_below(const struct iomem_connection *connection, const char *name, int flags) {
         char path[2 * PATH_MAX];
@@ -29,7 +29,7 @@ static int open_below(const struct iomem_connection *connection, const char *nam
         return fd < 0 ? -errno : fd;
 }
 
-/* The text of the last error of a file of .ctl can be read back from it. */
+/* The text of the last error can be read from the same file of .ctl. */
 static int command_error(int fd, int error, const char *file) {
         char text[512];
         ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
@@ -62,7 +62,7 @@ int files_open(struct iomem_connection *connection, const char *name, int access
         return fd < 0 ? error_about(fd, name) : fd;
 }
 
-/* A mode that keeps its owner from writing is set when the region is open. */
+/* A mode without write permission for the owner can be set only after the region was opened. */
 static int open_made(struct iomem_connection *connection, const char *name, int mode) {
         int fd = files_open(connection, name, IOMEM_WRITE);
 
@@ -76,8 +76,8 @@ static int open_made(struct iomem_connection *connection, const char *name, int 
 }
 
 /*
- * Whoever opens an ephemeral region after it was made and before its maker does, and closes it
- * again, was its last user: it is gone, and is made once more.
+ * Creates a region and opens it.  Between these steps another process may open an ephemeral region
+ * and close it again: as its last user, it removes the region.  Then it is created once more.
  */
 int files_create(struct iomem_connection *connection, const char *name, uint64_t size, int mode,
                  const char *options) {
@@ -98,7 +98,7 @@ int files_create(struct iomem_connection *connection, const char *name, uint64_t
         return r;
 }
 
-/* Reads a file to its end; to be freed. */
+/* Reads a file to its end; *out is to be freed. */
 static int read_all(int fd, char **out, size_t *length) {
         size_t size = 0, used = 0;
         char *text = NULL;
@@ -165,7 +165,7 @@ static int search_visit(void *userdata, const char *name, const struct iomem_sta
         return 1;
 }
 
-/* Where the mount has no extended attributes, a list has it, too. */
+/* For mounts without extended attributes: reads the same values from the list. */
 static int stat_from_list(struct iomem_connection *connection, const char *name,
                           struct iomem_stat *out) {
         const char *slash = strrchr(name, '/');
@@ -204,7 +204,7 @@ static uint64_t now_ms(void) {
         return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* 1: there is something of that name; 0: not yet. */
+/* 1: the name exists; 0: not yet; or a negative errno. */
 static int is_there(const struct iomem_connection *connection, const char *name) {
         char path[2 * PATH_MAX];
         struct stat st;
@@ -215,7 +215,7 @@ static int is_there(const struct iomem_connection *connection, const char *name)
         return errno == ENOENT ? 0 : error_about(-errno, name);
 }
 
-/* Events of the directory that the name is to be in, or NULL. */
+/* Events of the directory in which the name will be, or NULL. */
 static struct iomem_events *events_beside(struct iomem_connection *connection, const char *name) {
         struct iomem_events *events = NULL;
         const char *slash = strrchr(name, '/');
@@ -227,7 +227,7 @@ static struct iomem_events *events_beside(struct iomem_connection *connection, c
         return events;
 }
 
-/* Until something happened, or it is time to look again. */
+/* Waits until something happened, or until it is time to look again. */
 static void wait_a_moment(struct iomem_events *events, int *pause, uint64_t left) {
         int longest = events ? WAIT_WITH_EVENTS_MS : *pause;
         int ms = left < (uint64_t)longest ? (int)left : longest;
@@ -245,7 +245,7 @@ static void wait_a_moment(struct iomem_events *events, int *pause, uint64_t left
         }
 }
 
-/* Events tell of regions; what they do not tell, as that their directory was made, is looked for. */
+/* Events report regions only; so looking again finds, for example, that the directory was made. */
 int files_wait(struct iomem_connection *connection, const char *name, int timeout_ms) {
         uint64_t end = timeout_ms < 0 ? UINT64_MAX : now_ms() + (uint64_t)timeout_ms;
         struct iomem_events *events = events_beside(connection, name);

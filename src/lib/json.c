@@ -36,7 +36,7 @@ static void expect(struct reader *reader, char c) {
 
 struct string {
         char *at;
-        char *last; /* where the terminator goes at the latest */
+        char *last; /* the last place where the terminator may go */
 };
 
 static void string_add(struct string *string, unsigned int c) {
@@ -44,7 +44,7 @@ static void string_add(struct string *string, unsigned int c) {
                 *string->at++ = (char)c;
 }
 
-/* As UTF-8; \udc80 to \udcff stand for the bytes 0x80 to 0xff. */
+/* Appends UTF-8; \udc80 to \udcff stand for the bytes 0x80 to 0xff. */
 static void string_add_code(struct string *string, unsigned int code) {
         if (code >= 0xdc80 && code <= 0xdcff) {
                 string_add(string, code - 0xdc00);
@@ -96,7 +96,7 @@ static void read_escape(struct reader *reader, struct string *string) {
                 reader->failed = true;
 }
 
-/* Into buffer, cut to its size; size 0: passed over. */
+/* Reads into buffer, cut to its size; size 0: skips the string. */
 static void read_string(struct reader *reader, char *buffer, size_t size) {
         char none;
         struct string string = {&none, &none};
@@ -148,13 +148,13 @@ static int64_t read_number(struct reader *reader) {
                 reader->failed = true;
         while (reader->at < reader->end && *reader->at >= '0' && *reader->at <= '9')
                 value = value * 10 + (uint64_t)(*reader->at++ - '0');
-        /* Fractions and exponents are nothing that we are told. */
+        /* The daemon writes no fractions and exponents, so they are skipped. */
         while (reader->at < reader->end && *reader->at && strchr(".eE+-0123456789", *reader->at))
                 reader->at++;
         return (int64_t)(negative ? 0 - value : value);
 }
 
-/* What is not known */
+/* Unknown values */
 
 static void skip_value(struct reader *reader, int depth);
 
@@ -199,7 +199,7 @@ static const struct word {
         {"write", IOMEM_SEAL_WRITE}, {"populating", IOMEM_POPULATING},
 };
 
-/* An array of words: their bits. */
+/* Reads an array of words; returns their bits. */
 static uint32_t read_words(struct reader *reader) {
         char word[KEY_MAX];
         uint32_t bits = 0;
@@ -217,7 +217,7 @@ static uint32_t read_words(struct reader *reader) {
         return bits;
 }
 
-/* 2026-01-31T12:00:00.123456Z */
+/* Reads a time such as 2026-01-31T12:00:00.123456Z. */
 static void read_time(struct reader *reader, struct iomem_stat *out) {
         char text[KEY_MAX];
         struct tm tm = {0};
@@ -293,7 +293,7 @@ static void read_member(struct reader *reader, const char *key, struct iomem_sta
                 skip_value(reader, 0);
 }
 
-/* name: JSON_NAME_MAX bytes, or NULL to pass it over. */
+/* name: JSON_NAME_MAX bytes, or NULL to skip it. */
 static void read_region(struct reader *reader, char *name, struct iomem_stat *out) {
         char key[KEY_MAX];
 

@@ -2,12 +2,11 @@
 #pragma once
 
 /*
- * json: reads what the daemon says about regions.
+ * json: parses the daemon's descriptions of regions.
  *
- * Takes any JSON; members that it does not know are passed over, so that a newer daemon is
- * understood.
+ * Accepts any JSON.  It skips members that it does not know, so that it understands a newer daemon.
  *
- * Owns nothing.  Never: reads beyond the end that it was given.
+ * Owns nothing.  Never: reads beyond the given end.
  */
 
 #include <stdbool.h>
@@ -16,9 +15,9 @@
 
 enum { JSON_NAME_MAX = 4096 }; /* with its terminator */
 
-/* One region: an object.  0, -EBADMSG. */
+/* Parses one region, an object.  0, -EBADMSG. */
 int json_region(const char *text, size_t length, struct iomem_stat *out);
 
-/* Calls fn for each object of the array "regions", and with `all` of "populating", until it
- * returns something else than 0, which is returned.  -EBADMSG. */
+/* Calls fn for each object of the array "regions", and with `all` also of "populating".  Stops when
+ * fn returns a value other than 0, and returns that.  0, -EBADMSG. */
 int json_regions(const char *text, size_t length, bool all, iomem_list_fn fn, void *userdata);

@@ -11,9 +11,10 @@
 #include "error.h"
 #include "rights.h"
 
-/* Regions without a name, maps, and descriptors on their way: no connection is needed. */
+/* Regions without a name, mappings, and sending of descriptors.  None of them needs a
+ * connection. */
 
-/* Touches every page, so that memory is short now or never. */
+/* Touches every page, so that a lack of memory shows now and not later. */
 static int populate(int fd, uint64_t size, unsigned int flags) {
         void *address = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
         int r = 0;
@@ -21,7 +22,7 @@ static int populate(int fd, uint64_t size, unsigned int flags) {
         if (address == MAP_FAILED)
                 return -errno;
         if (flags & IOMEM_HUGE)
-                madvise(address, size, MADV_HUGEPAGE); /* a wish */
+                madvise(address, size, MADV_HUGEPAGE); /* advice: small pages are no error */
         if ((flags & IOMEM_POPULATE) && fallocate(fd, 0, 0, (off_t)size) < 0)
                 r = -errno;
 #ifdef MADV_POPULATE_WRITE

@@ -12,11 +12,11 @@
 #include "json.h"
 #include "name.h"
 
-/* Regions by name, by whichever way the connection leads. */
+/* Regions by name, by the socket or by files. */
 
 enum { LINE_MAX_BYTES = NAME_ESCAPED_MAX + 256 };
 
-/* Asks under the connection's lock: VERB, the name, and the rest of the line. */
+/* Sends a request under the connection's lock: the verb, the name, and the rest of the line. */
 static int ask(struct iomem_connection *connection, unsigned int how, struct reply *reply,
                const char *verb, const char *name, const char *rest) {
         char escaped[NAME_ESCAPED_MAX], line[LINE_MAX_BYTES];
@@ -30,7 +30,7 @@ static int ask(struct iomem_connection *connection, unsigned int how, struct rep
         return r;
 }
 
-/* For answers that say nothing more. */
+/* For replies without text. */
 static int ask_plainly(struct iomem_connection *connection, unsigned int how, const char *verb,
                        const char *name, const char *rest) {
         struct reply reply;
@@ -86,7 +86,7 @@ int iomem_open(struct iomem_connection *connection, const char *name, int access
                            access == IOMEM_WRITE ? "open rw" : "open ro", name, "");
 }
 
-/* A command that .ctl has a file for. */
+/* A command for which .ctl has a file. */
 static int command(struct iomem_connection *connection, unsigned int how, const char *verb,
                    const char *name, const char *rest) {
         char escaped[NAME_ESCAPED_MAX], line[LINE_MAX_BYTES];
@@ -139,7 +139,7 @@ int iomem_stat(struct iomem_connection *connection, const char *name, struct iom
         return r < 0 ? error_about(r, name) : 0;
 }
 
-/* Names in a list of the socket are relative to the directory that was listed. */
+/* The socket's list has names relative to the directory that was listed. */
 static int list_ask(struct iomem_connection *connection, const char *directory,
                     struct reply *reply) {
         char path[4096 + 1];
@@ -183,7 +183,7 @@ int iomem_list(struct iomem_connection *connection, const char *directory, unsig
         return r == -EBADMSG ? error_about(r, "the list of regions") : r;
 }
 
-/* On a connection of its own, so that other threads are not held up. */
+/* Uses a connection of its own, so that other threads need not wait. */
 static int wait_by_socket(struct iomem_connection *connection, const char *name, int timeout_ms) {
         struct iomem_connection *own;
         char rest[32] = "";

@@ -10,7 +10,7 @@ ssize_t rights_receive(int *fd, int socket, void *buffer, size_t size) {
         struct msghdr message = {.msg_iov = &iov,
                                  .msg_iovlen = 1,
                                  .msg_control = &control,
-                                 /* for one, so that no other is received */
+                                 /* for one only, so that no further one is received */
                                  .msg_controllen = CMSG_LEN(sizeof(int))};
         struct cmsghdr *header;
         ssize_t n;

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * rights: a descriptor that comes along with bytes on a Unix socket (SCM_RIGHTS).
+ * rights: receives a descriptor together with bytes, from a Unix socket (SCM_RIGHTS).
  *
- * Owns nothing; never sets iomem_error(), as its callers know what they were waiting for.
+ * Owns nothing.  Never: sets iomem_error(), because its callers have a better text.
  */
 
 #include <stddef.h>
@@ -17,7 +17,7 @@ union rights_control {
 };
 
 /*
- * recvmsg(2), which is not interrupted, with room for one descriptor and no more.
- * Bytes, 0 at the end, or negative errno.  *fd: the descriptor, the caller's from now on, or -1.
+ * recvmsg(2), repeated if a signal interrupts it, with room for just one descriptor.  Returns the
+ * bytes, 0 at the end, or negative errno.  *fd: the descriptor, which is the caller's, or -1.
  */
 ssize_t rights_receive(int *fd, int socket, void *buffer, size_t size);

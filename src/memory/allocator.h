@@ -16,7 +16,7 @@
  *
  * Owns the allocator process, the socket to it, and the allocations that wait or are under way.
  * Never: touches records, changes a region's size other than by the fallocate(2) that was asked
- * for. All functions are called on the loop's thread.
+ * for.  All functions are called on the loop's thread.
  */
 
 #include <stdbool.h>

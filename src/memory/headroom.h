@@ -8,7 +8,7 @@
  * cgroup of the process that touches them first, so the limits of that group and of all groups
  * above it count as well.  In version 2 these are memory.max and memory.high (beyond which nobody
  * is killed, but the whole group is slowed down almost to a stop), in version 1
- * memory.limit_in_bytes. A group's page cache and reclaimable slabs count as available: the kernel
+ * memory.limit_in_bytes.  A group's page cache and reclaimable slabs count as available: the kernel
  * takes them before it runs out.  A margin is left to the rest of the machine and to each group.
  * It is four times as large where the kernel would kill the whole group instead of one process
  * (memory.oom.group).

@@ -4,8 +4,8 @@
 /*
  * region: one piece of shared memory, and the bytes that it is charged for.
  *
- * Owns the descriptors of the backing files, the private tmpfs, and the sums that `size=` limits. A
- * region's memory comes from one of two kinds of file:
+ * Owns the descriptors of the backing files, the private tmpfs, and the sums that `size=` limits.
+ * A region's memory comes from one of two kinds of file:
  *
  *   BACKING_MEMFD  a memfd.  Made by commands.  Its page-rounded size is reserved in full; it can
  *                be sealed and handed out.
@@ -104,7 +104,7 @@ void regions_abort(struct regions *regions);
 /*
  * Files of the private tmpfs grow without our knowing, and a filled hole cannot be told from growth
  * without a look at each file.  regions_see() looks at some of the files after *at, which begins at
- * 0. True: there are more; commit this transaction before the next call.
+ * 0.  True: there are more; commit this transaction before the next call.
  */
 bool regions_have_unseen(const struct regions *regions);
 bool regions_see(struct regions *regions, uint32_t *at);

@@ -74,8 +74,8 @@ static int rest_put_off(struct volume *volume, uint32_t deaths) {
         }
         rest->volume = volume;
         log_line(LOG_WARNING,
-                 "%u workers died while they looked after regions that nobody uses any more; "
-                 "that waits for %llu s now",
+                 "%u workers died while they checked for unused regions; "
+                 "the next check is put off for %llu s",
                  deaths, (unsigned long long)times * PUT_OFF_MS / 1000);
         return loop_arm(rest->timer, times * PUT_OFF_MS);
 }
@@ -99,71 +99,71 @@ int recovery_run(const struct recovery *recovery, struct server **server) {
         struct recovered rooms = {0};
         int r;
 
-        /* 1. Roll back the transaction that was not finished.  No record may be read before
+        /* 1.  Roll back the transaction that was not finished.  No record may be read before
          * that. */
         journal_rollback(journal);
         arm_crash(journal);
 
-        /* 2. Give records to connections that were accepted but not recorded.  Before 3, which
+        /* 2.  Give records to connections that were accepted but not recorded.  Before 3, which
          * closes descriptors without a record. */
         r = adopt(journal);
 
-        /* 3. Close descriptors that only the dead worker used.  Before 4, which opens others. */
+        /* 3.  Close descriptors that only the dead worker used.  Before 4, which opens others. */
         if (r == 0)
                 r = stray_fds_close(journal, recovery->own_fds, recovery->n_own_fds);
 
-        /* 4. Put the modules together over the records.  The channel reads the saved INIT: the
+        /* 4.  Put the modules together over the records.  The channel reads the saved INIT: the
          * kernel sends it only once, and no request can be understood without it. */
         if (r == 0)
                 r = recovery->build(recovery->userdata, &rooms);
         if (r < 0)
                 return r;
 
-        /* 5. Send the last outcome again, because it may have been committed but not sent.  Before
+        /* 5.  Send the last outcome again, because it may have been committed but not sent.  Before
          * the first commit with another outcome, which would replace it. */
         if (is_successor(root))
                 replay_outcome(journal);
 
-        /* 6. Close backing ids: those that the dead worker was about to close, and those that it
+        /* 6.  Close backing ids: those that the dead worker was about to close, and those that it
          * opened but did not record.  Before 7, which may close others and needs room in their
          * list. */
         volume_close_backings(rooms.volume);
         if (is_successor(root))
                 replay_backing(journal);
 
-        /* 7. Finish a FORGET that was read, because the kernel does not resend it.  Before a
+        /* 7.  Finish a FORGET that was read, because the kernel does not resend it.  Before a
          * request is read, which would overwrite it. */
         if (is_successor(root))
                 channel_finish_forget(rooms.channel);
 
-        /* 8. Drop regions that were being populated.  Before the requests that began them come
+        /* 8.  Drop regions that were being populated.  Before the requests that began them come
          * again, by 10 and 11, and begin anew. */
         r = volume_drop_pending(rooms.volume);
 
-        /* 9. Give the notifier the invalidations that were not sent, in order.  Before 11, where
+        /* 9.  Give the notifier the invalidations that were not sent, in order.  Before 11, where
          * replies wait for the invalidations in front of them. */
         if (r == 0)
                 r = invalidations_take_up(rooms.volume->invalidations);
 
-        /* 10. Let the kernel resend the requests without a reply; none of them has changed
-         * anything. After 5, because otherwise the last request would be resent although it was
+        /* 10.  Let the kernel resend the requests without a reply; none of them has changed
+         * anything.  After 5, because otherwise the last request would be resent although it was
          * carried out. */
         if (r == 0 && is_successor(root))
                 replay_requests(journal);
 
-        /* 11. Continue with the socket's connections, now that all that their lines may need
+        /* 11.  Continue with the socket's connections, now that all that their lines may need
          * works. */
         if (r == 0)
                 r = server_new(server, rooms.volume, rooms.listings);
 
-        /* 12. Everything is restored: from here on this worker serves. */
+        /* 12.  Everything is restored: from here on this worker serves. */
         if (r == 0)
                 r = tell_restart(rooms.volume);
         if (r < 0)
                 return r;
         root->serving = 1;
 
-        /* 13. Check for regions whose last user has gone meanwhile, for orphans, and for regions
+        /* 13.  Check for regions whose last user has gone meanwhile, for orphans, and for regions
          * whose grace has ended: in small steps, beside the requests. */
         return rest_take_up(rooms.volume);
 }

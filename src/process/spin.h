@@ -6,7 +6,7 @@
  *
  * A wake-up from sleep costs more than most requests.  So, while requests come one after the other,
  * the loop polls for up to a limit.  After a few spins without a request it stops spinning.  It
- * begins again when requests come so close together that a spin would have caught them. While it
+ * begins again when requests come so close together that a spin would have caught them.  While it
  * polls it asks for short wake-ups (wakeup.h), so that its callers wake up fast, too.
  *
  * Owns the statistics for this decision.  Never: handles a request; the caller's function does.
@@ -25,6 +25,7 @@ struct spin {
         unsigned int misses, hits;
 };
 
+/* limit_us: the longest spin in microseconds, 0 for none.  wakeup must outlive the spin. */
 void spin_init(struct spin *spin, struct wakeup *wakeup, uint32_t limit_us);
 
 /* Polls until look() returns true or the time is over; returns what look() returned last.  After

@@ -60,6 +60,7 @@ int journal_attach(struct journal **out, int fd, const struct journal_spec *spec
 /* Unmaps and closes.  The records live on if another process has the memfd open.  Returns NULL. */
 struct journal *journal_free(struct journal *journal);
 
+/* The memfd, which stays the journal's; the root record; and the scratch area. */
 int journal_fd(const struct journal *journal);
 void *journal_root(const struct journal *journal);
 void *journal_scratch(const struct journal *journal);
@@ -77,6 +78,7 @@ uint32_t journal_new_reserved(struct journal *journal, unsigned int table);
 /* Gives a record back.  Its first 4 bytes become the link of the free list. */
 void journal_delete(struct journal *journal, unsigned int table, uint32_t id);
 
+/* The number of records in use. */
 uint32_t journal_used(const struct journal *journal, unsigned int table);
 /* The largest id ever given out; a walk over a table ends there. */
 uint32_t journal_high(const struct journal *journal, unsigned int table);

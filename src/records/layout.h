@@ -76,8 +76,8 @@ enum {
         NODE_USED = 1 << 7,      /* ephemeral: opened or handed out since it was created */
         NODE_DEFAULT = 1 << 9,   /* directories: node.defaults apply to files created below */
         NODE_PENDING = 1 << 8,   /* being populated: gets its name when that is done */
-        NODE_CACHING = 1 << 10, /* directories: somebody has it open who fills the kernel's cache */
-        NODE_DETACHED = 1 << 6, /* the region was given up; only the kernel's lookups remain */
+        NODE_CACHING = 1 << 10,  /* directories: one of its readers fills the kernel's cache */
+        NODE_DETACHED = 1 << 6,  /* region released; only the kernel's lookups keep the node */
 };
 
 /* A file of any type.  Its id is the FUSE node id. */

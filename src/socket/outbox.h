@@ -24,6 +24,7 @@ struct outbox {
         struct turns_job turn;
 };
 
+/* listings, txn and record stay the caller's and must outlive the outbox. */
 void outbox_init(struct outbox *outbox, struct listings *listings, struct txn *txn,
                  struct client *record, void (*go_on)(struct outbox *outbox));
 /* Stops waiting for a turn; the record keeps its listing. */

@@ -15,7 +15,7 @@
 #include "control/report_json.h"
 
 /* A request that is being carried out. */
-struct inquiry {
+struct request_context {
         struct volume *volume;
         struct listings *listings;
         struct caller *caller;
@@ -41,7 +41,7 @@ void answer_fail(struct answer *answer, const char *tag, int error, const char *
         answer_say(answer, tag, error, text);
 }
 
-static const char *inquiry_reason(int error) {
+static const char *context_reason(int error) {
         switch (-error) {
         case EACCES:
                 return "permission denied";
@@ -75,47 +75,47 @@ void answer_fail_name(struct answer *answer, const struct request *request, int 
         answer_fail(answer, request->tag, error, text);
 }
 
-static void inquiry_fail(struct inquiry *inquiry, int error) {
-        answer_fail_name(inquiry->answer, inquiry->request, error, inquiry_reason(error));
+static void context_fail(struct request_context *context, int error) {
+        answer_fail_name(context->answer, context->request, error, context_reason(error));
 }
 
-static void inquiry_say_size(struct inquiry *inquiry) {
+static void context_say_size(struct request_context *context) {
         char text[32];
 
-        snprintf(text, sizeof(text), "%" PRIu64, inquiry->node->size);
-        answer_say(inquiry->answer, inquiry->request->tag, 0, text);
+        snprintf(text, sizeof(text), "%" PRIu64, context->node->size);
+        answer_say(context->answer, context->request->tag, 0, text);
 }
 
 /* Walks to the name as open(2) would, but follows no symbolic link. */
-static int inquiry_find(struct inquiry *inquiry) {
-        struct tree *tree = inquiry->volume->tree;
+static int context_find(struct request_context *context) {
+        struct tree *tree = context->volume->tree;
         struct node *dir = tree_node(tree, LAYOUT_ROOT_ID);
         const char *name;
         size_t length;
         int r;
 
-        r = access_walk(tree, inquiry->caller, dir, inquiry->request->command.name, &dir, &name,
+        r = access_walk(tree, context->caller, dir, context->request->command.name, &dir, &name,
                         &length);
-        return r < 0 ? r : tree_lookup(tree, dir, name, length, &inquiry->node);
+        return r < 0 ? r : tree_lookup(tree, dir, name, length, &context->node);
 }
 
-static int inquiry_find_region(struct inquiry *inquiry) {
-        int r = inquiry_find(inquiry);
+static int context_find_region(struct request_context *context) {
+        int r = context_find(context);
 
         if (r < 0)
                 return r;
-        if (node_is_dir(inquiry->node))
+        if (node_is_dir(context->node))
                 return -EISDIR;
-        if (S_ISLNK(inquiry->node->mode))
+        if (S_ISLNK(context->node->mode))
                 return -ELOOP;
-        return node_is_region(inquiry->node) ? 0 : -ENXIO;
+        return node_is_region(context->node) ? 0 : -ENXIO;
 }
 
 /* Whether the request would change something on a read-only mount. */
-static bool inquiry_is_refused(const struct inquiry *inquiry) {
-        const struct command *command = &inquiry->request->command;
+static bool context_is_refused(const struct request_context *context) {
+        const struct command *command = &context->request->command;
 
-        if (!inquiry->volume->root->settings.read_only)
+        if (!context->volume->root->settings.read_only)
                 return false;
         switch (command->verb) {
         case COMMAND_LIST:
@@ -131,135 +131,135 @@ static bool inquiry_is_refused(const struct inquiry *inquiry) {
 
 /* Descriptors */
 
-static int inquiry_lend(struct inquiry *inquiry, bool writable) {
-        const struct change by = {.caller = inquiry->caller, .unasked = true};
-        int fd = volume_lend(inquiry->volume, &by, inquiry->node, writable);
+static int context_lend(struct request_context *context, bool writable) {
+        const struct change by = {.caller = context->caller, .unasked = true};
+        int fd = volume_lend(context->volume, &by, context->node, writable);
 
         if (fd < 0)
                 return fd;
-        inquiry->answer->fd = fd;
+        context->answer->fd = fd;
         return 0;
 }
 
-static void inquiry_open(struct inquiry *inquiry) {
-        bool writable = inquiry->request->command.writable;
+static void context_open(struct request_context *context) {
+        bool writable = context->request->command.writable;
         unsigned int mask = ACCESS_READ | (writable ? ACCESS_WRITE : 0);
         int r;
 
-        r = inquiry_find_region(inquiry);
-        if (r == 0 && !access_allows(inquiry->caller, inquiry->node, mask))
+        r = context_find_region(context);
+        if (r == 0 && !access_allows(context->caller, context->node, mask))
                 r = -EACCES;
         if (r == 0)
-                r = inquiry_lend(inquiry, writable);
+                r = context_lend(context, writable);
         if (r < 0)
-                inquiry_fail(inquiry, r);
+                context_fail(context, r);
         else
-                inquiry_say_size(inquiry);
+                context_say_size(context);
 }
 
 /* Commands that .ctl has, too. */
 
-static int inquiry_run(struct inquiry *inquiry) {
-        const struct command *command = &inquiry->request->command;
-        struct node *root = tree_node(inquiry->volume->tree, LAYOUT_ROOT_ID);
+static int context_run(struct request_context *context) {
+        const struct command *command = &context->request->command;
+        struct node *root = tree_node(context->volume->tree, LAYOUT_ROOT_ID);
         struct command_error error = {0};
         int r;
 
-        r = command_run(inquiry->volume, root, inquiry->caller, command, &inquiry->node, &error);
+        r = command_run(context->volume, root, context->caller, command, &context->node, &error);
         if (r == -EINPROGRESS)
-                inquiry->answer->populates = inquiry->node->id;
+                context->answer->populates = context->node->id;
         else if (r < 0)
-                answer_fail(inquiry->answer, inquiry->request->tag, r, error.text);
+                answer_fail(context->answer, context->request->tag, r, error.text);
         return r;
 }
 
-static void inquiry_create(struct inquiry *inquiry) {
-        int r = inquiry_run(inquiry);
+static void context_create(struct request_context *context) {
+        int r = context_run(context);
 
         if (r < 0)
                 return;
-        r = inquiry_lend(inquiry, true);
+        r = context_lend(context, true);
         if (r < 0)
-                inquiry_fail(inquiry, r);
+                context_fail(context, r);
         else
-                inquiry_say_size(inquiry);
+                context_say_size(context);
 }
 
-static void inquiry_populated(struct inquiry *inquiry, int result, uint64_t huge) {
-        struct volume *volume = inquiry->volume;
+static void context_populated(struct request_context *context, int result, uint64_t huge) {
+        struct volume *volume = context->volume;
         struct node *root = tree_node(volume->tree, LAYOUT_ROOT_ID);
         struct command_error error = {0};
         int r;
 
-        r = command_finish(volume, root, inquiry->caller, &inquiry->request->command, inquiry->node,
+        r = command_finish(volume, root, context->caller, &context->request->command, context->node,
                            result, huge, &error);
         if (r < 0) {
-                answer_fail(inquiry->answer, inquiry->request->tag, r, error.text);
+                answer_fail(context->answer, context->request->tag, r, error.text);
                 return;
         }
-        r = inquiry_lend(inquiry, true);
+        r = context_lend(context, true);
         if (r < 0) {
                 txn_abort(volume->txn);
-                volume_drop(volume, inquiry->node);
-                inquiry_fail(inquiry, r);
+                volume_drop(volume, context->node);
+                context_fail(context, r);
                 return;
         }
-        inquiry_say_size(inquiry);
+        context_say_size(context);
 }
 
-static void inquiry_resize(struct inquiry *inquiry) {
-        if (inquiry_run(inquiry) == 0)
-                inquiry_say_size(inquiry);
+static void context_resize(struct request_context *context) {
+        if (context_run(context) == 0)
+                context_say_size(context);
 }
 
-static void inquiry_change(struct inquiry *inquiry) {
-        if (inquiry_run(inquiry) == 0)
-                answer_say(inquiry->answer, inquiry->request->tag, 0, "");
+static void context_change(struct request_context *context) {
+        if (context_run(context) == 0)
+                answer_say(context->answer, context->request->tag, 0, "");
 }
 
 /* Reading */
 
 /* Writes the text into a file, whose position stays at the start. */
-static int text_store(struct inquiry *inquiry, const char *text, size_t length) {
+static int text_store(struct request_context *context, const char *text, size_t length) {
         int fd = fault_strikes(FAULT_MEMFD) ? -1 : memfd_create("iomemfs-answer", MFD_CLOEXEC);
 
         if (fd < 0)
                 return -ENOSPC;
-        fd = txn_own_fd(inquiry->volume->txn, fd);
+        fd = txn_own_fd(context->volume->txn, fd);
         if (fd < 0)
                 return fd;
         if (pwrite(fd, text, length, 0) != (ssize_t)length)
                 return -ENOSPC;
-        inquiry->answer->text_fd = fd;
-        inquiry->answer->length = length;
+        context->answer->text_fd = fd;
+        context->answer->length = length;
         return 0;
 }
 
-static int text_keep(struct inquiry *inquiry, const char *text, size_t length) {
-        if (length > sizeof(inquiry->answer->text))
-                return text_store(inquiry, text, length);
-        memcpy(inquiry->answer->text, text, length);
-        inquiry->answer->length = length;
+static int text_keep(struct request_context *context, const char *text, size_t length) {
+        if (length > sizeof(context->answer->text))
+                return text_store(context, text, length);
+        memcpy(context->answer->text, text, length);
+        context->answer->length = length;
         return 0;
 }
 
 /* Makes one line of the text: a newline in JSON can be replaced by a space. */
-static int text_finish(struct inquiry *inquiry, char *text, size_t length) {
+static int text_finish(struct request_context *context, char *text, size_t length) {
         while (length > 0 && text[length - 1] == '\n')
                 length--;
         for (char *p = text; (p = memchr(p, '\n', (size_t)(text + length - p))); p++)
                 *p = ' ';
         text[length++] = '\n';
-        return text_keep(inquiry, text, length);
+        return text_keep(context, text, length);
 }
 
-static int inquiry_render(struct inquiry *inquiry, FILE *stream) {
-        fprintf(stream, "%sok ", inquiry->request->tag);
-        return report_region(stream, inquiry->volume->regions, inquiry->node,
-                             inquiry->request->command.name);
+static int context_render(struct request_context *context, FILE *stream) {
+        fprintf(stream, "%sok ", context->request->tag);
+        return report_region(stream, context->volume->regions, context->node,
+                             context->request->command.name);
 }
 
-static void inquiry_report(struct inquiry *inquiry) {
+static void context_report(struct request_context *context) {
         char *text = NULL;
         size_t length = 0;
         FILE *stream;
@@ -267,89 +267,89 @@ static void inquiry_report(struct inquiry *inquiry) {
 
         stream = open_memstream(&text, &length);
         if (stream) {
-                r = inquiry_render(inquiry, stream);
+                r = context_render(context, stream);
                 fputc('\n', stream); /* room for the newline that ends the reply */
                 if (fclose(stream) != 0)
                         r = -ENOMEM;
         }
         if (r == 0)
-                r = text_finish(inquiry, text, length);
+                r = text_finish(context, text, length);
         free(text);
         if (r < 0)
-                inquiry_fail(inquiry, r);
+                context_fail(context, r);
 }
 
 /* Opens the listing; its pieces are rendered when they are sent. */
-static int inquiry_open_listing(struct inquiry *inquiry) {
-        char start[sizeof(inquiry->request->tag) + sizeof("ok ")];
+static int context_open_listing(struct request_context *context) {
+        char start[sizeof(context->request->tag) + sizeof("ok ")];
         int r;
 
-        r = listing_open(inquiry->listings, inquiry->caller, inquiry->node,
-                         &inquiry->answer->listing);
+        r = listing_open(context->listings, context->caller, context->node,
+                         &context->answer->listing);
         if (r < 0)
                 return r;
-        snprintf(start, sizeof(start), "%sok ", inquiry->request->tag);
-        return text_store(inquiry, start, strlen(start));
+        snprintf(start, sizeof(start), "%sok ", context->request->tag);
+        return text_store(context, start, strlen(start));
 }
 
-static void inquiry_list(struct inquiry *inquiry) {
+static void context_list(struct request_context *context) {
         int r = 0;
 
-        if (inquiry->request->command.name[0])
-                r = inquiry_find(inquiry);
+        if (context->request->command.name[0])
+                r = context_find(context);
         else
-                inquiry->node = tree_node(inquiry->volume->tree, LAYOUT_ROOT_ID);
-        if (r == 0 && !node_is_dir(inquiry->node))
+                context->node = tree_node(context->volume->tree, LAYOUT_ROOT_ID);
+        if (r == 0 && !node_is_dir(context->node))
                 r = -ENOTDIR;
-        if (r == 0 && !access_allows(inquiry->caller, inquiry->node, ACCESS_READ | ACCESS_SEARCH))
+        if (r == 0 && !access_allows(context->caller, context->node, ACCESS_READ | ACCESS_SEARCH))
                 r = -EACCES;
         if (r == 0)
-                r = inquiry_open_listing(inquiry);
+                r = context_open_listing(context);
         if (r < 0)
-                inquiry_fail(inquiry, r);
+                context_fail(context, r);
 }
 
-static void inquiry_stat(struct inquiry *inquiry) {
-        int r = inquiry_find_region(inquiry);
+static void context_stat(struct request_context *context) {
+        int r = context_find_region(context);
 
         if (r < 0)
-                inquiry_fail(inquiry, r);
+                context_fail(context, r);
         else
-                inquiry_report(inquiry);
+                context_report(context);
 }
 
-static void inquiry_wait(struct inquiry *inquiry) {
+static void context_wait(struct request_context *context) {
         struct stat st;
-        int r = inquiry_find_region(inquiry);
+        int r = context_find_region(context);
 
         if (r == -ENOENT) {
-                inquiry->answer->waits = true;
+                context->answer->waits = true;
                 return;
         }
         if (r == 0)
-                r = region_stat(inquiry->volume->regions, inquiry->node, &st);
+                r = region_stat(context->volume->regions, context->node, &st);
         if (r < 0)
-                inquiry_fail(inquiry, r);
+                context_fail(context, r);
         else
-                inquiry_say_size(inquiry);
+                context_say_size(context);
 }
 
-static void (*const inquiries[])(struct inquiry *inquiry) = {
-        [COMMAND_CREATE] = inquiry_create, [COMMAND_RESIZE] = inquiry_resize,
-        [COMMAND_SEAL] = inquiry_change,   [COMMAND_REMOVE] = inquiry_change,
-        [COMMAND_OPEN] = inquiry_open,     [COMMAND_LIST] = inquiry_list,
-        [COMMAND_STAT] = inquiry_stat,     [COMMAND_WAIT] = inquiry_wait,
+static void (*const inquiries[])(struct request_context *context) = {
+        [COMMAND_CREATE] = context_create, [COMMAND_RESIZE] = context_resize,
+        [COMMAND_SEAL] = context_change,   [COMMAND_REMOVE] = context_change,
+        [COMMAND_OPEN] = context_open,     [COMMAND_LIST] = context_list,
+        [COMMAND_STAT] = context_stat,     [COMMAND_WAIT] = context_wait,
 };
 
-static void inquiry_end(struct inquiry *inquiry, uint64_t invalidations) {
-        struct answer *answer = inquiry->answer;
+static void context_end(struct request_context *context, uint64_t invalidations) {
+        struct answer *answer = context->answer;
 
-        answer->invalidations = inquiry->volume->root->next_invalidation != invalidations;
+        answer->invalidations = context->volume->root->next_invalidation != invalidations;
 }
 
 void answer_request(struct volume *volume, struct listings *listings, struct caller *caller,
                     const struct request *request, struct answer *out) {
-        struct inquiry inquiry = {
+        struct request_context context = {
                 .volume = volume,
                 .listings = listings,
                 .caller = caller,
@@ -362,18 +362,18 @@ void answer_request(struct volume *volume, struct listings *listings, struct cal
         answer_clear(out);
         if (request->error < 0)
                 answer_fail(out, request->tag, request->error, request->error_text.text);
-        else if (inquiry_is_refused(&inquiry))
+        else if (context_is_refused(&context))
                 answer_fail_name(out, request, -EROFS, "the file system is mounted read-only");
         else
-                inquiries[request->command.verb](&inquiry);
+                inquiries[request->command.verb](&context);
         if (out->failed)
                 txn_abort(volume->txn);
-        inquiry_end(&inquiry, invalidations);
+        context_end(&context, invalidations);
 }
 
 void answer_populated(struct volume *volume, struct caller *caller, const struct request *request,
                       uint32_t node, int result, uint64_t huge, struct answer *out) {
-        struct inquiry inquiry = {
+        struct request_context context = {
                 .volume = volume,
                 .caller = caller,
                 .request = request,
@@ -384,6 +384,6 @@ void answer_populated(struct volume *volume, struct caller *caller, const struct
 
         invalidations_begin(volume->invalidations, (struct invalidation_mark){0});
         answer_clear(out);
-        inquiry_populated(&inquiry, result, huge);
-        inquiry_end(&inquiry, invalidations);
+        context_populated(&context, result, huge);
+        context_end(&context, invalidations);
 }

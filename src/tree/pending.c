@@ -6,7 +6,7 @@
 
 int pending_add(struct tree *tree, struct node *node, const struct node *dir, const char *name,
                 size_t length) {
-        struct journal *journal = tree_arena(tree);
+        struct journal *journal = tree_journal(tree);
         struct pending *record;
         uint32_t id;
 
@@ -27,7 +27,7 @@ int pending_add(struct tree *tree, struct node *node, const struct node *dir, co
 }
 
 void pending_end(struct tree *tree, struct node *node) {
-        struct journal *journal = tree_arena(tree);
+        struct journal *journal = tree_journal(tree);
         const struct pending *record;
         uint32_t at = 0;
 
@@ -42,7 +42,7 @@ void pending_end(struct tree *tree, struct node *node) {
 }
 
 const struct pending *pending_next(const struct tree *tree, uint32_t *at) {
-        struct journal *journal = tree_arena(tree);
+        struct journal *journal = tree_journal(tree);
         uint32_t high = journal_high(journal, TABLE_PENDING);
 
         while (*at < high) {
@@ -55,13 +55,13 @@ const struct pending *pending_next(const struct tree *tree, uint32_t *at) {
 }
 
 const struct pending *pending_get(const struct tree *tree, uint32_t id) {
-        const struct pending *record = journal_get(tree_arena(tree), TABLE_PENDING, id);
+        const struct pending *record = journal_get(tree_journal(tree), TABLE_PENDING, id);
 
         return record && record->id == id ? record : NULL;
 }
 
 uint32_t pending_high(const struct tree *tree) {
-        return journal_high(tree_arena(tree), TABLE_PENDING);
+        return journal_high(tree_journal(tree), TABLE_PENDING);
 }
 
 const struct node *pending_dir(const struct tree *tree, const struct pending *record) {

@@ -12,6 +12,7 @@
 
 #include "records/layout.h"
 
+/* The time by the kernel's coarse clock, CLOCK_REALTIME_COARSE. */
 struct stamp stamp_now(void);
 /* The later one. */
 struct stamp stamp_max(struct stamp a, struct stamp b);

@@ -19,7 +19,7 @@ struct tree {
         void *on_name_userdata;
 };
 
-struct journal *tree_arena(const struct tree *tree) {
+struct journal *tree_journal(const struct tree *tree) {
         return tree->journal;
 }
 

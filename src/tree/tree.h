@@ -43,7 +43,8 @@ struct tree *tree_free(struct tree *tree);
  * only later. */
 void tree_on_name(struct tree *tree, void (*fn)(void *userdata), void *userdata);
 
-struct journal *tree_arena(const struct tree *tree);
+/* The journal of the tree, and its root record. */
+struct journal *tree_journal(const struct tree *tree);
 struct root *tree_root_record(const struct tree *tree);
 
 /* The live node, or NULL. */
@@ -116,4 +117,5 @@ void tree_reap(struct tree *tree, struct node *node);
 /* One of the node's names, or NULL if it has none. */
 const struct dentry *tree_name_of(const struct tree *tree, const struct node *node);
 
+/* Sets the node's ctime to the current time. */
 void tree_touch_ctime(struct tree *tree, struct node *node);

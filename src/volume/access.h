@@ -5,7 +5,7 @@
  * access: checks whether a user may do something.
  *
  * It covers what the kernel does not check for us: commands of .ctl and of the socket, and
- * listings. A caller is identified by uid, gid and pid as the kernel gave them with the request.
+ * listings.  A caller is identified by uid, gid and pid as the kernel gave them with the request.
  * Supplementary groups, and whether uid 0 has its power, are read only when the result depends on
  * them: from /proc/PID/status if the pid is known.  Groups of a peer of the socket are those of
  * SO_PEERGROUPS.
@@ -34,6 +34,7 @@ struct caller {
         size_t n_groups;
 };
 
+/* Frees the groups, and sets all members to 0. */
 void caller_clear(struct caller *caller);
 /* The umask of the caller's process; 0077 if it cannot be read. */
 mode_t caller_umask(const struct caller *caller);
@@ -72,7 +73,7 @@ int access_check_path(const char *path);
 /*
  * Walks path, relative to dir, as the caller: every directory on the way needs search permission.
  * *out_dir is the directory of the last component; *name and *length are that component, within
- * path. -EINVAL: an absolute path, or a component that is "", ".", ".." or the name of .ctl.
+ * path.  -EINVAL: an absolute path, or a component that is "", ".", ".." or the name of .ctl.
  * -ELOOP: a symbolic link on the way.  Otherwise 0, -ENOENT, -ENOTDIR, -EACCES, -ENAMETOOLONG.
  */
 int access_walk(const struct tree *tree, struct caller *caller, struct node *dir, const char *path,

@@ -113,12 +113,12 @@ static void event_set_path(struct event *event, const struct path *path) {
 }
 
 static struct event *event_get(const struct tree *tree, uint64_t sequence) {
-        return journal_get(tree_arena(tree), TABLE_EVENT, (uint32_t)(sequence % EVENT_RING) + 1);
+        return journal_get(tree_journal(tree), TABLE_EVENT, (uint32_t)(sequence % EVENT_RING) + 1);
 }
 
 /* The record of the next event, zeroed. */
 static struct event *event_new(struct tree *tree) {
-        struct journal *journal = tree_arena(tree);
+        struct journal *journal = tree_journal(tree);
         struct root *root = tree_root_record(tree);
         uint64_t sequence = root->next_event;
         struct event *event;
@@ -284,7 +284,7 @@ bool event_is_at_end(const struct tree *tree, const struct event_cursor *cursor)
 }
 
 /* A call of event_read(). */
-struct telling {
+struct event_scan {
         const struct tree *tree;
         const struct event_reader *reader;
         struct event_cursor *cursor;
@@ -293,70 +293,69 @@ struct telling {
 };
 
 /* False: the budget was used up already. */
-static bool telling_begin(struct telling *telling) {
-        const struct event_reader *reader = telling->reader;
+static bool event_scan_begin(struct event_scan *scan) {
+        const struct event_reader *reader = scan->reader;
         int depth, steps;
 
         if (*reader->budget <= 0)
                 return false;
         /* The present path of the reader's directory; it is compared with the paths of the
          * events. */
-        telling->scope.start = sizeof(telling->scope.bytes);
-        depth = path_put_dirs(&telling->scope, telling->tree, reader->dir);
+        scan->scope.start = sizeof(scan->scope.bytes);
+        depth = path_put_dirs(&scan->scope, scan->tree, reader->dir);
         *reader->budget -= depth;
         steps = 1 + depth / DIRS_PER_STEP;
-        telling->floor = *reader->budget < steps ? *reader->budget - steps : 0;
+        scan->floor = *reader->budget < steps ? *reader->budget - steps : 0;
         return true;
 }
 
 /* Moves over events that are not for the reader.  Returns the first one that is, or NULL. */
-static const struct event *telling_find(struct telling *telling, size_t *skip) {
-        struct event_cursor *cursor = telling->cursor;
-        int *budget = telling->reader->budget;
+static const struct event *event_scan_find(struct event_scan *scan, size_t *skip) {
+        struct event_cursor *cursor = scan->cursor;
+        int *budget = scan->reader->budget;
 
-        for (; cursor->next < event_next(telling->tree) && *budget > telling->floor;
-             cursor->next++) {
-                const struct event *event = event_get(telling->tree, cursor->next);
+        for (; cursor->next < event_next(scan->tree) && *budget > scan->floor; cursor->next++) {
+                const struct event *event = event_get(scan->tree, cursor->next);
 
                 --*budget;
-                if (scope_holds(&telling->scope, event, skip) &&
-                    event_is_for(event, path_length(&telling->scope), telling->reader->caller))
+                if (scope_holds(&scan->scope, event, skip) &&
+                    event_is_for(event, path_length(&scan->scope), scan->reader->caller))
                         return event;
         }
         return NULL;
 }
 
 /* Formats the line at the cursor; returns its length, 0 if there is none. */
-static size_t telling_line(struct telling *telling, char line[EVENT_LINE_MAX]) {
-        struct event_cursor *cursor = telling->cursor;
+static size_t event_scan_line(struct event_scan *scan, char line[EVENT_LINE_MAX]) {
+        struct event_cursor *cursor = scan->cursor;
         const struct event *event;
         size_t skip;
 
-        if (cursor->lost == 0 && cursor->next < event_first(telling->tree)) {
+        if (cursor->lost == 0 && cursor->next < event_first(scan->tree)) {
                 if (cursor->partial > 0) {
                         /* The event that was partly read has left the ring: end its line. */
                         cursor->partial = 0;
                         line[0] = '\n';
                         return 1;
                 }
-                cursor->lost = event_first(telling->tree) - cursor->next;
-                cursor->next = event_first(telling->tree);
+                cursor->lost = event_first(scan->tree) - cursor->next;
+                cursor->next = event_first(scan->tree);
         }
         if (cursor->lost > 0)
-                return event_print_lost(cursor, telling->reader->caller, line);
-        event = telling_find(telling, &skip);
+                return event_print_lost(cursor, scan->reader->caller, line);
+        event = event_scan_find(scan, &skip);
         return event ? event_print(event, cursor->told + 1, skip, line) : 0;
 }
 
 size_t event_read(const struct tree *tree, const struct event_reader *reader,
                   struct event_cursor *cursor, char *buffer, size_t size) {
-        struct telling telling = {.tree = tree, .reader = reader, .cursor = cursor};
+        struct event_scan scan = {.tree = tree, .reader = reader, .cursor = cursor};
         size_t used = 0, length, n;
         char line[EVENT_LINE_MAX];
 
-        if (!telling_begin(&telling))
+        if (!event_scan_begin(&scan))
                 return 0;
-        while (used < size && (length = telling_line(&telling, line)) > 0) {
+        while (used < size && (length = event_scan_line(&scan, line)) > 0) {
                 n = length - cursor->partial;
                 if (n > size - used)
                         n = size - used;
@@ -377,9 +376,9 @@ size_t event_read(const struct tree *tree, const struct event_reader *reader,
 
 bool event_waits(const struct tree *tree, const struct event_reader *reader,
                  struct event_cursor *cursor) {
-        struct telling telling = {.tree = tree, .reader = reader, .cursor = cursor};
+        struct event_scan scan = {.tree = tree, .reader = reader, .cursor = cursor};
         char line[EVENT_LINE_MAX];
 
         /* The rest of a line has to be read even if its event is gone. */
-        return cursor->partial > 0 || (telling_begin(&telling) && telling_line(&telling, line) > 0);
+        return cursor->partial > 0 || (event_scan_begin(&scan) && event_scan_line(&scan, line) > 0);
 }

@@ -29,7 +29,7 @@ enum invalidation_kind {
 };
 
 enum invalidations_state {
-        INVALIDATIONS_NONE,    /* this request wrote none */
+        INVALIDATIONS_NONE,    /* there is no record of it: the request is new */
         INVALIDATIONS_WAITING, /* carried out; the reply waits until the kernel has been told */
         INVALIDATIONS_DONE,    /* carried out, and the kernel has been told: reply now */
 };
@@ -56,6 +56,7 @@ struct invalidation_teller {
  */
 typedef bool (*invalidations_reply_fn)(void *userdata, uint64_t unique, int result);
 
+/* txn and loop stay the caller's and must outlive it.  0, -ENOMEM. */
 int invalidations_new(struct invalidations **out, struct txn *txn, struct loop *loop);
 struct invalidations *invalidations_free(struct invalidations *invalidations);
 void invalidations_set_teller(struct invalidations *invalidations,

@@ -21,7 +21,7 @@
  * worker, after lost events, when the grace of some has ended), that goes on beside the requests.
  *
  * Owns watches, timers and the lists of regions to check.  None of these needs to outlive the
- * worker. Never: acts on a region that is in use.
+ * worker.  Never: acts on a region that is in use.
  */
 
 #include "base/loop.h"
@@ -43,6 +43,7 @@ struct lifetime_acts {
         void *userdata;
 };
 
+/* acts is copied; all others stay the caller's and must outlive it.  0 or negative errno. */
 int lifetimes_new(struct lifetimes **out, struct loop *loop, struct txn *txn, struct tree *tree,
                   struct regions *regions, const struct lifetime_acts *acts);
 struct lifetimes *lifetimes_free(struct lifetimes *lifetimes);

@@ -219,7 +219,7 @@ int volume_resize(struct volume *volume, const struct change *by, struct node *n
 }
 
 /* Work that ends in a later transaction.  Id and generation find the region again. */
-struct pursuit {
+struct continuation {
         struct volume *volume;
         uint32_t id;
         uint64_t ino;
@@ -228,12 +228,13 @@ struct pursuit {
         void *userdata;
 };
 
-static struct pursuit *pursuit_new(struct volume *volume, const struct node *node, work_fn done,
-                                   void *userdata) {
-        struct pursuit *pursuit = fault_strikes(FAULT_MEMORY) ? NULL : calloc(1, sizeof(*pursuit));
+static struct continuation *continuation_new(struct volume *volume, const struct node *node,
+                                             work_fn done, void *userdata) {
+        struct continuation *continuation =
+                fault_strikes(FAULT_MEMORY) ? NULL : calloc(1, sizeof(*continuation));
 
-        if (pursuit)
-                *pursuit = (struct pursuit){
+        if (continuation)
+                *continuation = (struct continuation){
                         .volume = volume,
                         .id = node->id,
                         .ino = node->ino,
@@ -241,29 +242,29 @@ static struct pursuit *pursuit_new(struct volume *volume, const struct node *nod
                         .done = done,
                         .userdata = userdata,
                 };
-        return pursuit;
+        return continuation;
 }
 
-/* Ends the pursuit.  Returns the region, or NULL if it is gone. */
-static struct node *pursuit_end(struct pursuit *pursuit, struct pursuit *out) {
-        struct node *node = tree_node(pursuit->volume->tree, pursuit->id);
+/* Ends the continuation.  Returns the region, or NULL if it is gone. */
+static struct node *continuation_end(struct continuation *continuation, struct continuation *out) {
+        struct node *node = tree_node(continuation->volume->tree, continuation->id);
 
-        *out = *pursuit;
-        free(pursuit);
+        *out = *continuation;
+        free(continuation);
         return node && node->ino == out->ino && node->fd >= 0 ? node : NULL;
 }
 
 static void growth_populated(void *userdata, int result, uint64_t huge) {
         const struct change by = {0};
-        struct pursuit pursuit;
-        struct node *node = pursuit_end(userdata, &pursuit);
+        struct continuation continuation;
+        struct node *node = continuation_end(userdata, &continuation);
 
         if (node && result == 0)
-                JOURNAL_SET(pursuit.volume->journal, node->huge, huge);
-        else if (node && volume_resize(pursuit.volume, &by, node, pursuit.before) == 0)
+                JOURNAL_SET(continuation.volume->journal, node->huge, huge);
+        else if (node && volume_resize(continuation.volume, &by, node, continuation.before) == 0)
                 (void)txn_commit(
-                        pursuit.volume->txn); /* on failure, the waiting request fails, too */
-        pursuit.done(pursuit.userdata, node ? result : -ESTALE, huge);
+                        continuation.volume->txn); /* on failure, the waiting request fails, too */
+        continuation.done(continuation.userdata, node ? result : -ESTALE, huge);
 }
 
 static struct work_caller caller_of(const struct change *by) {
@@ -273,20 +274,20 @@ static struct work_caller caller_of(const struct change *by) {
 
 bool volume_populate_growth(struct volume *volume, const struct change *by, struct node *node,
                             uint64_t before, work_fn done, void *userdata, struct work **out) {
-        struct pursuit *pursuit;
+        struct continuation *continuation;
 
         if (!node_is_region(node) || !(node->flags & NODE_HUGE) || node->size <= before)
                 return false;
-        pursuit = pursuit_new(volume, node, done, userdata);
-        if (!pursuit)
+        continuation = continuation_new(volume, node, done, userdata);
+        if (!continuation)
                 return false; /* small pages are good enough */
-        pursuit->before = before;
+        continuation->before = before;
         if (work_populate(out, volume->works, caller_of(by), node->fd, node->size, true,
-                          growth_populated, pursuit) < 0) {
-                free(pursuit);
+                          growth_populated, continuation) < 0) {
+                free(continuation);
                 return false;
         }
-        work_give(*out, pursuit);
+        work_give(*out, continuation);
         return true;
 }
 
@@ -298,30 +299,30 @@ static void allocated(struct volume *volume, struct node *node) {
 }
 
 static void allocation_done(void *userdata, int result, uint64_t huge) {
-        struct pursuit pursuit;
-        struct node *node = pursuit_end(userdata, &pursuit);
+        struct continuation continuation;
+        struct node *node = continuation_end(userdata, &continuation);
 
         if (node)
-                allocated(pursuit.volume, node);
-        pursuit.done(pursuit.userdata, node ? result : -ESTALE, huge);
+                allocated(continuation.volume, node);
+        continuation.done(continuation.userdata, node ? result : -ESTALE, huge);
 }
 
 static int allocate_later(struct volume *volume, const struct change *by, struct node *node,
                           int mode, uint64_t offset, uint64_t length, work_fn done,
                           void *userdata) {
-        struct pursuit *pursuit = pursuit_new(volume, node, done, userdata);
+        struct continuation *continuation = continuation_new(volume, node, done, userdata);
         struct work *work;
         int r;
 
-        if (!pursuit)
+        if (!continuation)
                 return -ENOMEM;
         r = work_fallocate(&work, volume->works, caller_of(by), node->fd, mode, (off_t)offset,
-                           (off_t)length, allocation_done, pursuit);
+                           (off_t)length, allocation_done, continuation);
         if (r < 0) {
-                free(pursuit);
+                free(continuation);
                 return r;
         }
-        work_give(work, pursuit);
+        work_give(work, continuation);
         return -EINPROGRESS;
 }
 

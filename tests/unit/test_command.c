@@ -124,10 +124,10 @@ static struct node *find(struct house *house, const char *name) {
 
 static struct node *make(struct house *house, struct node *dir, const char *name, uint32_t mode,
                          uint32_t uid, uint32_t gid) {
-        struct create_attrs birth = {.mode = mode, .uid = uid, .gid = gid};
+        struct create_attrs attrs = {.mode = mode, .uid = uid, .gid = gid};
         struct node *node;
 
-        assert_int_equal(tree_create(house->volume->tree, dir, name, strlen(name), &birth, &node),
+        assert_int_equal(tree_create(house->volume->tree, dir, name, strlen(name), &attrs, &node),
                          0);
         commit(house);
         return node;

@@ -26,19 +26,19 @@ struct world {
         struct journal *journal;
         struct tree *tree;
         struct node *root;
-        unsigned int abandoned;
+        unsigned int released;
 };
 
-static bool on_abandon(void *userdata, struct node *node) {
+static bool on_release(void *userdata, struct node *node) {
         struct world *world = userdata;
 
         (void)node;
-        world->abandoned++;
+        world->released++;
         return true;
 }
 
 static void world_open(struct world *world) {
-        assert_int_equal(tree_new(&world->tree, world->journal, on_abandon, world), 0);
+        assert_int_equal(tree_new(&world->tree, world->journal, on_release, world), 0);
         journal_commit(world->journal);
         world->root = tree_node(world->tree, LAYOUT_ROOT_ID);
         assert_non_null(world->root);
@@ -61,18 +61,18 @@ static void world_clear(struct world *world) {
 }
 
 static struct node *make(struct world *world, struct node *dir, const char *name, mode_t mode) {
-        struct create_attrs birth = {.mode = mode, .uid = 1, .gid = 2};
+        struct create_attrs attrs = {.mode = mode, .uid = 1, .gid = 2};
         struct node *node = NULL;
 
-        assert_int_equal(tree_create(world->tree, dir, NAME(name), &birth, &node), 0);
+        assert_int_equal(tree_create(world->tree, dir, NAME(name), &attrs, &node), 0);
         return node;
 }
 
 static int try_make(struct world *world, struct node *dir, const char *name) {
-        struct create_attrs birth = {.mode = S_IFREG | 0644};
+        struct create_attrs attrs = {.mode = S_IFREG | 0644};
         struct node *node;
 
-        return tree_create(world->tree, dir, NAME(name), &birth, &node);
+        return tree_create(world->tree, dir, NAME(name), &attrs, &node);
 }
 
 static struct node *find(struct world *world, struct node *dir, const char *name) {
@@ -186,14 +186,14 @@ static void test_lifetime(void **state) {
         assert_int_equal(node->nlink, 2);
         assert_int_equal(tree_unlink(world.tree, world.root, NAME("f")), 0);
         assert_int_equal(tree_unlink(world.tree, world.root, NAME("g")), 0);
-        assert_int_equal(world.abandoned, 0);
+        assert_int_equal(world.released, 0);
         tree_closed(world.tree, node, true);
-        assert_int_equal(world.abandoned, 1);
+        assert_int_equal(world.released, 1);
         assert_int_equal(tree_link(world.tree, node, world.root, NAME("h")), -ENOENT);
         assert_non_null(tree_node(world.tree, id));
         tree_lookup_unref(world.tree, node, 1);
         assert_null(tree_node(world.tree, id));
-        assert_int_equal(world.abandoned, 1);
+        assert_int_equal(world.released, 1);
         world_clear(&world);
 }
 
@@ -212,7 +212,7 @@ static void test_group_of_setgid_directory(void **state) {
 
 static void test_symlink(void **state) {
         static const size_t lengths[] = {1, 247, 248, 249, 496, PATH_MAX - 1};
-        struct create_attrs birth = {.mode = S_IFLNK | 0777};
+        struct create_attrs attrs = {.mode = S_IFLNK | 0777};
         struct world world;
         char target[PATH_MAX + 1], read[PATH_MAX];
         struct node *node;
@@ -224,7 +224,7 @@ static void test_symlink(void **state) {
                         target[c] = (char)('a' + c % 26);
                 target[lengths[i]] = '\0';
                 assert_int_equal(
-                        tree_symlink(world.tree, world.root, NAME("l"), &birth, target, &node), 0);
+                        tree_symlink(world.tree, world.root, NAME("l"), &attrs, target, &node), 0);
                 tree_readlink(world.tree, node, read);
                 assert_string_equal(read, target);
                 assert_int_equal(tree_unlink(world.tree, world.root, NAME("l")), 0);
@@ -232,7 +232,7 @@ static void test_symlink(void **state) {
         }
         memset(target, 'x', PATH_MAX);
         target[PATH_MAX] = '\0';
-        assert_int_equal(tree_symlink(world.tree, world.root, NAME("l"), &birth, target, &node),
+        assert_int_equal(tree_symlink(world.tree, world.root, NAME("l"), &attrs, target, &node),
                          -ENAMETOOLONG);
         world_clear(&world);
 }
@@ -278,7 +278,7 @@ static void test_rename(void **state) {
         assert_true(S_ISCHR(find(&world, world.root, "g")->mode));
 
         assert_int_equal(move(&world, world.root, "w", a, "b", 0), 0);
-        assert_int_equal(world.abandoned, 1);
+        assert_int_equal(world.released, 1);
         assert_ptr_equal(find(&world, a, "b"), f);
         assert_int_equal(move(&world, world.root, "f", a, "moved", 0), 0);
         assert_int_equal(a->nlink, 3);

@@ -31,7 +31,7 @@ struct world {
         char *met; /* paths, each with a newline */
 };
 
-static bool on_abandon(void *userdata, struct node *node) {
+static bool on_release(void *userdata, struct node *node) {
         (void)userdata;
         (void)node;
         return true;
@@ -43,7 +43,7 @@ static int world_new(void **state) {
         assert_non_null(world);
         assert_int_equal(journal_create(&world->journal, layout_spec()), 0);
         ((struct root *)journal_root(world->journal))->settings.root_mode = 0755;
-        assert_int_equal(tree_new(&world->tree, world->journal, on_abandon, world), 0);
+        assert_int_equal(tree_new(&world->tree, world->journal, on_release, world), 0);
         world->root = tree_node(world->tree, LAYOUT_ROOT_ID);
         world->root_user = (struct caller){.has_groups = true};
         world->user = (struct caller){.uid = 1000, .gid = 1000, .has_groups = true};
@@ -62,10 +62,10 @@ static int world_free(void **state) {
 }
 
 static struct node *make(struct world *world, struct node *dir, const char *name, mode_t mode) {
-        struct create_attrs birth = {.mode = mode};
+        struct create_attrs attrs = {.mode = mode};
         struct node *node = NULL;
 
-        assert_int_equal(tree_create(world->tree, dir, NAME(name), &birth, &node), 0);
+        assert_int_equal(tree_create(world->tree, dir, NAME(name), &attrs, &node), 0);
         return node;
 }
 
@@ -75,9 +75,9 @@ static struct node *make_dir(struct world *world, struct node *dir, const char *
 
 static void move(struct world *world, struct node *dir, const char *name, struct node *to,
                  const char *new_name) {
-        struct create_attrs birth = {0};
+        struct create_attrs attrs = {0};
 
-        assert_int_equal(tree_rename(world->tree, dir, NAME(name), to, NAME(new_name), 0, &birth),
+        assert_int_equal(tree_rename(world->tree, dir, NAME(name), to, NAME(new_name), 0, &attrs),
                          0);
 }
 
