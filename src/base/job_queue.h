@@ -5,9 +5,8 @@
  * job_queue: a thread that runs jobs which take long.
  *
  * The jobs run one after the other, in the order in which they were submitted, away from the event
- * loop.  The loop calls done() for each when it has run.  A worker has two queues: one for the
- * kernel's notifications, which may have to wait for a request that only the loop can reply to, and
- * one for work on memory (fallocate, freeing).
+ * loop.  The loop calls done() for each when it has run.  A worker has one queue, "memory-jobs",
+ * which frees memory and punches holes.
  *
  * Owns the thread, the queue and an eventfd.  Never: touches the journal or anything else that
  * belongs to the loop; a job gets copies and descriptors.  All functions are called on the loop's
