@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 #include "control/chain.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
+/* A record of a chain, which is there. */
 static struct text *chain_record(const struct journal *journal, uint32_t id) {
-        return journal_get(journal, TABLE_TEXT, id);
+        struct text *record = journal_get(journal, TABLE_TEXT, id);
+
+        assert(record);
+        return record;
 }
 
 uint32_t chain_records(size_t length) {
