@@ -117,7 +117,8 @@ static int order_send(int socket_fd, const struct allocator_order *order, int fd
 
 static int allocator_begin(struct allocator *allocator);
 
-/* False: the socket is full, so the allocation goes on waiting. */
+/* False: the socket is full, or the process has just ended and its successor is not there yet, so the
+ * allocation goes on waiting. */
 static bool allocation_run(struct allocator *allocator, struct allocation *allocation) {
         struct turn *turn = allocation->turn;
         int r = 0;
@@ -127,7 +128,7 @@ static bool allocation_run(struct allocator *allocator, struct allocation *alloc
                 r = allocator_begin(allocator);
         if (r == 0)
                 r = order_send(allocator->socket_fd, &allocation->order, allocation->fd);
-        if (r == -EAGAIN)
+        if (r == -EAGAIN || r == -EPIPE || r == -ECONNRESET)
                 return false;
         DL_DELETE(turn->queue, allocation);
         turn->waiting--;

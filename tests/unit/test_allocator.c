@@ -433,7 +433,8 @@ static void test_killed_process(void **state) {
         start(&house, &lost, (struct allocation_request){.fd = region(MIB), .length = MIB});
         kill(allocator_process(), SIGKILL);
         await(&house, 1);
-        assert_int_equal(lost.result, -ENOSPC);
+        /* The dead process had it already, or the next one made its pages. */
+        assert_true(lost.result == -ENOSPC || lost.result == 0);
         start(&house, &next, (struct allocation_request){.fd = region(MIB), .length = MIB});
         await(&house, 1);
         assert_int_equal(next.result, 0);
