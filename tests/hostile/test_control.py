@@ -14,6 +14,7 @@ import pytest
 
 import support
 from beside import ATTACKER, VICTIM
+from region_name import name_of
 from socket_client import Client, Refused, socket_of
 
 pytestmark = pytest.mark.environment(IOMEMFS_TESTING="1")
@@ -331,14 +332,6 @@ def test_no_control_files(mount):
 
 NAMES = [b"\xff", b"\\377", b"caf\xc3\xa9", b"c1\xc2\x9b31m", b"\xe2\x80\xaegnp.exe", b"\xed\xa0\x80"]
 UNSAFE = ("\x9b", "\u202e", "\ufffd", "\udcff")
-
-
-def name_of(region):
-    """The bytes of a name, as the manual says."""
-    if "name_escaped" not in region:
-        return region["name"].encode()
-    parts = region["name_escaped"].encode().split(b"\\")
-    return parts[0] + b"".join(bytes([int(p[:3], 8)]) + p[3:] for p in parts[1:])
 
 
 def test_names_that_are_no_text(mount):

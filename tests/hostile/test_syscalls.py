@@ -18,6 +18,7 @@ import pytest
 import beside
 import crash_load
 import support
+from region_name import name_of
 
 SECONDS = float(os.environ.get("IOMEMFS_FUZZ_SECONDS", "30"))
 SEED = int(os.environ.get("IOMEMFS_FUZZ_SEED", "0"), 0)
@@ -108,7 +109,7 @@ def walk(mount):
 def check_listing(mount):
     """regions.json is valid, and has the names and sizes that a walk finds."""
     text = (mount.ctl / "regions.json").read_bytes()
-    listed = {os.fsencode(r["name"]): r for r in json.loads(text)["regions"]}
+    listed = {name_of(r): r for r in json.loads(text)["regions"]}
     found = {n: st for n, st in walk(mount).items() if stat.S_ISREG(st.st_mode)}
     assert sorted(set(listed) - set(found)) == [], "listed, not found"
     assert sorted(set(found) - set(listed)) == [], "found, not listed"

@@ -190,17 +190,20 @@ def blocked_reader(mount):
             yield reader
             # Reached when the pause of the holder ends by a signal: never.
 
-    before = mount.stats()["iomemfs_requests_total{opcode=\"READ\"}"]
+    opened, opens = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             holders.die_with_parent()
             with read() as reader:
+                os.write(opens, b"x")
                 os._exit(0 if os.read(reader.fd, 1000) else 1)
         finally:
             os._exit(2)
-    # Two reads of stats at least are counted, too: ask for what the reader's process sleeps in.
-    del before
+    # Before that, it may sleep in open(2), and an event would come too early for it.
+    os.close(opens)
+    assert os.read(opened, 1) == b"x"
+    os.close(opened)
     wait_for(lambda: "fuse" in wchan(pid) or "request_wait" in wchan(pid), "the reader's wait")
     yield pid
 
