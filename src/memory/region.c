@@ -577,11 +577,6 @@ int region_seal(struct regions *regions, struct node *node, unsigned int seals) 
         return fcntl(node->fd, F_ADD_SEALS, seals) < 0 ? -errno : 0;
 }
 
-int region_reopen(struct regions *regions, const struct node *node, int flags) {
-        (void)regions;
-        return node->fd < 0 ? -ESTALE : backing_reopen(node->fd, flags);
-}
-
 /* An unprivileged daemon may lack permission to reopen its own file. */
 static int region_reopen_own(const struct node *node, int flags) {
         int fd, r;

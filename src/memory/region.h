@@ -78,13 +78,11 @@ int region_utimens(struct regions *regions, struct node *node, const struct time
 /* Sets owner and permissions of the backing file to those of the node. */
 int region_own(struct regions *regions, struct node *node);
 
-/* A new descriptor of the region, the caller's.  flags: O_RDONLY or O_RDWR. */
-int region_reopen(struct regions *regions, const struct node *node, int flags);
 /*
- * As region_reopen(), for another process; the region is NODE_EXPORTED from then on.  Unless
- * `owner` is true, a writable descriptor of a memfd is given only after the memfd was sealed
- * against further seals.  Otherwise its holder could seal it, for good and against the owner's
- * will.
+ * A new descriptor of the region, for another process; it is the caller's.  flags: O_RDONLY or
+ * O_RDWR.  The region is NODE_EXPORTED from then on.  Unless `owner` is true, a writable descriptor
+ * of a memfd is given only after the memfd was sealed against further seals.  Otherwise its holder
+ * could seal it, for good and against the owner's will.
  */
 int region_export(struct regions *regions, struct node *node, int flags, bool owner);
 /* Whether anybody but the daemon has the region open or mapped. */
