@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "memory/descriptor.h"
 
 /* A command that is being carried out, and the place of its name. */
 struct command_context {
@@ -56,8 +57,13 @@ static int fail_space(struct command_context *context, uint64_t more) {
                         "%s: no space: %llu bytes more, %llu of %llu are reserved (size=)",
                         command_show(context->name, context->length).text, (unsigned long long)more,
                         (unsigned long long)space.used, (unsigned long long)space.limit);
+        if (descriptor_left(context->volume->journal) == 0)
+                return command_fail(context->error, -ENOSPC,
+                                    "%s: no space: each region that a command makes takes a "
+                                    "descriptor of the daemon, and none is left (RLIMIT_NOFILE)",
+                                    command_show(context->name, context->length).text);
         return command_fail(context->error, -ENOSPC,
-                            "%s: no space: nr_inodes= is used up, or descriptors or memory ran out",
+                            "%s: no space: nr_inodes= is used up, or memory ran out",
                             command_show(context->name, context->length).text);
 }
 

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include "base/clock.h"
+#include "memory/descriptor.h"
 #include <unistd.h>
 
 /* Names of the kernel's FUSE requests by opcode; the protocol never reuses a number. */
@@ -123,6 +124,8 @@ void metrics_all(FILE *stream, const struct tree *tree, const uint64_t sums[4], 
         gauge(stream, "populating", "Regions that are being populated.", sums[METRICS_POPULATING]);
         gauge(stream, "populating_bytes", "Bytes of these regions that have no memory yet.",
               sums[METRICS_LACK]);
+        gauge(stream, "descriptors_left", "Regions for which commands have descriptors left.",
+              descriptor_left(tree_journal(tree)));
         metrics_counters(stream, &root->counters);
         metrics_wakeup(stream, &root->wakeup);
         metric_head(stream, "daemon_pid", "gauge", "Process ids.");

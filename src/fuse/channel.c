@@ -108,6 +108,7 @@ static void settle_passthrough(struct channel *channel) {
         if (wanted == PASSTHROUGH_OFF)
                 return;
         if (backing_id_works(channel_fd(channel))) {
+                channel->root->passthrough_path = backing_id_works_by_path(channel_fd(channel));
                 channel->root->passthrough = 1;
                 return;
         }
@@ -533,13 +534,25 @@ struct txn *channel_txn(const struct channel *channel) {
 
 /* Backing ids */
 
-int channel_backing_open(void *userdata, int fd) {
-        struct channel *channel = userdata;
-        int id = backing_id_open(channel_fd(channel), fd);
+/* Notes the newest id, and before it is there, that it is about to be.  See replay_backing(). */
+static void note_id(struct root *root, uint32_t node, int id) {
+        uint32_t at = id == 0 ? !root->newest_id : root->newest_id;
 
-        if (id < 0)
-                return id;
-        channel->root->last_backing = id;
+        root->opened_ids[at] = (struct opened_id){.node = node, .id = id};
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+        root->newest_id = at;
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+int channel_backing_open(void *userdata, uint32_t node, int fd) {
+        struct channel *channel = userdata;
+        int id;
+
+        note_id(channel->root, node, 0);
+        id = backing_id_open(channel_fd(channel), fd);
+        journal_crash_point(channel->journal);
+        if (id > 0)
+                note_id(channel->root, node, id);
         journal_crash_point(channel->journal);
         return id;
 }

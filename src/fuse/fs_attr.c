@@ -13,7 +13,7 @@ enum { TMPFS_DIRENT_SIZE = 20 }; /* as tmpfs counts an entry in the size of its 
  * through exported descriptors.
  */
 static uint64_t fs_valid(struct fs *fs, struct node *node, const struct stat *st) {
-        if (!node_is_region(node) || node->fd < 0)
+        if (!node_has_memory(node))
                 return FS_FOREVER;
         if (node->flags & NODE_EXPORTED)
                 return 0;
@@ -209,10 +209,20 @@ void fs_setattr(struct fuse_request *req) {
                 fs_getattr(req);
 }
 
+/* What df -i shows.  No limit is shown as tmpfs shows it. */
+static void fs_stat_inodes(const struct fs *fs, struct statvfs *st) {
+        uint64_t limit = fs->volume->root->limit_nodes, nodes = tree_inodes(fs->volume->tree);
+        uint64_t free = limit > nodes ? limit - nodes : 0;
+        uint64_t possible = volume_files_left(fs->volume);
+
+        if (limit == 0)
+                return;
+        st->f_files = free > possible ? nodes + possible : limit;
+        st->f_ffree = st->f_favail = free > possible ? possible : free;
+}
+
 void fs_statfs(struct fuse_request *req) {
         struct fs *fs = fs_of(req);
-        const struct root *root = fs->volume->root;
-        uint64_t nodes = tree_inodes(fs->volume->tree);
         struct space space;
         struct statvfs st = {.f_bsize = 4096, .f_frsize = 4096, .f_namemax = LAYOUT_NAME_MAX};
 
@@ -223,10 +233,6 @@ void fs_statfs(struct fuse_request *req) {
                 st.f_blocks = space.limit / st.f_frsize;
                 st.f_bfree = st.f_bavail = left / st.f_frsize;
         }
-        if (root->limit_nodes > 0) {
-                st.f_files = root->limit_nodes;
-                st.f_ffree = st.f_favail =
-                        root->limit_nodes > nodes ? root->limit_nodes - nodes : 0;
-        }
+        fs_stat_inodes(fs, &st);
         reply_statfs(req, &st);
 }

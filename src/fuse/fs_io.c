@@ -120,9 +120,7 @@ void fs_read(struct fuse_request *req) {
         }
         if (size > FS_BUFFER_SIZE)
                 size = FS_BUFFER_SIZE;
-        n = node && node->fd >= 0 ? pread(node->fd, fs->buffer, size, (off_t)in->offset) : -ESTALE;
-        if (n < 0 && n != -ESTALE)
-                n = -errno;
+        n = node ? region_read(fs->volume->regions, node, fs->buffer, size, in->offset) : -ESTALE;
         if (n < 0)
                 reply_error(req, (int)n);
         else
@@ -206,17 +204,17 @@ void fs_lseek(struct fuse_request *req) {
         const struct wire_lseek_in *in = req->in->args;
         struct fs *fs = fs_of(req);
         struct node *node = fs_node(fs, req->node);
-        off_t r;
+        int64_t r;
 
-        if (!node || fs_kind(req->node) != CTL_NONE || node->fd < 0) {
+        if (!node || fs_kind(req->node) != CTL_NONE || !node_has_memory(node)) {
                 reply_error(req, node ? -EINVAL : -ESTALE);
                 return;
         }
         /* Only SEEK_DATA and SEEK_HOLE come here; they do not depend on the position of our
          * descriptor. */
-        r = lseek(node->fd, (off_t)in->offset, (int)in->whence);
+        r = region_seek(fs->volume->regions, node, in->offset, (int)in->whence);
         if (r < 0)
-                reply_error(req, -errno);
+                reply_error(req, (int)r);
         else
                 reply_offset(req, (uint64_t)r);
 }

@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
-#include <sys/resource.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 #include "base/fault.h"
+#include "memory/descriptor.h"
 
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x0010U
@@ -36,16 +36,6 @@ int backing_reopen(int fd, int flags) {
         return r < 0 ? backing_error(errno) : r;
 }
 
-int backing_leave_spare(int fd, unsigned int spare) {
-        struct rlimit limit;
-
-        /* The kernel gives out the lowest number that is free. */
-        if (fd < 0 || getrlimit(RLIMIT_NOFILE, &limit) < 0 || fd + (rlim_t)spare < limit.rlim_cur)
-                return fd;
-        close(fd);
-        return -ENOSPC;
-}
-
 static int backing_memfd_create(void) {
         unsigned int flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
         int fd;
@@ -62,38 +52,35 @@ static int backing_memfd_create(void) {
 
 /* Replaces a descriptor that the lease probe does not count by a fresh open of its file. */
 static int backing_replace(int fd) {
-        int fresh = backing_reopen(fd, O_RDWR), r = fresh;
+        int fresh = backing_reopen(fd, O_RDWR);
 
-        if (fresh >= 0) {
-                /* Keep the number, so that a region never takes one of the spare descriptors. */
-                r = dup3(fresh, fd, O_CLOEXEC) < 0 ? -errno : 0;
-                close(fresh);
-        }
+        close(fd);
+        return fresh;
+}
+
+int backing_memfd(int number, uint64_t size) {
+        int fd = backing_memfd_create(), r = 0;
+
+        if (fd >= 0)
+                fd = backing_replace(fd);
+        if (fd < 0)
+                return fd;
+        if (fault_strikes(FAULT_TRUNCATE))
+                r = -EIO;
+        else if (ftruncate(fd, (off_t)size) < 0)
+                r = -errno;
+        if (r == 0)
+                return descriptor_move(fd, number);
+        close(fd);
         return r;
 }
 
-static unsigned int backing_region_spare(void) {
-        struct rlimit limit;
+bool backing_tmpfs_works(void) {
+        int context = fsopen("tmpfs", FSOPEN_CLOEXEC);
 
-        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-                return BACKING_SPARE;
-        return BACKING_SPARE + (unsigned int)(limit.rlim_cur / BACKING_SHARE);
-}
-
-int backing_memfd(uint64_t size) {
-        int fd, r;
-
-        fd = backing_leave_spare(backing_memfd_create(), backing_region_spare());
-        if (fd < 0)
-                return fd;
-        r = backing_replace(fd);
-        if (r == 0 && fault_strikes(FAULT_TRUNCATE))
-                r = -EIO;
-        else if (r == 0 && ftruncate(fd, (off_t)size) < 0)
-                r = -errno;
-        if (r < 0)
-                close(fd);
-        return r < 0 ? r : fd;
+        if (context >= 0)
+                close(context);
+        return context >= 0;
 }
 
 static int backing_set_size(int context, uint64_t limit) {
@@ -166,14 +153,14 @@ uint64_t backing_tmpfs_used(int tmpfs) {
         return used > PAGE ? used - PAGE : 0;
 }
 
-int backing_tmpfs_file(int tmpfs) {
+int backing_tmpfs_file(int tmpfs, int number) {
         /* Unlike that of memfd_create(2), this descriptor is an open like any other. */
         int fd;
 
         if (fault_strikes(FAULT_MEMFD))
                 return -ENOSPC;
         fd = openat(tmpfs, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-        return fd < 0 ? backing_error(errno) : backing_leave_spare(fd, backing_region_spare());
+        return fd < 0 ? backing_error(errno) : descriptor_move(fd, number);
 }
 
 bool backing_has_other_users(int fd) {

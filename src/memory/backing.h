@@ -2,8 +2,7 @@
 #pragma once
 
 /*
- * backing: the files that the memory of regions comes from: memfds, and unnamed files of a private
- * tmpfs.
+ * backing: the files that the memory of regions comes from: memfds, and files of a private tmpfs.
  *
  * Knows the flags, the fallbacks and the descriptors of both.  All descriptors are close-on-exec
  * and the caller's.  The private tmpfs is a detached mount: it can only be reached through its
@@ -16,11 +15,11 @@
 #include <stdint.h>
 
 /*
- * Makes a memfd of size bytes that can be sealed and executed.  The descriptor is a reopened one
- * (see region.h).  Descriptor, or -ENOSPC when the process or the system has no more, -ENOMEM,
- * -EFBIG.
+ * Makes a memfd of size bytes that can be sealed and executed.  Its descriptor is a reopened one
+ * (see region.h), and gets the given number (see descriptor.h).  0, or -ENOSPC when the process or
+ * the system has no more, -ENOMEM, -EFBIG.
  */
-int backing_memfd(uint64_t size);
+int backing_memfd(int number, uint64_t size);
 
 /*
  * Makes a private tmpfs that holds at most `limit` bytes.  Needs CAP_SYS_ADMIN.  Descriptor, -EPERM
@@ -28,21 +27,14 @@ int backing_memfd(uint64_t size);
  * page more, and a file of its own takes that page.
  */
 int backing_tmpfs(uint64_t limit);
+/* Whether this process may make one. */
+bool backing_tmpfs_works(void);
 /* Changes the limit, in bytes.  0, or -ENOSPC if more is in use. */
 int backing_tmpfs_limit(int tmpfs, uint64_t limit);
 /* Bytes in use. */
 uint64_t backing_tmpfs_used(int tmpfs);
-/* Makes an empty unnamed file in it.  Descriptor, or errors as of backing_memfd(). */
-int backing_tmpfs_file(int tmpfs);
-
-/*
- * Returns fd if at least `spare` descriptors are left above it; otherwise closes it and returns
- * -ENOSPC.  Regions leave BACKING_SPARE descriptors to the daemon itself.  With these it can always
- * list the regions that take all others, remove them, and be restarted.  They also leave one in
- * BACKING_SHARE of all to connections of the socket, because the commands come by these.
- */
-enum { BACKING_SPARE = 64, BACKING_SHARE = 8 };
-int backing_leave_spare(int fd, unsigned int spare);
+/* Makes an empty unnamed file in it.  Number and errors as of backing_memfd(). */
+int backing_tmpfs_file(int tmpfs, int number);
 
 /* A fresh open of the file that fd refers to; both are the caller's.  -ENOSPC (no descriptor left)
  * and errors of open(2). */

@@ -9,6 +9,9 @@
 #include <unistd.h>
 #include "base/fault.h"
 #include "memory/backing.h"
+#include "memory/descriptor.h"
+#include "memory/file.h"
+#include "memory/store.h"
 #include "memory/window.h"
 
 enum {
@@ -25,8 +28,9 @@ struct regions {
         struct windows *windows;
 
         /* Work for the end of the transaction. */
-        bool limit_stale; /* the limit of the private tmpfs has to be set to what the records say */
-        int new_tmpfs;    /* the private tmpfs that this transaction made, or -1 */
+        bool limit_stale; /* the limit of the store has to be set to what the records say */
+        bool no_store;    /* this process may make none */
+        int new_store;    /* descriptor of the store that this transaction made, or -1 */
         uint32_t owned[OWNED_MAX]; /* regions whose backing files got another owner or mode */
         unsigned int n_owned;
 };
@@ -49,7 +53,9 @@ int regions_new(struct regions **out, struct journal *journal) {
         }
         regions->journal = journal;
         regions->root = journal_root(journal);
-        regions->new_tmpfs = -1;
+        regions->new_store = -1;
+        regions->no_store = !backing_tmpfs_works();
+        descriptor_init(journal);
         /* The worker before may have died before it set the limit. */
         regions->limit_stale = true;
         /* The kernel sends it when somebody opens a region during a lease probe. */
@@ -66,34 +72,27 @@ struct regions *regions_free(struct regions *regions) {
         return NULL;
 }
 
-/* Sets owner and permissions of the backing file to those of the node. */
-static int backing_own(const struct node *node) {
-        mode_t mode = node->mode & 07777;
-        struct stat st;
-
-        /* fstat(2) is cheaper than fchown(2), and root's new files need no change. */
-        if (fstat(node->fd, &st) == 0 && st.st_uid == node->uid && st.st_gid == node->gid &&
-            (st.st_mode & 07777) == mode)
-                return 0;
-        if (fchown(node->fd, node->uid, node->gid) < 0) {
-                if (errno != EPERM)
-                        return -errno;
-                /* The user who runs the daemon owns the file.  The node's permissions would let
-                 * other people open a descriptor again that they were given for reading only. */
-                mode = 0600 | (mode & (S_ISUID | S_ISGID)); /* see region_note_setid() */
-        }
-        return fchmod(node->fd, mode) < 0 ? -errno : 0;
-}
-
 /* Accounting */
 
-static uint64_t *charge_sum(struct root *root, uint32_t backing) {
-        return backing == BACKING_TMPFS ? &root->charged_tmpfs : &root->charged_memfd;
+/* The store of files that open(2) makes, or NULL if there is none yet. */
+static struct store *regions_store(const struct regions *regions) {
+        return store_get(regions->journal, regions->root->store);
+}
+
+/* The store that the region's file is in, or NULL. */
+static struct store *region_store(const struct regions *regions, const struct node *node) {
+        return store_get(regions->journal, node->store);
+}
+
+static uint64_t *charge_sum(struct regions *regions, const struct node *node) {
+        struct store *store = region_store(regions, node);
+
+        return store ? &store->charged : &regions->root->charged_memfd;
 }
 
 /* Sets the bytes that the region is charged for. */
 static void region_set_charge(struct regions *regions, struct node *node, uint64_t charge) {
-        uint64_t *sum = charge_sum(regions->root, node->backing);
+        uint64_t *sum = charge_sum(regions, node);
 
         if (node->charge == charge)
                 return;
@@ -102,13 +101,12 @@ static void region_set_charge(struct regions *regions, struct node *node, uint64
 }
 
 static void region_set_blocks(struct regions *regions, struct node *node, uint64_t blocks) {
-        struct root *root = regions->root;
+        struct store *store = region_store(regions, node);
 
         if (node->blocks == blocks)
                 return;
-        if (node->backing == BACKING_TMPFS)
-                JOURNAL_SET(regions->journal, root->tmpfs_blocks,
-                            root->tmpfs_blocks - node->blocks + blocks);
+        if (store)
+                JOURNAL_SET(regions->journal, store->blocks, store->blocks - node->blocks + blocks);
         JOURNAL_SET(regions->journal, node->blocks, blocks);
 }
 
@@ -125,24 +123,26 @@ static void region_note(struct regions *regions, struct node *node, const struct
 }
 
 static int region_look(struct regions *regions, struct node *node, struct stat *st) {
-        if (fstat(node->fd, st) < 0)
-                return -errno;
-        region_note(regions, node, st);
-        return 0;
+        int r = file_stat(regions->journal, node, st);
+
+        if (r == 0)
+                region_note(regions, node, st);
+        return r;
 }
 
-/* Bytes by which tmpfs files have grown since the records were brought up to date. */
-static uint64_t tmpfs_unaccounted(const struct regions *regions) {
+/* Bytes by which files of the store have grown since the records were brought up to date. */
+static uint64_t store_unaccounted(const struct regions *regions) {
+        const struct store *store = regions_store(regions);
         uint64_t used;
 
-        if (regions->root->tmpfs_fd < 0)
+        if (!store)
                 return 0;
-        used = backing_tmpfs_used(regions->root->tmpfs_fd);
-        return used > regions->root->tmpfs_blocks ? used - regions->root->tmpfs_blocks : 0;
+        used = backing_tmpfs_used(store->fd);
+        return used > store->blocks ? used - store->blocks : 0;
 }
 
 bool regions_have_unseen(const struct regions *regions) {
-        return tmpfs_unaccounted(regions) > 0;
+        return store_unaccounted(regions) > 0;
 }
 
 bool regions_see(struct regions *regions, uint32_t *at) {
@@ -153,17 +153,18 @@ bool regions_see(struct regions *regions, uint32_t *at) {
         while (*at < end && !journal_is_nearly_full(regions->journal)) {
                 struct node *node = journal_get(regions->journal, TABLE_NODE, ++*at);
 
-                if (node->id == *at && node_is_region(node) && node->backing == BACKING_TMPFS &&
-                    node->fd >= 0 && (node->flags & (NODE_WRITTEN | NODE_EXPORTED)))
+                if (node->id == *at && node_has_memory(node) && node->backing != BACKING_MEMFD &&
+                    (node->flags & (NODE_WRITTEN | NODE_EXPORTED)))
                         region_look(regions, node, &st);
         }
         return *at < high;
 }
 
 static uint64_t regions_used(const struct regions *regions) {
-        const struct root *root = regions->root;
+        const struct store *store = regions_store(regions);
+        uint64_t files = store ? store->charged + store_unaccounted(regions) : 0;
 
-        return root->charged_memfd + root->charged_tmpfs + tmpfs_unaccounted(regions);
+        return regions->root->charged_memfd + files;
 }
 
 static bool regions_fit(const struct regions *regions, uint64_t more) {
@@ -180,21 +181,22 @@ static int regions_reserve(struct regions *regions, uint64_t more) {
         return more == 0 || regions_fit(regions, more) ? 0 : -ENOSPC;
 }
 
-/* Limits the private tmpfs to what the memfds leave, so that the kernel stops its files from
- * growing. */
-static int regions_limit_tmpfs(struct regions *regions, uint64_t limit, uint64_t memfds) {
-        if (regions->root->tmpfs_fd < 0)
+/* Limits the store to what the memfds leave, so that the kernel stops its files from growing. */
+static int regions_limit_store(struct regions *regions, uint64_t limit, uint64_t memfds) {
+        const struct store *store = regions_store(regions);
+
+        if (!store)
                 return 0;
         if (fault_strikes(FAULT_LIMIT))
                 return -ENOMEM;
         if (limit == 0)
-                return backing_tmpfs_limit(regions->root->tmpfs_fd, UINT64_MAX);
-        return backing_tmpfs_limit(regions->root->tmpfs_fd, limit > memfds ? limit - memfds : 0);
+                return backing_tmpfs_limit(store->fd, UINT64_MAX);
+        return backing_tmpfs_limit(store->fd, limit > memfds ? limit - memfds : 0);
 }
 
 static void regions_sync_limit(struct regions *regions) {
         if (regions->limit_stale)
-                regions_limit_tmpfs(regions, regions->root->limit_bytes,
+                regions_limit_store(regions, regions->root->limit_bytes,
                                     regions->root->charged_memfd);
         regions->limit_stale = false;
 }
@@ -209,7 +211,7 @@ static int region_reserve(struct regions *regions, struct node *node, uint64_t c
         r = regions_reserve(regions, charge - node->charge);
         if (r == 0 && node->backing == BACKING_MEMFD && root->limit_bytes != 0) {
                 regions->limit_stale = true;
-                r = regions_limit_tmpfs(regions, root->limit_bytes,
+                r = regions_limit_store(regions, root->limit_bytes,
                                         root->charged_memfd + charge - node->charge);
         }
         if (r < 0)
@@ -218,7 +220,7 @@ static int region_reserve(struct regions *regions, struct node *node, uint64_t c
         return 0;
 }
 
-/* Gives back what a region does not need any more.  The tmpfs limit follows at the commit. */
+/* Gives back what a region does not need any more.  The store's limit follows at the commit. */
 static void region_unreserve(struct regions *regions, struct node *node, uint64_t charge) {
         if (charge >= node->charge)
                 return;
@@ -240,7 +242,7 @@ int regions_set_limit(struct regions *regions, uint64_t bytes) {
         if (bytes != 0 && bytes < space.used)
                 return -ENOSPC;
         regions->limit_stale = true;
-        r = regions_limit_tmpfs(regions, bytes, regions->root->charged_memfd);
+        r = regions_limit_store(regions, bytes, regions->root->charged_memfd);
         if (r < 0)
                 return r;
         JOURNAL_SET(regions->journal, regions->root->limit_bytes, bytes);
@@ -250,99 +252,125 @@ int regions_set_limit(struct regions *regions, uint64_t bytes) {
 /* The end of a transaction */
 
 void regions_commit(struct regions *regions) {
-        regions->new_tmpfs = -1;
+        store_keep_made(regions->journal);
+        regions->new_store = -1;
         regions->n_owned = 0;
         regions_sync_limit(regions);
 }
 
 void regions_abort(struct regions *regions) {
-        if (regions->new_tmpfs >= 0)
-                close(regions->new_tmpfs);
-        regions->new_tmpfs = -1;
+        store_undo_made(regions->journal);
+        if (regions->new_store >= 0)
+                close(regions->new_store);
+        regions->new_store = -1;
         for (; regions->n_owned > 0; regions->n_owned--) {
                 uint32_t id = regions->owned[regions->n_owned - 1];
                 struct node *node = journal_get(regions->journal, TABLE_NODE, id);
 
-                if (node && node->id == id && node_is_region(node) && node->fd >= 0)
-                        backing_own(node);
+                if (node && node->id == id && node_has_memory(node))
+                        file_own(regions->journal, node);
         }
         regions_sync_limit(regions);
 }
 
 /* Making and releasing */
 
-static void region_adopt(struct regions *regions, struct node *node, int fd,
-                         enum backing_kind backing) {
-        journal_touch(regions->journal, node, sizeof(*node));
-        node->fd = fd;
-        node->backing = backing;
-        node->flags &= ~(uint32_t)NODE_DETACHED;
-}
+/* Gives the node a number for its descriptor.  0 or negative errno. */
+static int region_number(struct regions *regions, struct node *node) {
+        int number = descriptor_new(regions->journal, node->id);
 
-int region_create(struct regions *regions, struct node *node, uint64_t size) {
-        int fd, r;
-
-        if (size > REGION_MAX)
-                return -EFBIG;
-        JOURNAL_SET(regions->journal, node->backing, BACKING_MEMFD);
-        r = region_reserve(regions, node, page_round(size));
-        if (r < 0)
-                return r;
-        fd = backing_memfd(size);
-        if (fd < 0)
-                return fd;
-        region_adopt(regions, node, fd, BACKING_MEMFD);
-        node->size = size;
+        if (number < 0)
+                return number;
+        JOURNAL_SET(regions->journal, node->fd, number);
         return 0;
 }
 
-/* Called when the first file needs it, because only then is it known whether there is
- * passthrough. */
-static int regions_make_tmpfs(struct regions *regions) {
+/* Called when the first region needs it. */
+static int regions_make_store(struct regions *regions) {
         struct root *root = regions->root;
         uint64_t left = root->limit_bytes > root->charged_memfd
                                 ? root->limit_bytes - root->charged_memfd
                                 : 0;
-        int fd;
+        struct store *store;
+        int r;
 
-        fd = backing_tmpfs(root->limit_bytes == 0 ? UINT64_MAX : left);
-        if (fd < 0)
-                return fd;
-        JOURNAL_SET(regions->journal, root->tmpfs_fd, fd);
-        regions->new_tmpfs = fd;
+        r = store_new(&store, regions->journal, root->limit_bytes == 0 ? UINT64_MAX : left);
+        if (r < 0)
+                return r;
+        JOURNAL_SET(regions->journal, root->store, store->id);
+        regions->new_store = store->fd;
         return 0;
+}
+
+static int regions_want_store(struct regions *regions) {
+        return regions->no_store || regions_store(regions) ? 0 : regions_make_store(regions);
+}
+
+int region_create(struct regions *regions, struct node *node, uint64_t size) {
+        int r;
+
+        if (size > REGION_MAX)
+                return -EFBIG;
+        /* Before regions take all descriptors. */
+        r = regions_want_store(regions);
+        if (r < 0)
+                return r;
+        JOURNAL_SET(regions->journal, node->backing, BACKING_MEMFD);
+        r = region_reserve(regions, node, page_round(size));
+        if (r == 0)
+                r = region_number(regions, node);
+        if (r == 0)
+                r = backing_memfd(node->fd, size);
+        if (r == 0)
+                JOURNAL_SET(regions->journal, node->size, size);
+        return r;
+}
+
+/* An unnamed file, of which a descriptor is held. */
+static int region_create_unnamed(struct regions *regions, struct store *store, struct node *node) {
+        int r;
+
+        JOURNAL_SET(regions->journal, node->backing, BACKING_TMPFS);
+        JOURNAL_SET(regions->journal, node->store, store->id);
+        r = region_number(regions, node);
+        return r < 0 ? r : backing_tmpfs_file(store->fd, node->fd);
 }
 
 int region_create_growable(struct regions *regions, struct node *node) {
-        int fd, r;
+        const struct root *root = regions->root;
+        struct store *store;
+        int r;
 
-        if (!regions->root->passthrough)
+        if (regions->no_store)
                 return region_create(regions, node, 0);
-        if (regions->root->tmpfs_fd < 0) {
-                r = regions_make_tmpfs(regions);
-                if (r < 0)
-                        return r;
-        }
-        fd = backing_tmpfs_file(regions->root->tmpfs_fd);
-        if (fd < 0)
-                return fd;
-        region_adopt(regions, node, fd, BACKING_TMPFS);
-        return 0;
+        r = regions_want_store(regions);
+        if (r < 0)
+                return r;
+        store = regions_store(regions);
+        if (root->passthrough && !root->passthrough_path)
+                return region_create_unnamed(regions, store, node);
+        JOURNAL_SET(regions->journal, node->backing, BACKING_NAMED);
+        return store_make(regions->journal, store, node);
 }
 
-int region_release(struct regions *regions, struct node *node, uint64_t *blocks) {
-        int fd = node->fd;
+bool regions_name_files(const struct regions *regions) {
+        const struct root *root = regions->root;
 
-        if (fd < 0)
-                return -1;
+        return !regions->no_store && (!root->passthrough || root->passthrough_path);
+}
+
+void region_release(struct regions *regions, struct node *node) {
+        if (!node_has_memory(node))
+                return;
         windows_forget(regions->windows, node->id);
-        *blocks = node->blocks;
         region_set_blocks(regions, node, 0);
         region_unreserve(regions, node, 0);
-        JOURNAL_SET(regions->journal, node->fd, -1);
-        JOURNAL_SET(regions->journal, node->backing_id, 0);
-        JOURNAL_SET(regions->journal, node->size, 0);
-        return fd;
+        journal_touch(regions->journal, node, sizeof(*node));
+        node->backing = BACKING_NONE;
+        node->store = 0;
+        node->fd = -1;
+        node->backing_id = 0;
+        node->size = 0;
 }
 
 /* Changes */
@@ -357,8 +385,6 @@ int region_resize(struct regions *regions, struct node *node, uint64_t size) {
         struct stat st;
         int r;
 
-        if (node->fd < 0)
-                return -ESTALE;
         r = region_look(regions, node, &st);
         if (r < 0)
                 return r;
@@ -374,9 +400,9 @@ int region_resize(struct regions *regions, struct node *node, uint64_t size) {
                 windows_forget(regions->windows, node->id);
         if (fault_strikes(FAULT_TRUNCATE))
                 return -EIO;
-        if (ftruncate(node->fd, (off_t)size) < 0)
-                return -errno;
-        r = region_look(regions, node, &st);
+        r = file_truncate(regions->journal, node, size);
+        if (r == 0)
+                r = region_look(regions, node, &st);
         if (r == 0 && node->charge < before && node->backing == BACKING_MEMFD &&
             regions->root->limit_bytes != 0)
                 regions->limit_stale = true;
@@ -391,7 +417,7 @@ int region_fallocate_begin(struct regions *regions, struct node *node, int mode,
 
         if (mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE))
                 return -EOPNOTSUPP;
-        if (node->fd < 0)
+        if (!node_has_memory(node))
                 return -ESTALE;
         if (mode & FALLOC_FL_PUNCH_HOLE) {
                 windows_forget(regions->windows, node->id);
@@ -410,7 +436,7 @@ int region_fallocate_begin(struct regions *regions, struct node *node, int mode,
 int region_reserve_write(struct regions *regions, struct node *node, uint64_t end) {
         int r;
 
-        if (node->fd < 0)
+        if (!node_has_memory(node))
                 return -ESTALE;
         if (node->seals & F_SEAL_WRITE || (end > node->size && (node->seals & F_SEAL_GROW)))
                 return -EPERM;
@@ -418,23 +444,23 @@ int region_reserve_write(struct regions *regions, struct node *node, uint64_t en
         return r < 0 ? r : region_reserve(regions, node, page_round(end));
 }
 
-/* Others can seal or cut an exported region; and a file that is no memfd may have no room. */
+/* Others can seal or cut an exported region. */
 static bool region_has_windows(const struct node *node) {
-        return node->backing == BACKING_MEMFD && !(node->flags & NODE_EXPORTED);
+        return !(node->flags & NODE_EXPORTED);
 }
 
 /* Writes a piece that lies within one window. */
-static ssize_t region_write_piece(struct regions *regions, const struct node *node,
+static ssize_t region_write_piece(struct regions *regions, const struct node *node, int fd,
                                   const char *bytes, size_t size, uint64_t offset) {
         bool windowed = size >= WINDOW_LEAST && region_has_windows(node);
         size_t copied = 0;
         ssize_t n;
 
         if (windowed &&
-            windows_copy(regions->windows, node->id, node->fd, bytes, size - WRITE_TAIL, offset))
+            windows_copy(regions->windows, node->id, fd, bytes, size - WRITE_TAIL, offset))
                 copied = size - WRITE_TAIL;
         /* pwrite(2) updates mtime; a store into the mapping does not. */
-        n = pwrite(node->fd, bytes + copied, size - copied, (off_t)(offset + copied));
+        n = pwrite(fd, bytes + copied, size - copied, (off_t)(offset + copied));
         if (n < 0)
                 return copied > 0 ? (ssize_t)copied : -errno;
         if (windowed)
@@ -444,21 +470,50 @@ static ssize_t region_write_piece(struct regions *regions, const struct node *no
 
 ssize_t region_write(struct regions *regions, const struct node *node, const char *bytes,
                      size_t size, uint64_t offset) {
+        int fd = file_use(regions->journal, node);
         size_t done = 0;
+        ssize_t n = fd;
 
-        while (done < size) {
+        while (fd >= 0 && done < size) {
                 uint64_t at = offset + done;
                 size_t left = WINDOW_SIZE - at % WINDOW_SIZE;
                 size_t piece = size - done < left ? size - done : left;
-                ssize_t n = region_write_piece(regions, node, bytes + done, piece, at);
 
-                if (n < 0)
-                        return done > 0 ? (ssize_t)done : n;
-                done += (size_t)n;
-                if ((size_t)n < piece)
+                n = region_write_piece(regions, node, fd, bytes + done, piece, at);
+                if (n > 0)
+                        done += (size_t)n;
+                if (n < (ssize_t)piece)
                         break;
         }
-        return (ssize_t)done;
+        file_unuse(node, fd);
+        return n < 0 && done == 0 ? n : (ssize_t)done;
+}
+
+ssize_t region_read(struct regions *regions, const struct node *node, char *bytes, size_t size,
+                    uint64_t offset) {
+        int fd = file_use(regions->journal, node);
+        ssize_t n = fd;
+
+        if (fd >= 0) {
+                n = pread(fd, bytes, size, (off_t)offset);
+                if (n < 0)
+                        n = -errno;
+        }
+        file_unuse(node, fd);
+        return n;
+}
+
+int64_t region_seek(struct regions *regions, const struct node *node, uint64_t offset, int whence) {
+        int fd = file_use(regions->journal, node);
+        int64_t r = fd;
+
+        if (fd >= 0) {
+                r = lseek(fd, (off_t)offset, whence);
+                if (r < 0)
+                        r = -errno;
+        }
+        file_unuse(node, fd);
+        return r;
 }
 
 uint64_t region_room(struct regions *regions, const struct node *node) {
@@ -524,16 +579,16 @@ static void region_note_setid(struct regions *regions, struct node *node, const 
 int region_stat(struct regions *regions, struct node *node, struct stat *st) {
         int r;
 
-        if (node->fd < 0) {
+        if (!node_has_memory(node)) {
                 *st = (struct stat){0};
                 st->st_atim = (struct timespec){node->atime.sec, node->atime.nsec};
                 st->st_mtim = (struct timespec){node->mtime.sec, node->mtime.nsec};
                 st->st_ctim = (struct timespec){node->ctime.sec, node->ctime.nsec};
                 return 0;
         }
-        if (fstat(node->fd, st) < 0)
-                return -errno;
-        r = region_cut_back(regions, node, st);
+        r = file_stat(regions->journal, node, st);
+        if (r == 0)
+                r = region_cut_back(regions, node, st);
         if (r < 0)
                 return r;
         region_note(regions, node, st);
@@ -543,26 +598,23 @@ int region_stat(struct regions *regions, struct node *node, struct stat *st) {
 }
 
 int region_utimens(struct regions *regions, struct node *node, const struct timespec times[2]) {
-        (void)regions;
-        if (node->fd < 0)
-                return -ESTALE;
-        return futimens(node->fd, times) < 0 ? -errno : 0;
+        return file_utimens(regions->journal, node, times);
 }
 
 int region_own(struct regions *regions, struct node *node) {
-        if (node->fd < 0)
+        if (!node_has_memory(node))
                 return 0;
         if (fault_strikes(FAULT_OWN))
                 return -EIO;
         if (regions->n_owned < OWNED_MAX)
                 regions->owned[regions->n_owned++] = node->id;
-        return backing_own(node);
+        return file_own(regions->journal, node);
 }
 
 int region_seal(struct regions *regions, struct node *node, unsigned int seals) {
         if (seals & ~(unsigned int)(F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE))
                 return -EINVAL;
-        if (node->fd < 0)
+        if (!node_has_memory(node))
                 return -ESTALE;
         if (node->backing != BACKING_MEMFD)
                 return -EOPNOTSUPP;
@@ -577,32 +629,15 @@ int region_seal(struct regions *regions, struct node *node, unsigned int seals) 
         return fcntl(node->fd, F_ADD_SEALS, seals) < 0 ? -errno : 0;
 }
 
-/* An unprivileged daemon may lack permission to reopen its own file. */
-static int region_reopen_own(const struct node *node, int flags) {
-        int fd, r;
-
-        if (fchmod(node->fd, 0600) < 0)
-                return -errno;
-        fd = backing_reopen(node->fd, flags);
-        r = backing_own(node);
-        if (r < 0 && fd >= 0) {
-                close(fd);
-                return r;
-        }
-        return fd;
-}
-
 int region_export(struct regions *regions, struct node *node, int flags, bool owner) {
         bool writable = (flags & O_ACCMODE) != O_RDONLY;
         int fd;
 
-        if (node->fd < 0)
+        if (!node_has_memory(node))
                 return -ESTALE;
         /* The process that gets it may want to seal the region. */
         windows_forget(regions->windows, node->id);
-        fd = backing_reopen(node->fd, flags);
-        if (fd == -EACCES)
-                fd = region_reopen_own(node, flags);
+        fd = file_open(regions->journal, node, flags);
         if (fd < 0)
                 return fd;
         if (!(node->flags & NODE_EXPORTED))
@@ -619,6 +654,20 @@ int region_export(struct regions *regions, struct node *node, int flags, bool ow
 }
 
 bool region_has_other_users(struct regions *regions, const struct node *node) {
-        (void)regions;
-        return node->fd >= 0 && backing_has_other_users(node->fd);
+        /* A window of a file that we open only now and then counts as another user. */
+        if (node->backing == BACKING_NAMED)
+                windows_forget(regions->windows, node->id);
+        return node_has_memory(node) && file_has_other_users(regions->journal, node);
+}
+
+int region_use(struct regions *regions, const struct node *node) {
+        return file_use(regions->journal, node);
+}
+
+void region_unuse(const struct node *node, int fd) {
+        file_unuse(node, fd);
+}
+
+int region_open_path(struct regions *regions, const struct node *node) {
+        return file_open(regions->journal, node, O_PATH);
 }

@@ -4,16 +4,21 @@
 /*
  * region: one piece of shared memory, and the bytes that it is charged for.
  *
- * Owns the descriptors of the backing files, the private tmpfs, and the sums that `size=` limits.
- * A region's memory comes from one of two kinds of file:
+ * Owns the descriptors of the backing files, the stores, and the sums that `size=` limits.  A
+ * region's memory comes from one of three kinds of file:
  *
  *   BACKING_MEMFD  a memfd.  Made by commands.  Its page-rounded size is reserved in full; it can
  *                be sealed and handed out.
- *   BACKING_TMPFS  an unnamed file of a tmpfs that nobody else sees.  Made by open(O_CREAT) when
- *                there is passthrough: write(2) then grows a file without asking us, and only the
- *                kernel can stop it.  The limit of the tmpfs is what the memfds leave.
+ *   BACKING_NAMED  a named file of a store (store.h), a tmpfs that nobody else sees.  Made by
+ *                open(O_CREAT): no descriptor is held, so there can be millions.  With passthrough
+ *                write(2) grows a file without asking us, and only the kernel can stop it: the
+ *                limit of the tmpfs is what the memfds leave.
+ *   BACKING_TMPFS  an unnamed file of a store, of which a descriptor is held.  In place of
+ *                BACKING_NAMED where the kernel makes backing ids of real opens only: such an
+ *                open would look like another user's.
  *
- * Without passthrough every write(2) is ours, and every region is a memfd.
+ * Where the daemon may not mount a tmpfs, there is no passthrough either, and every region is a
+ * memfd.
  *
  * The descriptor that a node records is a reopened one (open of /proc/self/fd/N).  Only for those
  * is the lease probe right, which tells whether anybody else has the region open or mapped.
@@ -39,8 +44,9 @@ int regions_new(struct regions **out, struct journal *journal);
 struct regions *regions_free(struct regions *regions);
 
 /* Gives node (a new regular file) its memory: `size` bytes of BACKING_MEMFD, or an empty file of
- * the kind that open(O_CREAT) makes.  The record keeps the descriptor; if the transaction is
- * aborted, the caller closes it.  0, -ENOSPC (limit, or out of descriptors), -EFBIG, -ENOMEM. */
+ * the kind that open(O_CREAT) makes.  The record keeps the descriptor, if there is one; if the
+ * transaction is aborted, the caller closes it.  0, -ENOSPC (limit, or out of descriptors), -EFBIG,
+ * -ENOMEM. */
 int region_create(struct regions *regions, struct node *node, uint64_t size);
 int region_create_growable(struct regions *regions, struct node *node);
 
@@ -51,7 +57,7 @@ int region_create_growable(struct regions *regions, struct node *node);
 int region_resize(struct regions *regions, struct node *node, uint64_t size);
 /*
  * Checks the arguments of fallocate(2) and reserves what it needs.  The call itself takes long, and
- * can then be made on node->fd by another thread; region_stat() afterwards.  0, -EOPNOTSUPP for
+ * can then be made on region_use() by another process; region_stat() afterwards.  0, -EOPNOTSUPP for
  * modes that tmpfs has not, -EFBIG, -ENOSPC, -EPERM (sealed).
  */
 int region_fallocate_begin(struct regions *regions, struct node *node, int mode, uint64_t offset,
@@ -66,6 +72,10 @@ int region_reserve_write(struct regions *regions, struct node *node, uint64_t en
  */
 ssize_t region_write(struct regions *regions, const struct node *node, const char *bytes,
                      size_t size, uint64_t offset);
+/* As pread(2), and as lseek(2) with SEEK_DATA or SEEK_HOLE. */
+ssize_t region_read(struct regions *regions, const struct node *node, char *bytes, size_t size,
+                    uint64_t offset);
+int64_t region_seek(struct regions *regions, const struct node *node, uint64_t offset, int whence);
 /* The largest size that the region could have now, in bytes. */
 uint64_t region_room(struct regions *regions, const struct node *node);
 
@@ -88,12 +98,20 @@ int region_export(struct regions *regions, struct node *node, int flags, bool ow
 /* Whether anybody but the daemon has the region open or mapped. */
 bool region_has_other_users(struct regions *regions, const struct node *node);
 
+/* A descriptor of the region for reading and writing, to be used now and given back with
+ * region_unuse().  Or negative errno. */
+int region_use(struct regions *regions, const struct node *node);
+void region_unuse(const struct node *node, int fd);
+/* A descriptor without access (O_PATH), which is the caller's. */
+int region_open_path(struct regions *regions, const struct node *node);
+
 /*
  * Releases the memory: the region is charged for nothing any more.  Other processes that map or
- * hold it keep it.  The descriptor (-1 if it had none) is the caller's from then on, to be closed
- * after the commit.  *blocks: bytes allocated, as last known.
+ * hold it keep it.  The file that it had is the caller's from then on (volume/reclaim.h).
  */
-int region_release(struct regions *regions, struct node *node, uint64_t *blocks);
+void region_release(struct regions *regions, struct node *node);
+/* Whether files that open(2) makes need no descriptors. */
+bool regions_name_files(const struct regions *regions);
 
 /* To be called at the end of a transaction; regions_abort() after the records were rolled back. */
 void regions_commit(struct regions *regions);

@@ -25,11 +25,13 @@
 #include "volume/event.h"
 #include "volume/invalidation.h"
 #include "volume/lifetime.h"
+#include "volume/reclaim.h"
 #include "volume/work.h"
 
 /* Services of the connection to the kernel.  Members are NULL where there are none. */
 struct volume_kernel {
-        int (*backing_open)(void *userdata, int fd); /* a backing id above 0, or negative errno */
+        /* A backing id above 0 for a node's file, or negative errno. */
+        int (*backing_open)(void *userdata, uint32_t node, int fd);
         void (*backing_close)(void *userdata, int id);
         void *userdata;
         struct invalidation_teller teller;
@@ -45,6 +47,7 @@ struct volume {
         struct regions *regions;
         struct invalidations *invalidations;
         struct lifetimes *lifetimes;
+        struct reclaims *reclaims;
         struct works *works;
         struct allocator *allocator;
         struct job_queue *memory_jobs;
@@ -145,6 +148,8 @@ int volume_seal(struct volume *volume, const struct change *by, struct node *nod
 
 /* The current transaction must be empty; it is empty again afterwards. */
 void volume_space(struct volume *volume, struct space *out);
+/* How many files open(2) can still make, by what the records and the system can hold. */
+uint64_t volume_files_left(const struct volume *volume);
 /* As remounting tmpfs.  A limit whose `set_…` is false stays.  -EINVAL: more than that is in
  * use. */
 struct volume_limits {
@@ -172,6 +177,8 @@ int volume_set_attrs(struct volume *volume, const struct change *by, struct node
                      const struct volume_attrs *attrs);
 
 /* For the files of the volume module only. */
+/* Closes the backing id after the commit. */
+void volume_close_backing(struct volume *volume, int id);
 void volume_event(struct volume *volume, const struct change *by, enum event_kind kind,
                   const struct node *node, const struct node *dir, const char *name, size_t length);
 void volume_event_node(struct volume *volume, const struct change *by, enum event_kind kind,

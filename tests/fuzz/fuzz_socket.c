@@ -65,7 +65,7 @@ static void world_make(void) {
         signal(SIGPIPE, SIG_IGN); /* as the daemon does */
         FUZZ_CHECK(journal_create(&world.journal, layout_spec()) == 0);
         root = world.root = journal_root(world.journal);
-        root->fuse_fd = root->tmpfs_fd = -1;
+        root->fuse_fd = root->listen_fd = -1;
         root->log_fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
         root->limit_bytes = LIMIT_BYTES;
         root->limit_nodes = 64;
@@ -163,6 +163,7 @@ static void rooms_free(void) {
         ctl_free(world.ctl);
         job_queue_free(world.helper);
         volume_free(world.volume);
+        close_range((unsigned int)world.root->descriptors_from, ~0U, 0); /* of regions */
         allocator_free(world.allocator);
         loop_free(world.loop);
 }

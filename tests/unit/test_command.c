@@ -48,7 +48,7 @@ static int house_open(void **state) {
         house->root->settings.root_mode = 01777;
         house->root->settings.owner = 500;
         house->root->limit_bytes = LIMIT;
-        house->root->fuse_fd = house->root->tmpfs_fd = -1;
+        house->root->fuse_fd = -1;
         assert_int_equal(loop_new(&house->loop), 0);
         assert_int_equal(allocator_new(&house->allocator, house->loop), 0);
         assert_int_equal(job_queue_new(&house->helper, house->loop, "test"), 0);
@@ -79,6 +79,7 @@ static int house_close(void **state) {
         ctl_free(house->ctl);
         job_queue_free(house->helper);
         volume_free(house->volume);
+        close_range((unsigned int)house->root->descriptors_from, ~0U, 0); /* of regions */
         allocator_free(house->allocator);
         loop_free(house->loop);
         journal_free(house->journal);

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * file: the file that a region's memory comes from, whether the region holds a descriptor of it or
+ * it has a name in a store.
+ *
+ * All functions want a node with memory (node_has_memory()); otherwise they return -ESTALE.
+ *
+ * Owns nothing.  Never: keeps accounts, decides what may be done.
+ */
+
+#include <stdbool.h>
+#include <sys/stat.h>
+#include "records/layout.h"
+
+/*
+ * A descriptor for reading and writing, to be used now: the region's own, or one that is opened for
+ * this.  Give it back with file_unuse().  Or -ENOSPC (no descriptor left) and errors of open(2).
+ */
+int file_use(const struct journal *journal, const struct node *node);
+void file_unuse(const struct node *node, int fd);
+/* A fresh open, which is the caller's.  flags: O_RDONLY, O_RDWR or O_PATH. */
+int file_open(const struct journal *journal, const struct node *node, int flags);
+
+int file_stat(const struct journal *journal, const struct node *node, struct stat *st);
+int file_truncate(const struct journal *journal, const struct node *node, uint64_t size);
+int file_utimens(const struct journal *journal, const struct node *node,
+                 const struct timespec times[2]);
+/* Sets owner and permissions of the file to those of the node. */
+int file_own(const struct journal *journal, const struct node *node);
+/* Whether anybody but the daemon has the file open or mapped. */
+bool file_has_other_users(const struct journal *journal, const struct node *node);
