@@ -35,7 +35,7 @@ int cli_create(int argc, char **argv) {
         };
         struct iomem_connection *connection;
         unsigned int flags = 0;
-        int option, mode = -1, fd;
+        int option, mode = -1, fd, r;
         const char *name;
         uint64_t size;
 
@@ -49,8 +49,9 @@ int cli_create(int argc, char **argv) {
         }
         if (argc - optind != 2)
                 return cli_misuse("create needs a name and a size");
-        if (!cli_parse_size(argv[optind + 1], &size))
-                return cli_misuse("not a size: %s", argv[optind + 1]);
+        r = cli_parse_size(argv[optind + 1], &size);
+        if (r != 0)
+                return r;
         connection = cli_connect(argv[optind], &name);
         if (!connection)
                 return EXIT_FAILURE;
@@ -84,8 +85,9 @@ int cli_resize(int argc, char **argv) {
                 return EXIT_FAILURE;
         if (argc - optind != 2)
                 return cli_misuse("resize needs a name and a size");
-        if (!cli_parse_size(argv[optind + 1], &size))
-                return cli_misuse("not a size: %s", argv[optind + 1]);
+        r = cli_parse_size(argv[optind + 1], &size);
+        if (r != 0)
+                return r;
         connection = cli_connect(argv[optind], &name);
         if (!connection)
                 return EXIT_FAILURE;

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/size.h"
 
 const char *cli_where;
 
@@ -78,47 +79,12 @@ struct iomem_connection *cli_connect(const char *argument, const char **name) {
         return connection;
 }
 
-bool cli_parse_size(const char *text, uint64_t *out) {
-        static const char units[] = "kmgt";
-        const char *unit;
-        char *end;
-        unsigned int shift = 0;
+int cli_parse_size(const char *text, uint64_t *out) {
+        int r = size_parse(text, strlen(text), out);
 
-        if (text[0] < '0' || text[0] > '9')
-                return false;
-        unsigned long long number = strtoull(text, &end, 10);
-        unit = *end ? strchr(units, *end | 0x20) : NULL;
-        if (unit) {
-                shift = 10 * (unsigned int)(unit - units + 1);
-                end++;
-                if (strcmp(end, "iB") == 0)
-                        end += 2;
-        }
-        if (*end || number > (uint64_t)INT64_MAX >> shift)
-                return false;
-        *out = (uint64_t)number << shift;
-        return true;
-}
-
-void cli_format_size(char *buffer, size_t size, uint64_t bytes) {
-        static const char units[] = "BKMGTPE";
-        unsigned int unit = 0;
-        uint64_t whole = bytes, rest = 0, tenths;
-
-        while (whole >= 1024) {
-                rest = whole % 1024;
-                whole /= 1024;
-                unit++;
-        }
-        tenths = (rest * 10 + 512) / 1024;
-        whole += tenths / 10;
-        tenths %= 10;
-        if (unit == 0)
-                snprintf(buffer, size, "%" PRIu64 "B", bytes);
-        else if (tenths == 0)
-                snprintf(buffer, size, "%" PRIu64 "%c", whole, units[unit]);
-        else
-                snprintf(buffer, size, "%" PRIu64 ".%" PRIu64 "%c", whole, tenths, units[unit]);
+        if (r == -EFBIG)
+                return cli_misuse("%s: size too large", text);
+        return r < 0 ? cli_misuse("%s: not a size (" SIZE_HOW ")", text) : 0;
 }
 
 static const char *const flag_names[] = {"fixed", "ephemeral", "populate", "huge", "populating"};

@@ -51,10 +51,8 @@ struct iomem_connection *cli_connect(const char *argument, const char **name);
 /* The same without a message.  0 or negative errno. */
 int cli_try_connect(struct iomem_connection **out, const char *argument, const char **name);
 
-/* Parses a size with K, M, G or T (optionally followed by iB).  False if it is none. */
-bool cli_parse_size(const char *text, uint64_t *out);
-/* Writes 1536 as 1.5K. */
-void cli_format_size(char *buffer, size_t size, uint64_t bytes);
+/* Parses a size, see base/size.h.  0, or an exit status after a message. */
+int cli_parse_size(const char *text, uint64_t *out);
 /* Writes bits as words with commas; "" for none. */
 void cli_format_flags(char *buffer, size_t size, uint32_t flags);
 void cli_format_seals(char *buffer, size_t size, uint32_t seals);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include "base/size.h"
 #include "base/words.h"
 #include "cli.h"
 #include "table.h"
@@ -76,13 +77,13 @@ static void set_number(struct table *table, struct libscols_line *line, int colu
 }
 
 static void set_size(struct table *table, struct libscols_line *line, int column, uint64_t bytes) {
-        char text[32];
+        char text[SIZE_TEXT_MAX];
 
         if (table->bytes) {
                 set_number(table, line, column, bytes);
                 return;
         }
-        cli_format_size(text, sizeof(text), bytes);
+        size_format(text, bytes);
         table_set(table, line, column, text);
 }
 

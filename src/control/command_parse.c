@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "base/size.h"
 #include "base/words.h"
 
 static const struct verb {
@@ -153,28 +154,6 @@ static uint32_t flag_find(const struct flag *flags, const char *word, size_t len
         return 0;
 }
 
-int command_parse_size(const char *text, size_t length, uint64_t *out) {
-        static const char units[] = "kmgt";
-        const char *unit = length > 0 ? memchr(units, text[length - 1] | 0x20, 4) : NULL;
-        size_t digits = unit ? length - 1 : length;
-        unsigned int shift = unit ? 10 * (unsigned int)(unit - units + 1) : 0;
-        uint64_t value = 0;
-        bool fits = true;
-
-        if (digits == 0)
-                return -EINVAL;
-        for (size_t i = 0; i < digits; i++) {
-                if (text[i] < '0' || text[i] > '9')
-                        return -EINVAL;
-                fits = fits && !__builtin_mul_overflow(value, UINT64_C(10), &value) &&
-                       !__builtin_add_overflow(value, (uint64_t)(text[i] - '0'), &value);
-        }
-        if (!fits || value > (uint64_t)INT64_MAX >> shift)
-                return -EFBIG;
-        *out = value << shift;
-        return 0;
-}
-
 /* Names */
 
 /* The byte of an escape (`at` is its backslash), or -1: invalid, NUL or a slash. */
@@ -229,12 +208,24 @@ static int parse_name(struct command *out, const char *word, size_t length,
 /* Parsing each verb */
 
 static int parse_size(uint64_t *out, const char *word, size_t length, struct command_error *error) {
-        int r = command_parse_size(word, length, out);
+        int r = size_parse(word, length, out);
 
         if (r < 0)
                 return command_fail(error, r, "%s: %s", command_show(word, length).text,
-                                    r == -EFBIG ? "size too large"
-                                                : "not a size (a whole number with k, m, g or t)");
+                                    r == -EFBIG ? "size too large (8E and more)"
+                                                : "not a size (" SIZE_HOW ")");
+        return 0;
+}
+
+/* A number of files, for example. */
+static int parse_count(uint64_t *out, const char *word, size_t length,
+                       struct command_error *error) {
+        int r = size_parse_count(word, length, out);
+
+        if (r < 0)
+                return command_fail(error, r, "%s: %s", command_show(word, length).text,
+                                    r == -EFBIG ? "too many"
+                                                : "not a number (such as 10000 or 100k)");
         return 0;
 }
 
@@ -350,8 +341,7 @@ static int parse_wait(struct command *out, struct words *words, struct command_e
                 return 0;
         dot = memchr(word, '.', length);
         whole = dot ? (size_t)(dot - word) : length;
-        if (command_parse_size(word, whole, &seconds) < 0 || seconds > UINT32_MAX ||
-            word[whole - 1] > '9')
+        if (size_parse_whole(word, whole, &seconds) < 0 || seconds > UINT32_MAX)
                 return command_fail(error, -EINVAL, "%s: not a time in seconds",
                                     command_show(word, length).text);
         out->timeout_ms = seconds * 1000;
@@ -376,7 +366,7 @@ static int parse_remount(struct command *out, struct words *words, struct comman
                         r = parse_size(&out->limit_bytes, value, n, error);
                 } else if ((value = word_value(word, length, "nr_inodes=", &n))) {
                         out->has_limit_nodes = true;
-                        r = parse_size(&out->limit_nodes, value, n, error);
+                        r = parse_count(&out->limit_nodes, value, n, error);
                 } else if (word_is(word, length, "ro") || word_is(word, length, "rw")) {
                         out->has_read_only = true;
                         out->read_only = word_is(word, length, "ro");
@@ -402,9 +392,9 @@ static int parse_crash(struct command *out, struct words *words, bool by_point,
                 return command_fail(error, -EINVAL, "crash wants a number");
         out->has_crash = by_point;
         out->has_crash_opcode = !by_point;
-        r = parse_size(by_point ? &out->crash_after : &out->crash_opcode, word, length, error);
+        r = parse_count(by_point ? &out->crash_after : &out->crash_opcode, word, length, error);
         if (r == 0 && by_point && word_next(words, &word, &length))
-                r = parse_size(&out->crash_again, word, length, error);
+                r = parse_count(&out->crash_again, word, length, error);
         return r;
 }
 
@@ -421,7 +411,7 @@ static int parse_fault(struct command *out, struct words *words, struct command_
         out->fault = fault_kind(word, length);
         if (out->fault == FAULT_NONE || !word_next(words, &word, &length))
                 return command_fail(error, -EINVAL, "fault wants a kind of call, and a number");
-        return parse_size(&out->fault_after, word, length, error);
+        return parse_count(&out->fault_after, word, length, error);
 }
 
 static int parse_admin(struct command *out, struct words *words, struct command_error *error) {
