@@ -9,7 +9,7 @@ _iomem_names() {
 
 _iomem() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-    local commands='ls stat who create resize seal rm wait events exec'
+    local commands='ls list stat who create resize seal rm remove del wait events exec help'
     local columns='NAME SIZE ALLOCATED MODE USER GROUP SEALS FLAGS REFS CREATED CREATOR INODE LINKS'
     local command='' where='' word
     local -i i
@@ -29,6 +29,10 @@ _iomem() {
         esac
     done
 
+    case $command in
+    list) command=ls ;;
+    remove | del) command=rm ;;
+    esac
     COMPREPLY=()
     case $prev in
     -m | --mount)
@@ -37,7 +41,7 @@ _iomem() {
         return
         ;;
     -o | --output)
-        [[ $command == who ]] && columns='PID USER COMMAND FD ACCESS VIA'
+        [[ $command == who ]] && columns='PID USER COMMAND FD ACCESS VIA NAME'
         mapfile -t COMPREPLY < <(compgen -W "$columns" -- "$cur")
         return
         ;;
@@ -47,17 +51,19 @@ _iomem() {
     :-*) mapfile -t COMPREPLY < <(compgen -W '--mount --help --version' -- "$cur") ;;
     :*) mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$cur") ;;
     ls:-* | stat:-* | who:-*)
-        mapfile -t COMPREPLY < <(compgen -W '--bytes --json --noheadings --output --raw --help' -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W '--bytes --color --json --noheadings --output --raw --mount --help' -- "$cur")
         ;;
     create:-*)
         mapfile -t COMPREPLY < <(
-            compgen -W '--mode --fixed --ephemeral --populate --huge --help' -- "$cur"
+            compgen -W '--mode --fixed --ephemeral --populate --huge --mount --help' -- "$cur"
         )
         ;;
-    events:-*) mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$cur") ;;
-    wait:-*) mapfile -t COMPREPLY < <(compgen -W '--timeout --help' -- "$cur") ;;
-    resize:-* | seal:-* | rm:-*) mapfile -t COMPREPLY < <(compgen -W '--help' -- "$cur") ;;
-    exec:-*) mapfile -t COMPREPLY < <(compgen -W '--read-only --help' -- "$cur") ;;
+    events:-*) mapfile -t COMPREPLY < <(compgen -W '--json --mount --help' -- "$cur") ;;
+    wait:-*) mapfile -t COMPREPLY < <(compgen -W '--timeout --mount --help' -- "$cur") ;;
+    resize:-*) mapfile -t COMPREPLY < <(compgen -W '--force --mount --help' -- "$cur") ;;
+    seal:-* | rm:-*) mapfile -t COMPREPLY < <(compgen -W '--mount --help' -- "$cur") ;;
+    help:*) mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$cur") ;;
+    exec:-*) mapfile -t COMPREPLY < <(compgen -W '--read-only --mount --help' -- "$cur") ;;
     seal:*)
         if [[ $prev == seal ]]; then
             mapfile -t COMPREPLY < <(compgen -W "$(_iomem_names "$where")" -- "$cur")

@@ -41,6 +41,7 @@ struct command {
         enum command_verb verb;
         char name[PATH_MAX]; /* unescaped */
         uint64_t size;       /* create, resize: bytes */
+        bool unused;         /* resize: do not shrink a region that somebody uses */
         bool has_mode;
         uint32_t mode;       /* create, default: permissions */
         uint32_t flags;      /* create, default: NODE_EPHEMERAL, NODE_FIXED, … */

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "base/errno_text.h"
 #include "base/size.h"
 #include "base/words.h"
 
@@ -16,7 +17,7 @@ static const struct verb {
 } verbs[_COMMAND_N] = {
         [COMMAND_CREATE] = {"create",
                             "usage: NAME SIZE [mode=0640] [fixed] [ephemeral] [populate] [huge]\n"},
-        [COMMAND_RESIZE] = {"resize", "usage: NAME SIZE\n"},
+        [COMMAND_RESIZE] = {"resize", "usage: NAME SIZE [unused]\n"},
         [COMMAND_SEAL] = {"seal", "usage: NAME shrink,grow,write\n"},
         [COMMAND_REMOVE] = {"remove", "usage: NAME\n"},
         [COMMAND_DEFAULT] = {"default", "usage: none | [mode=0640] [ephemeral] [huge]\n"},
@@ -77,32 +78,24 @@ struct command_shown command_show(const char *word, size_t length) {
 
 static const char *reason(int r) {
         switch (-r) {
-        case EACCES:
-                return "permission denied";
         case EEXIST:
                 return "exists already";
         case EFBIG:
                 return "too large";
         case EINVAL:
                 return "not a region";
-        case EISDIR:
-                return "is a directory";
         case ELOOP:
                 return "leads through a symbolic link";
         case ENAMETOOLONG:
                 return "name too long (255 bytes a component, 4095 in all)";
-        case ENOENT:
-                return "no such file or directory";
         case ENOMEM:
                 return "out of memory";
         case ENOTDIR:
                 return "leads through something that is no directory";
-        case EPERM:
-                return "operation not permitted";
         case EOPNOTSUPP:
                 return "not supported";
         default:
-                return strerrordesc_np(-r);
+                return errno_text(r);
         }
 }
 
@@ -303,10 +296,18 @@ static int parse_default(struct command *out, struct words *words, struct comman
 static int parse_resize(struct command *out, struct words *words, struct command_error *error) {
         const char *word;
         size_t length;
+        int r;
 
         if (!word_next(words, &word, &length))
                 return command_fail(error, -EINVAL, "the size is missing");
-        return parse_size(&out->size, word, length, error);
+        r = parse_size(&out->size, word, length, error);
+        if (r < 0 || !word_next(words, &word, &length))
+                return r;
+        out->unused = word_is(word, length, "unused");
+        if (!out->unused)
+                return command_fail(error, -EINVAL, "%s: unknown option",
+                                    command_show(word, length).text);
+        return 0;
 }
 
 static int parse_seal(struct command *out, struct words *words, struct command_error *error) {

@@ -118,6 +118,12 @@ static int context_region(struct command_context *context) {
         return node_is_region(context->node) ? 0 : context_fail(context, -EINVAL);
 }
 
+/* Open on the mount, or open or mapped by whoever got a descriptor. */
+static bool is_used(const struct command_context *context) {
+        return context->node->opens > 0 ||
+               region_has_other_users(context->volume->regions, context->node);
+}
+
 static int run_resize(struct command_context *context) {
         uint64_t size = context->command->size;
         int r;
@@ -127,6 +133,9 @@ static int run_resize(struct command_context *context) {
                 return r;
         if (!access_allows(context->by.caller, context->node, ACCESS_WRITE))
                 return context_fail(context, -EACCES);
+        if (context->command->unused && size < context->node->size && is_used(context))
+                return command_fail(context->error, -EBUSY, "%s: somebody has it open or mapped",
+                                    command_show(context->name, context->length).text);
         r = volume_resize(context->volume, &context->by, context->node, size);
         if (r == -EPERM)
                 return command_fail(context->error, r, "%s: %s",

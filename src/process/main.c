@@ -21,16 +21,18 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "base/errno_text.h"
 #include "process/keeper.h"
 #include "records/layout.h"
 #include "socket/listener.h"
 #include "base/log.h"
 #include "process/mount.h"
 #include "process/options.h"
+#include "process/unmount.h"
 #include "process/wakeup.h"
 
 static int main_complain(const char *what, int error) {
-        fprintf(stderr, "iomemfs: %s: %s\n", what, strerror(error));
+        fprintf(stderr, "iomemfs: %s: %s\n", what, errno_text(error));
         return MOUNT_SYSTEM;
 }
 
@@ -114,7 +116,7 @@ static int main_listen(struct root *root, const struct options *options) {
                 return 0;
         if (options->socket)
                 return main_complain(path, -root->listen_fd);
-        log_line(LOG_WARNING, "no socket: %s: %s", path, strerror(-root->listen_fd));
+        log_line(LOG_WARNING, "no socket: %s: %s", path, errno_text(-root->listen_fd));
         root->listen_fd = -1;
         path[0] = '\0';
         return 0;
@@ -266,6 +268,8 @@ int main(int argc, char **argv) {
         int status;
 
         main_fill_standard_descriptors();
+        if (unmount_is_helper(argv[0]))
+                return unmount_run(argc, argv);
         if (options_parse(&options, argc, argv) < 0)
                 return MOUNT_USAGE;
         if (options.help || options.version || options.layout)

@@ -402,6 +402,22 @@ static bool options_set_flag(struct options *options, const char *option) {
         return false;
 }
 
+/* `--size 4g`: it is known, but as a mount option. */
+static int options_unknown(const char *option) {
+        const char *name = option + strspn(option, "-");
+        size_t length = strcspn(name, "=");
+
+        for (size_t i = 0; name > option && i < sizeof(options_own) / sizeof(*options_own); i++) {
+                const char *own = options_own[i].name;
+
+                if (strncmp(own, name, length) == 0 && own[length] == '=' &&
+                    own[length + 1] == '\0')
+                        return options_complain("%s: unknown option; write it as -o %s%s", option,
+                                                own, name[length] ? name + length + 1 : "…");
+        }
+        return options_complain("%s: unknown option; `iomemfs --help` lists them", option);
+}
+
 /* Parses one word of -o. */
 static int options_word(struct parse *parse, const char *option) {
         for (size_t i = 0; i < sizeof(options_own) / sizeof(*options_own); i++) {
@@ -424,7 +440,7 @@ static int options_word(struct parse *parse, const char *option) {
         } else if (!options_set_flag(parse->options, option) &&
                    !options_listed(options_ignored, sizeof(options_ignored) / sizeof(char *),
                                    option))
-                return options_complain("%s: unknown option; `iomemfs --help` lists them", option);
+                return options_unknown(option);
         return 0;
 }
 

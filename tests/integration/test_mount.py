@@ -31,21 +31,6 @@ from support import (
 MIB = 1024 * 1024
 
 
-@pytest.fixture
-def home():
-    """A folder that every user can pass through."""
-    path = scratch_directory()
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
-
-
-@pytest.fixture
-def target(home):
-    path = home / "mnt"
-    path.mkdir()
-    return path
-
-
 @contextlib.contextmanager
 def mounted_by(argv, path, *, user=None, stderr=""):
     """Runs a command that mounts in the background; unmounts, and checks that the daemon ends."""
@@ -355,7 +340,7 @@ def test_bad_options_by_mount(target, fstype):
 
 
 def test_bad_mount_points(home):
-    refused([program(), home / "missing"], 32, "missing", "No such file")
+    refused([program(), home / "missing"], 32, "missing", "no such file")
     (home / "file").write_text("")
     refused([program(), home / "file"], 32, "file", "not a directory")
     refused([program(), ""], 32)
