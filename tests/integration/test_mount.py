@@ -23,7 +23,6 @@ from support import (
     processes_with_environment,
     program,
     run,
-    scratch_directory,
     wait_for,
     without_kernel_warnings,
 )
