@@ -123,10 +123,14 @@ int size_parse_count(const char *text, size_t length, uint64_t *out) {
 
 int size_parse_whole(const char *text, size_t length, uint64_t *out) {
         struct scan scan = {text, text + length};
+        uint64_t number;
 
-        if (!take_number(&scan, 10, out) || scan.at != scan.end)
+        if (!take_number(&scan, 10, &number) || scan.at != scan.end)
                 return -EINVAL;
-        return *out > INT64_MAX ? -EFBIG : 0;
+        if (number > INT64_MAX)
+                return -EFBIG;
+        *out = number;
+        return 0;
 }
 
 void size_format(char out[SIZE_TEXT_MAX], uint64_t bytes) {

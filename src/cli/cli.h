@@ -42,8 +42,10 @@ int cli_rm(int argc, char **argv);
 int cli_wait(int argc, char **argv);
 int cli_events(int argc, char **argv);
 int cli_exec(int argc, char **argv);
+int cli_umount(int argc, char **argv);
 
-/* Shows on stderr who has a region open or mapped; nothing if nobody can be seen. */
+/* Shows on stderr who has a region open or mapped, or with NULL who uses the mount; nothing if
+ * nobody can be seen. */
 void cli_who_complain(const char *argument);
 
 /* Messages */
@@ -75,6 +77,10 @@ int cli_getopt(int argc, char **argv, const char *short_options, const struct op
 extern const char *cli_where;
 /* Where names are: -m, $IOMEMFS, the working directory if it is in an iomemfs, or /mnt/mem. */
 const char *cli_place(void);
+/* Where the mount of that is visible; if it is not, the same as cli_place().  out: PATH_MAX. */
+void cli_find_mount(char *out);
+/* Whether an iomemfs is mounted there; asks the mount table, not the file system. */
+bool cli_is_mount(const char *path);
 /* Whether the argument is the path of a file, /mnt/mem/frames or ./frames, and not a name. */
 bool cli_is_path(const char *argument);
 /*

@@ -9,7 +9,7 @@ _iomem_names() {
 
 _iomem() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-    local commands='ls list stat who create resize seal rm remove del wait events exec help'
+    local commands='ls list stat who create resize seal rm remove del wait events exec umount help'
     local columns='NAME SIZE ALLOCATED MODE USER GROUP SEALS FLAGS REFS CREATED CREATOR INODE LINKS'
     local command='' where='' word
     local -i i
@@ -73,6 +73,8 @@ _iomem() {
             )
         fi
         ;;
+    umount:-*) mapfile -t COMPREPLY < <(compgen -W '--lazy --mount --help' -- "$cur") ;;
+    umount:*) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
     create:* | events:* | ls:*) ;;
     *) mapfile -t COMPREPLY < <(compgen -W "$(_iomem_names "$where")" -- "$cur") ;;
     esac

@@ -9,6 +9,7 @@
 #include <locale.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/errno_text.h"
 #include "cli.h"
 
 /* The options of the commands, for --help. */
@@ -29,6 +30,8 @@
 #define WAIT_HELP " -t, --timeout SECONDS  give up after that time\n"
 #define EXEC_HELP " -r, --read-only        hand on a descriptor for reading only\n"
 #define MOUNT_OPTION " -m, --mount PATH       mount point or socket\n"
+#define UMOUNT_HELP \
+        " -l, --lazy             detach it now, and end it when it is not used any more\n"
 #define HELP_OPTION " -h, --help             display this help\n"
 #define REGION_COLUMNS                                                    \
         "NAME SIZE ALLOCATED MODE USER GROUP SEALS FLAGS REFS\n CREATED " \
@@ -60,6 +63,8 @@ static const struct command {
          cli_events},
         {"exec", "NAME [--] COMMAND", "run a command with the region's descriptor in $IOMEM_FD",
          EXEC_HELP, NULL, cli_exec},
+        {"umount", "[DIRECTORY]", "unmount, or show who is in the way", UMOUNT_HELP, NULL,
+         cli_umount},
         {"help", "[COMMAND]", "show how a command is used", "", NULL, cli_help},
         {NULL},
 };
@@ -97,6 +102,7 @@ static int usage(void) {
               "Option of resize:\n" RESIZE_HELP "\n"
               "Option of wait:\n" WAIT_HELP "\n"
               "Option of exec:\n" EXEC_HELP "\n"
+              "Option of umount:\n" UMOUNT_HELP "\n"
               "Columns of ls and stat: " REGION_COLUMNS "; of who: " WHO_COLUMNS "\n"
               "\n"
               "For more details see iomem(1).\n",
@@ -196,7 +202,7 @@ static int finish(int status) {
                 failed = errno != EPIPE;
         if (!failed)
                 return status;
-        return errno ? cli_fail_errno(-errno, "write error") : cli_fail("write error");
+        return errno ? cli_fail("write error: %s", errno_text(errno)) : cli_fail("write error");
 }
 
 int main(int argc, char **argv) {

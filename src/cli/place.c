@@ -2,8 +2,10 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/magic.h>
+#include <mntent.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <unistd.h>
 #include "cli.h"
@@ -40,6 +42,53 @@ bool cli_is_path(const char *argument) {
         return argument && (argument[0] == '/' || strncmp(argument, "./", 2) == 0 ||
                             strncmp(argument, "../", 3) == 0 || strcmp(argument, ".") == 0 ||
                             strcmp(argument, "..") == 0);
+}
+
+/* Finds the mount whose socket was given; copies its path to out. */
+static bool mount_of_socket(const char *socket, char out[PATH_MAX]) {
+        FILE *mounts = fopen("/proc/self/mountinfo", "re");
+        char line[2 * PATH_MAX], link[PATH_MAX + 16], target[PATH_MAX];
+        bool found = false;
+
+        while (mounts && !found && fgets(line, sizeof(line), mounts)) {
+                ssize_t n;
+
+                if (!strstr(line, " - fuse.iomemfs ") ||
+                    sscanf(line, "%*s %*s %*s %*s %4095s", out) != 1)
+                        continue;
+                snprintf(link, sizeof(link), "%s/.ctl/socket", out);
+                n = readlink(link, target, sizeof(target) - 1);
+                target[n > 0 ? n : 0] = '\0';
+                found = strcmp(target, socket) == 0;
+        }
+        if (mounts)
+                fclose(mounts);
+        return found;
+}
+
+void cli_find_mount(char *out) {
+        const char *place = cli_place();
+        struct stat st;
+
+        if (stat(place, &st) < 0 || !S_ISSOCK(st.st_mode) || !mount_of_socket(place, out))
+                snprintf(out, PATH_MAX, "%s", place);
+}
+
+bool cli_is_mount(const char *path) {
+        char line[4 * PATH_MAX], real[PATH_MAX];
+        struct mntent entry;
+        bool found = false;
+        FILE *mounts = setmntent("/proc/self/mounts", "re");
+
+        if (!realpath(path, real))
+                snprintf(real, sizeof(real), "%s", path);
+        /* The last entry is the topmost mount. */
+        while (mounts && getmntent_r(mounts, &entry, line, sizeof(line)))
+                if (strcmp(entry.mnt_dir, real) == 0)
+                        found = strcmp(entry.mnt_type, "fuse.iomemfs") == 0;
+        if (mounts)
+                endmntent(mounts);
+        return found;
 }
 
 /* Splits a path into its directory, which is copied, and the name in it. */

@@ -65,37 +65,6 @@ static const char *via_of(const struct search *search, dev_t dev, ino_t ino) {
         return NULL;
 }
 
-/* Finds the mount whose socket was given; copies its path to out. */
-static bool mount_of_socket(const char *socket, char out[PATH_MAX]) {
-        FILE *mounts = fopen("/proc/self/mountinfo", "re");
-        char line[2 * PATH_MAX], link[PATH_MAX + 16], target[PATH_MAX];
-        bool found = false;
-
-        while (mounts && !found && fgets(line, sizeof(line), mounts)) {
-                ssize_t n;
-
-                if (!strstr(line, " - fuse.iomemfs ") ||
-                    sscanf(line, "%*s %*s %*s %*s %4095s", out) != 1)
-                        continue;
-                snprintf(link, sizeof(link), "%s/.ctl/socket", out);
-                n = readlink(link, target, sizeof(target) - 1);
-                target[n > 0 ? n : 0] = '\0';
-                found = strcmp(target, socket) == 0;
-        }
-        if (mounts)
-                fclose(mounts);
-        return found;
-}
-
-/* Where the mount is visible, if it is. */
-static void find_mount(char out[PATH_MAX]) {
-        const char *place = cli_place();
-        struct stat st;
-
-        if (stat(place, &st) < 0 || !S_ISSOCK(st.st_mode) || !mount_of_socket(place, out))
-                snprintf(out, PATH_MAX, "%s", place);
-}
-
 /* Finds the region's file, if its mount is visible. */
 static void identify_file(struct search *search, const char *argument, const char *name) {
         char path[2 * PATH_MAX], mount[PATH_MAX];
@@ -104,7 +73,7 @@ static void identify_file(struct search *search, const char *argument, const cha
         if (cli_is_path(argument)) {
                 snprintf(path, sizeof(path), "%s", argument);
         } else {
-                find_mount(mount);
+                cli_find_mount(mount);
                 snprintf(path, sizeof(path), "%s/%s", mount, name);
         }
         if (stat(path, &st) == 0 && S_ISREG(st.st_mode))
@@ -140,7 +109,7 @@ static int identify_mount(struct search *search) {
         if (r < 0)
                 return cli_fail_iomem(r);
         iomem_disconnect(connection);
-        find_mount(mount);
+        cli_find_mount(mount);
         if (!realpath(mount, search->mount) || stat(search->mount, &st) < 0)
                 return cli_fail_errno(-errno, mount);
         if (!S_ISDIR(st.st_mode))
@@ -374,7 +343,8 @@ void cli_who_complain(const char *argument) {
 
         table_setup(&search.table, "references", columns, COL_NAME);
         search.table.stream = stderr;
-        if (identify(&search, argument) != 0 || table_begin(&search.table) != 0)
+        if ((argument ? identify(&search, argument) : identify_mount(&search)) != 0 ||
+            table_begin(&search.table) != 0)
                 return;
         scan_processes(&search);
         if (search.found > 0)

@@ -28,7 +28,6 @@
 #include "base/log.h"
 #include "process/mount.h"
 #include "process/options.h"
-#include "process/unmount.h"
 #include "process/wakeup.h"
 
 static int main_complain(const char *what, int error) {
@@ -268,8 +267,6 @@ int main(int argc, char **argv) {
         int status;
 
         main_fill_standard_descriptors();
-        if (unmount_is_helper(argv[0]))
-                return unmount_run(argc, argv);
         if (options_parse(&options, argc, argv) < 0)
                 return MOUNT_USAGE;
         if (options.help || options.version || options.layout)

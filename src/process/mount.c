@@ -201,26 +201,19 @@ int mount_attach(const struct options *options) {
         return r;
 }
 
-int mount_detach_by_fusermount(const char *mountpoint, bool lazy) {
-        char *argv[] = {"fusermount3", "-u", "--", (char *)mountpoint, NULL, NULL, NULL};
+static int mount_detach_by_fusermount(const char *mountpoint) {
+        char *argv[] = {"fusermount3", "-u", "-z", "-q", "--", (char *)mountpoint, NULL};
         int status;
         pid_t pid;
-        int r;
+        int r = posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ);
 
-        if (lazy) {
-                argv[2] = "-z";
-                argv[3] = "-q";
-                argv[4] = "--";
-                argv[5] = (char *)mountpoint;
-        }
-        r = posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ);
         if (r)
                 return -r;
         while (waitpid(pid, &status, 0) < 0) {
                 if (errno != EINTR)
                         return -errno;
         }
-        return status == 0 ? 0 : lazy ? -EPERM : -ECHILD;
+        return status == 0 ? 0 : -EPERM;
 }
 
 /* The number after `key` at the start of a line of /proc/self/fdinfo/FD.  False: there is none. */
@@ -307,7 +300,7 @@ int mount_detach(const char *mountpoint, int fuse_fd, uint32_t device) {
                 return -ENOENT;
         if (umount2(mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
                 return 0;
-        return errno == EPERM ? mount_detach_by_fusermount(mountpoint, true) : -errno;
+        return errno == EPERM ? mount_detach_by_fusermount(mountpoint) : -errno;
 }
 
 /*

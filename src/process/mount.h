@@ -34,9 +34,6 @@ uint32_t mount_device(const char *mountpoint, int fuse_fd);
  * mount point is not the one with that device, it returns -ENOENT and unmounts nothing.
  */
 int mount_detach(const char *mountpoint, int fuse_fd, uint32_t device);
-/* Unmounts by fusermount3, for ordinary users.  0, -ECHILD if it failed after a message of its own
- * (not with lazy), or another negative errno. */
-int mount_detach_by_fusermount(const char *mountpoint, bool lazy);
 /* `mount -o remount`: changes the limits of the running instance.  Returns an exit status of
  * mount(8). */
 int mount_remount(const struct options *options);
