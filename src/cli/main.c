@@ -90,7 +90,8 @@ static int usage(void) {
         for (const struct command *command = commands; command->name; command++)
                 printf(" %s %-*s %s\n", command->name, 21 - (int)strlen(command->name),
                        command->arguments, command->summary);
-        fputs(" list is ls; remove and del are rm.\n"
+        fputs("\n"
+              "Other words: list for ls; remove and del for rm.\n"
               "\n"
               "Options:\n"
               " -m, --mount PATH       mount point or socket (default: $IOMEMFS, the iomemfs of\n"
