@@ -212,7 +212,7 @@ def test_one_spelling_of_permission_denied(mount):
 
 
 def test_the_first_example_says_how_to_learn_why():
-    manual = (ROOT / "iomemfs.1").read_text()
+    manual = (ROOT / "iomemfs.8").read_text()
     example = manual.split(".Sh EXAMPLES")[1].split(".Ed")[0]
     assert "|| cat /mnt/mem/.ctl/error" in example
     first = (ROOT / "README.md").read_text().split("mount -t fuse iomemfs /mnt/mem")[1]
