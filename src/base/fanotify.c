@@ -3,8 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/fanotify.h>
 #include <unistd.h>
@@ -35,36 +37,51 @@ int fanotify_watch(int group_fd, int dir_fd) {
                        : 0;
 }
 
-/* The name follows a file handle, which follows the header of the first record. */
-static const char *name_in(const struct fanotify_event_metadata *event) {
-        const struct fanotify_event_info_fid *info = (const void *)(event + 1);
-        const struct file_handle *handle = (const void *)info->handle;
-        size_t at =
-                sizeof(*event) + offsetof(struct fanotify_event_info_fid, handle) + sizeof(*handle);
+/* Reads a structure from the event, which is not aligned.  False: it is too short. */
+static bool take(void *out, size_t size, const char *event, size_t length, size_t at) {
+        if (at + size > length)
+                return false;
+        memcpy(out, event + at, size);
+        return true;
+}
 
-        if (event->event_len < at || info->hdr.info_type != FAN_EVENT_INFO_TYPE_DFID_NAME ||
-            event->event_len <= at + handle->handle_bytes)
+/* The name follows a file handle, which follows the head of the first record.  "": there is none. */
+static const char *name_in(const char *event, size_t length) {
+        size_t at = sizeof(struct fanotify_event_metadata);
+        struct fanotify_event_info_fid info;
+        struct file_handle handle;
+
+        if (!take(&info, sizeof(info), event, length, at) ||
+            info.hdr.info_type != FAN_EVENT_INFO_TYPE_DFID_NAME)
                 return "";
-        return (const char *)event + at + handle->handle_bytes;
+        at += offsetof(struct fanotify_event_info_fid, handle);
+        if (!take(&handle, sizeof(handle), event, length, at))
+                return "";
+        at += sizeof(handle) + handle.handle_bytes;
+        return at < length ? event + at : "";
 }
 
 static void fanotify_handle(const struct fanotify *fanotify,
-                            const struct fanotify_event_metadata *event) {
-        if (event->mask & FAN_Q_OVERFLOW)
+                            const struct fanotify_event_metadata *head, const char *event) {
+        if (head->mask & FAN_Q_OVERFLOW)
                 fanotify->fn(fanotify->userdata, NULL);
-        else if (event->pid != fanotify->pid)
-                fanotify->fn(fanotify->userdata, name_in(event));
+        else if (head->pid != fanotify->pid)
+                fanotify->fn(fanotify->userdata, name_in(event, head->event_len));
 }
 
 static void fanotify_on_readable(void *userdata, uint32_t events) {
         struct fanotify *fanotify = userdata;
-        _Alignas(struct fanotify_event_metadata) char buffer[16 * 1024];
-        const struct fanotify_event_metadata *event = (const void *)buffer;
-        ssize_t left = read(fanotify->fd, buffer, sizeof(buffer));
+        struct fanotify_event_metadata head;
+        char buffer[16 * 1024];
+        ssize_t n = read(fanotify->fd, buffer, sizeof(buffer));
+        size_t length = n > 0 ? (size_t)n : 0;
 
         (void)events;
-        for (; FAN_EVENT_OK(event, left); event = FAN_EVENT_NEXT(event, left))
-                fanotify_handle(fanotify, event);
+        for (size_t at = 0; take(&head, sizeof(head), buffer, length, at); at += head.event_len) {
+                if (head.event_len < sizeof(head) || head.event_len > length - at)
+                        break;
+                fanotify_handle(fanotify, &head, buffer + at);
+        }
 }
 
 int fanotify_new(struct fanotify **out, struct loop *loop, int group_fd, fanotify_fn fn,
