@@ -22,8 +22,7 @@ static uint64_t fs_valid(struct fs *fs, struct node *node, const struct stat *st
                 return FS_FOREVER;
         if (node->flags & NODE_EXPORTED)
                 return 0;
-        if (!(node->flags & NODE_WRITTEN) ||
-            (!fs->volume->root->passthrough && !has_holes(st)))
+        if (!(node->flags & NODE_WRITTEN) || (!fs->volume->root->passthrough && !has_holes(st)))
                 return FS_FOREVER;
         if (node->opens > 0 || region_has_other_users(fs->volume->regions, node))
                 return 0;

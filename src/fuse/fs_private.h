@@ -38,7 +38,7 @@ struct fs_waiting {
         struct turns_job job;
         fs_written_back_fn then; /* of fs_write_back(), with the offset */
         bool begun;              /* the kernel has been asked to write */
-        struct work *work; /* the work that it waits for, NULL for none */
+        struct work *work;       /* the work that it waits for, NULL for none */
         struct fs_waiting *next;
 };
 
@@ -50,8 +50,8 @@ struct fs {
         struct fs_waiting *unwritten; /* for pages that the kernel writes, the oldest first */
         uint64_t writing_back;        /* the node that it writes now, 0 for none */
         struct fs_waiting *waiting;   /* for invalidations */
-        struct fs_waiting *spare;   /* for the next one that has to wait */
-        char *buffer;               /* FS_BUFFER_SIZE bytes, for the current reply */
+        struct fs_waiting *spare;     /* for the next one that has to wait */
+        char *buffer;                 /* FS_BUFFER_SIZE bytes, for the current reply */
 };
 
 static inline struct fs *fs_of(const struct fuse_request *req) {

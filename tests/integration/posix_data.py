@@ -367,12 +367,13 @@ def _copied(t, name):
     t.note(f"{name}: {len(content)} bytes, stored at {content.find(b'stored')}")
 
 
+HERE = 160 * P  # in a hole of the file
 # What answers from the memory of a file, of which a part is only in a mapping so far.
 AFTER_STORE = {
     "holes": lambda t, fd: _holes(t, fd),
     "data_from_0": lambda t, fd: t.lseek(fd, 0, os.SEEK_DATA),
-    "hole_at_data": lambda t, fd: t.lseek(fd, 5 << 20, os.SEEK_HOLE),
-    "read": lambda t, fd: t.pread(fd, 10, 5 << 20),
+    "hole_at_data": lambda t, fd: t.lseek(fd, HERE, os.SEEK_HOLE),
+    "read": lambda t, fd: t.pread(fd, 10, HERE),
     "fstat": lambda t, fd: t.fstat(fd),
     "stat": lambda t, fd: t.stat("a"),
     "cp": lambda t, fd: _program("cp", "a", "b"),
@@ -380,19 +381,19 @@ AFTER_STORE = {
     "mv": lambda t, fd: _program("mv", "a", "b"),
     "tar_sparse": lambda t, fd: _tar("a"),
     "copy_file_range": lambda t, fd: t.copy_file_range(
-        fd, t.open("b", os.O_CREAT | os.O_RDWR), 4096, 5 << 20, 0
+        fd, t.open("b", os.O_CREAT | os.O_RDWR), 4096, HERE, 0
     ),
-    "sendfile": lambda t, fd: t.sendfile(t.open("b", os.O_CREAT | os.O_RDWR), fd, 5 << 20, 4096),
-    "truncate_before": lambda t, fd: (t.truncate("a", 5 << 20), t.truncate("a", 8 << 20)),
-    "truncate_within": lambda t, fd: (t.truncate("a", (5 << 20) + 3), t.truncate("a", 8 << 20)),
-    "truncate_behind": lambda t, fd: t.truncate("a", 6 << 20),
-    "punch_it": lambda t, fd: t.fallocate(fd, KEEP | PUNCH, 5 << 20, P),
-    "punch_part": lambda t, fd: t.fallocate(fd, KEEP | PUNCH, (5 << 20) + 2, 2),
+    "sendfile": lambda t, fd: t.sendfile(t.open("b", os.O_CREAT | os.O_RDWR), fd, HERE, 4096),
+    "truncate_before": lambda t, fd: (t.truncate("a", HERE), t.truncate("a", 2 * HERE)),
+    "truncate_within": lambda t, fd: (t.truncate("a", HERE + 3), t.truncate("a", 2 * HERE)),
+    "truncate_behind": lambda t, fd: t.truncate("a", HERE + 16 * P),
+    "punch_it": lambda t, fd: t.fallocate(fd, KEEP | PUNCH, HERE, P),
+    "punch_part": lambda t, fd: t.fallocate(fd, KEEP | PUNCH, HERE + 2, 2),
     "punch_other": lambda t, fd: t.fallocate(fd, KEEP | PUNCH, 0, P),
-    "allocate_around": lambda t, fd: t.fallocate(fd, 0, 4 << 20, 2 << 20),
-    "allocate_end": lambda t, fd: t.fallocate(fd, 0, 7 << 20, 2 << 20),
-    "write_beside": lambda t, fd: t.pwrite(fd, b"written", (5 << 20) + 100),
-    "write_over": lambda t, fd: t.pwrite(fd, b"WRITTEN", (5 << 20) + 3),
+    "allocate_around": lambda t, fd: t.fallocate(fd, 0, HERE - 16 * P, 32 * P),
+    "allocate_end": lambda t, fd: t.fallocate(fd, 0, HERE * 2 - P, 2 * P),
+    "write_beside": lambda t, fd: t.pwrite(fd, b"written", HERE + 100),
+    "write_over": lambda t, fd: t.pwrite(fd, b"WRITTEN", HERE + 3),
     "remove": lambda t, fd: t.unlink("a"),
 }
 
@@ -401,11 +402,11 @@ AFTER_STORE = {
 def stores(t, then, state):
     """What was stored into a hole through a mapping is there for whatever comes then."""
     make("file", "a")
-    os.truncate("a", 8 << 20)
+    os.truncate("a", 2 * HERE)
     writer = os.open("a", os.O_RDWR)
-    mapping = mmap.mmap(writer, 8 << 20)
+    mapping = mmap.mmap(writer, 2 * HERE)
     fd = t.open("a", os.O_RDWR)
-    mapping[5 << 20 : (5 << 20) + 6] = b"stored"
+    mapping[HERE : HERE + 6] = b"stored"
     if state == "closed":
         os.close(writer)
     if state == "unmapped":
@@ -417,7 +418,7 @@ def stores(t, then, state):
     t.fstat(fd)
     _holes(t, fd)
     if state != "unmapped":
-        t.note(f"mapped {mapping[5 << 20 : (5 << 20) + 10]!r}")
+        t.note(f"mapped {mapping[HERE : HERE + 10]!r}")
         mapping.close()
     if state != "closed":
         os.close(writer)
