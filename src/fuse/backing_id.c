@@ -2,9 +2,7 @@
 #include "fuse/backing_id.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -29,10 +27,10 @@ void backing_id_close(int fuse_fd, int id) {
         ioctl(fuse_fd, BACKING_ID_CLOSE, &id);
 }
 
-/* Closes fd. */
-static bool backing_id_works_for(int fuse_fd, int fd) {
-        int id;
+bool backing_id_works(int fuse_fd) {
+        int fd, id;
 
+        fd = memfd_create("iomemfs-trial", MFD_CLOEXEC);
         if (fd < 0)
                 return false;
         id = backing_id_open(fuse_fd, fd);
@@ -41,20 +39,4 @@ static bool backing_id_works_for(int fuse_fd, int fd) {
                 return false;
         backing_id_close(fuse_fd, id);
         return true;
-}
-
-bool backing_id_works(int fuse_fd) {
-        return backing_id_works_for(fuse_fd, memfd_create("iomemfs-trial", MFD_CLOEXEC));
-}
-
-bool backing_id_works_by_path(int fuse_fd) {
-        int fd = memfd_create("iomemfs-trial", MFD_CLOEXEC), path_fd;
-        char path[32];
-
-        if (fd < 0)
-                return false;
-        snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-        path_fd = open(path, O_PATH | O_CLOEXEC);
-        close(fd);
-        return backing_id_works_for(fuse_fd, path_fd);
 }

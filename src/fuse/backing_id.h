@@ -15,5 +15,3 @@ int backing_id_open(int fuse_fd, int fd);
 void backing_id_close(int fuse_fd, int id);
 /* Whether the kernel really accepts backing files; the flag of INIT alone does not tell. */
 bool backing_id_works(int fuse_fd);
-/* Whether an O_PATH descriptor will do. */
-bool backing_id_works_by_path(int fuse_fd);

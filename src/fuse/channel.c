@@ -2,6 +2,7 @@
 #include "fuse/channel.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -9,6 +10,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "fuse/backing_id.h"
+#include "memory/backing.h"
 #include "fuse/killpriv.h"
 #include "fuse/negotiate.h"
 #include "records/blame.h"
@@ -108,7 +110,6 @@ static void settle_passthrough(struct channel *channel) {
         if (wanted == PASSTHROUGH_OFF)
                 return;
         if (backing_id_works(channel_fd(channel))) {
-                channel->root->passthrough_path = backing_id_works_by_path(channel_fd(channel));
                 channel->root->passthrough = 1;
                 return;
         }

@@ -139,7 +139,10 @@ void fs_write(struct fuse_request *req) {
                 fs_write_ctl(req, fs);
                 return;
         }
-        if (node)
+        if (node && (in->write_flags & WIRE_WRITE_CACHE))
+                n = volume_write_back(fs->volume, &by, node, req->in->payload, in->size,
+                                      in->offset);
+        else if (node)
                 n = volume_write(fs->volume, &by, node, req->in->payload, in->size, in->offset);
         caller_clear(&caller);
         if (n < 0)
@@ -200,21 +203,49 @@ void fs_fallocate(struct fuse_request *req) {
         reply_error(req, r);
 }
 
-void fs_lseek(struct fuse_request *req) {
-        const struct wire_lseek_in *in = req->in->args;
-        struct fs *fs = fs_of(req);
+/* SEEK_DATA and SEEK_HOLE, as if there were no holes: where they are is not known. */
+static int64_t fs_seek_blindly(struct fs *fs, struct node *node, uint64_t offset, uint32_t whence) {
+        struct stat st;
+        int r = region_stat(fs->volume->regions, node, &st);
+
+        if (r < 0)
+                return r;
+        if (offset >= (uint64_t)st.st_size)
+                return -ENXIO;
+        return whence == SEEK_DATA ? (int64_t)offset : st.st_size;
+}
+
+static void fs_seek(struct fuse_request *req, struct fs *fs, const struct fs_waiting *call,
+                    bool written) {
         struct node *node = fs_node(fs, req->node);
         int64_t r;
 
-        if (!node || fs_kind(req->node) != CTL_NONE || !node_has_memory(node)) {
-                reply_error(req, node ? -EINVAL : -ESTALE);
+        if (!node || !node_has_memory(node)) {
+                reply_error(req, -ESTALE);
                 return;
         }
-        /* Only SEEK_DATA and SEEK_HOLE come here; they do not depend on the position of our
-         * descriptor. */
-        r = region_seek(fs->volume->regions, node, in->offset, (int)in->whence);
+        /* These two do not depend on the position of our descriptor. */
+        r = written ? region_seek(fs->volume->regions, node, call->offset, (int)call->handle)
+                    : fs_seek_blindly(fs, node, call->offset, call->handle);
         if (r < 0)
                 reply_error(req, (int)r);
         else
                 reply_offset(req, (uint64_t)r);
+}
+
+/* Only SEEK_DATA and SEEK_HOLE come here. */
+void fs_lseek(struct fuse_request *req) {
+        const struct wire_lseek_in *in = req->in->args;
+        const struct fs_waiting call = {.offset = in->offset, .handle = in->whence};
+        struct fs *fs = fs_of(req);
+        const struct node *node = fs_node(fs, req->node);
+
+        if (!node || fs_kind(req->node) != CTL_NONE || node->fd < 0)
+                reply_error(req, node ? -EINVAL : -ESTALE);
+        else if (in->offset > INT64_MAX)
+                reply_error(req, -ENXIO);
+        else if (fs_has_unwritten(fs, node))
+                fs_write_back(req, fs, in->offset, in->whence, fs_seek);
+        else
+                fs_seek(req, fs, &call, true);
 }

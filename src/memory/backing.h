@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include "records/layout.h"
 
 /*
  * Makes a memfd of size bytes that can be sealed and executed.  Its descriptor is a reopened one
@@ -33,8 +34,6 @@ bool backing_tmpfs_works(void);
 int backing_tmpfs_limit(int tmpfs, uint64_t limit);
 /* Bytes in use. */
 uint64_t backing_tmpfs_used(int tmpfs);
-/* Makes an empty unnamed file in it.  Number and errors as of backing_memfd(). */
-int backing_tmpfs_file(int tmpfs, int number);
 
 /* A fresh open of the file that fd refers to; both are the caller's.  -ENOSPC (no descriptor left)
  * and errors of open(2). */
@@ -44,3 +43,10 @@ int backing_reopen(int fd, int flags);
  * must ignore SIGIO.
  */
 bool backing_has_other_users(int fd);
+
+/*
+ * A memfd's handle, and a new descriptor (O_RDWR) of the memfd that has it.  They need
+ * CAP_DAC_READ_SEARCH in the initial user namespace.  0 or the descriptor; -ESTALE: nobody has the file any more.
+ */
+int backing_handle(int fd, struct file_handle_words *out);
+int backing_open_handle(const struct file_handle_words *handle);

@@ -31,7 +31,9 @@ void descriptor_init(struct journal *journal) {
                 root->descriptors_from = DESCRIPTOR_SPARE + (int32_t)descriptor_connections();
 }
 
-static int number_of(const struct root *root, uint32_t id) {
+int descriptor_number(const struct journal *journal, uint32_t id) {
+        const struct root *root = journal_root(journal);
+
         return root->descriptors_from + (int)id - 1;
 }
 
@@ -47,7 +49,7 @@ static int take_next(struct journal *journal, uint32_t *id) {
         *id = journal_new(journal, TABLE_DESCRIPTOR);
         if (*id == 0)
                 return -ENOSPC;
-        number = number_of(journal_root(journal), *id);
+        number = descriptor_number(journal, *id);
         if ((uint64_t)number >= descriptors_all())
                 return -ENOSPC;
         return is_in_use(number) ? -EBUSY : number;

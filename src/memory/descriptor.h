@@ -29,6 +29,8 @@ void descriptor_init(struct journal *journal);
 int descriptor_new(struct journal *journal, uint32_t node);
 /* Moves the descriptor fd to that number.  0, or negative errno; fd is closed in any case. */
 int descriptor_move(int fd, int number);
+/* The number of a record of TABLE_DESCRIPTOR. */
+int descriptor_number(const struct journal *journal, uint32_t id);
 /* Gives the number back, after it was closed. */
 void descriptor_delete(struct journal *journal, int number);
 /* How many numbers are left. */

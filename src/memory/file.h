@@ -20,7 +20,7 @@
  */
 int file_use(const struct journal *journal, const struct node *node);
 void file_unuse(const struct node *node, int fd);
-/* A fresh open, which is the caller's.  flags: O_RDONLY, O_RDWR or O_PATH. */
+/* A fresh open, which is the caller's.  flags: O_RDONLY, O_RDWR or O_ACCMODE. */
 int file_open(const struct journal *journal, const struct node *node, int flags);
 
 int file_stat(const struct journal *journal, const struct node *node, struct stat *st);

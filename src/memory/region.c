@@ -275,14 +275,26 @@ void regions_abort(struct regions *regions) {
 
 /* Making and releasing */
 
-/* Gives the node a number for its descriptor.  0 or negative errno. */
-static int region_number(struct regions *regions, struct node *node) {
-        int number = descriptor_new(regions->journal, node->id);
+bool regions_are_kept(const struct regions *regions) {
+        return regions->root->settings.keep && regions->root->passthrough;
+}
+
+/* Makes a memfd.  Its descriptor gets a number that the record keeps.  0 or negative errno. */
+static int region_make_memfd(struct regions *regions, struct node *node, uint64_t size) {
+        int number = descriptor_new(regions->journal, node->id), r;
 
         if (number < 0)
                 return number;
-        JOURNAL_SET(regions->journal, node->fd, number);
-        return 0;
+        r = backing_memfd(number, size);
+        if (r < 0)
+                return r;
+        journal_touch(regions->journal, node, sizeof(*node));
+        r = regions_are_kept(regions) ? backing_handle(number, &node->handle) : 0;
+        if (r < 0)
+                close(number);
+        else
+                node->fd = number;
+        return r;
 }
 
 /* Called when the first region needs it. */
@@ -302,7 +314,7 @@ static int regions_make_store(struct regions *regions) {
         return 0;
 }
 
-static int regions_want_store(struct regions *regions) {
+int regions_prepare(struct regions *regions) {
         return regions->no_store || regions_store(regions) ? 0 : regions_make_store(regions);
 }
 
@@ -312,55 +324,36 @@ int region_create(struct regions *regions, struct node *node, uint64_t size) {
         if (size > REGION_MAX)
                 return -EFBIG;
         /* Before regions take all descriptors. */
-        r = regions_want_store(regions);
+        r = regions_prepare(regions);
         if (r < 0)
                 return r;
         JOURNAL_SET(regions->journal, node->backing, BACKING_MEMFD);
         r = region_reserve(regions, node, page_round(size));
         if (r == 0)
-                r = region_number(regions, node);
-        if (r == 0)
-                r = backing_memfd(node->fd, size);
+                r = region_make_memfd(regions, node, size);
         if (r == 0)
                 JOURNAL_SET(regions->journal, node->size, size);
         return r;
 }
 
-/* An unnamed file, of which a descriptor is held. */
-static int region_create_unnamed(struct regions *regions, struct store *store, struct node *node) {
-        int r;
-
-        JOURNAL_SET(regions->journal, node->backing, BACKING_TMPFS);
-        JOURNAL_SET(regions->journal, node->store, store->id);
-        r = region_number(regions, node);
-        return r < 0 ? r : backing_tmpfs_file(store->fd, node->fd);
-}
-
 int region_create_growable(struct regions *regions, struct node *node) {
-        const struct root *root = regions->root;
-        struct store *store;
         int r;
 
         if (regions->no_store)
                 return region_create(regions, node, 0);
-        r = regions_want_store(regions);
+        r = regions_prepare(regions);
         if (r < 0)
                 return r;
-        store = regions_store(regions);
-        if (root->passthrough && !root->passthrough_path)
-                return region_create_unnamed(regions, store, node);
         JOURNAL_SET(regions->journal, node->backing, BACKING_NAMED);
-        return store_make(regions->journal, store, node);
+        return store_make(regions->journal, regions_store(regions), node);
 }
 
 bool regions_name_files(const struct regions *regions) {
-        const struct root *root = regions->root;
-
-        return !regions->no_store && (!root->passthrough || root->passthrough_path);
+        return !regions->no_store;
 }
 
 void region_release(struct regions *regions, struct node *node) {
-        if (!node_has_memory(node))
+        if (node->backing == BACKING_NONE)
                 return;
         windows_forget(regions->windows, node->id);
         region_set_blocks(regions, node, 0);
@@ -668,6 +661,6 @@ void region_unuse(const struct node *node, int fd) {
         file_unuse(node, fd);
 }
 
-int region_open_path(struct regions *regions, const struct node *node) {
-        return file_open(regions->journal, node, O_PATH);
+int region_open_uncounted(struct regions *regions, const struct node *node) {
+        return file_open(regions->journal, node, O_ACCMODE);
 }

@@ -5,7 +5,7 @@
  * region: one piece of shared memory, and the bytes that it is charged for.
  *
  * Owns the descriptors of the backing files, the stores, and the sums that `size=` limits.  A
- * region's memory comes from one of three kinds of file:
+ * region's memory comes from one of two kinds of file:
  *
  *   BACKING_MEMFD  a memfd.  Made by commands.  Its page-rounded size is reserved in full; it can
  *                be sealed and handed out.
@@ -13,9 +13,6 @@
  *                open(O_CREAT): no descriptor is held, so there can be millions.  With passthrough
  *                write(2) grows a file without asking us, and only the kernel can stop it: the
  *                limit of the tmpfs is what the memfds leave.
- *   BACKING_TMPFS  an unnamed file of a store, of which a descriptor is held.  In place of
- *                BACKING_NAMED where the kernel makes backing ids of real opens only: such an
- *                open would look like another user's.
  *
  * Where the daemon may not mount a tmpfs, there is no passthrough either, and every region is a
  * memfd.
@@ -42,6 +39,12 @@ struct regions;
 /* 0 or negative errno. */
 int regions_new(struct regions **out, struct journal *journal);
 struct regions *regions_free(struct regions *regions);
+
+/* Whether regions shall outlive all processes of the daemon (process/store.h). */
+bool regions_are_kept(const struct regions *regions);
+/* Makes the store before the first file needs it, so that it can be given away.  0 or negative
+ * errno. */
+int regions_prepare(struct regions *regions);
 
 /* Gives node (a new regular file) its memory: `size` bytes of BACKING_MEMFD, or an empty file of
  * the kind that open(O_CREAT) makes.  The record keeps the descriptor, if there is one; if the
@@ -102,8 +105,9 @@ bool region_has_other_users(struct regions *regions, const struct node *node);
  * region_unuse().  Or negative errno. */
 int region_use(struct regions *regions, const struct node *node);
 void region_unuse(const struct node *node, int fd);
-/* A descriptor without access (O_PATH), which is the caller's. */
-int region_open_path(struct regions *regions, const struct node *node);
+/* A descriptor for neither reading nor writing (access mode 3, see open(2)), which the lease probe
+ * does not count; it is the caller's. */
+int region_open_uncounted(struct regions *regions, const struct node *node);
 
 /*
  * Releases the memory: the region is charged for nothing any more.  Other processes that map or

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
-#include "records/layout.h"
+#include "memory/descriptor.h"
 
 struct fd_list {
         int *fds;
@@ -44,14 +44,13 @@ static void close_up_to(unsigned int *from, int fd) {
 
 /* The list is in order; and the records of descriptors are, by their numbers. */
 static void close_others(const struct fd_list *list, struct journal *journal) {
-        const struct root *root = journal_root(journal);
         uint32_t high = journal_high(journal, TABLE_DESCRIPTOR);
         unsigned int from = STDERR_FILENO + 1;
         size_t at = 0;
 
         for (uint32_t id = 1; id <= high; id++) {
                 const struct descriptor *record = journal_get(journal, TABLE_DESCRIPTOR, id);
-                int number = root->descriptors_from + (int)id - 1;
+                int number = descriptor_number(journal, id);
 
                 if (record->id != id)
                         continue;

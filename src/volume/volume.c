@@ -232,7 +232,7 @@ void volume_close_backing(struct volume *volume, int id) {
 static bool volume_on_unused(void *userdata, struct node *node) {
         struct volume *volume = userdata;
 
-        if (!node_has_memory(node))
+        if (node->backing == BACKING_NONE)
                 return true;
         if (!lifetime_release(volume->lifetimes, node))
                 return false;
@@ -374,6 +374,15 @@ struct volume *volume_free(struct volume *volume) {
         txn_free(volume->txn);
         free(volume);
         return NULL;
+}
+
+int volume_prepare_store(struct volume *volume) {
+        int r = regions_are_kept(volume->regions) ? regions_prepare(volume->regions) : 0;
+
+        if (r == 0)
+                return txn_commit(volume->txn);
+        txn_abort(volume->txn);
+        return r;
 }
 
 void volume_set_kernel(struct volume *volume, const struct volume_kernel *kernel) {

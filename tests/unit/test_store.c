@@ -104,6 +104,11 @@ static void test_files(void **state) {
         assert_int_equal(st.st_size, 5000);
         assert_int_equal(st.st_mode, S_IFREG | 0640);
         assert_false(file_has_other_users(world.journal, node));
+        /* Such an open is not counted, so a backing id can be made of it. */
+        fd = file_open(world.journal, node, O_ACCMODE);
+        assert_true(fd >= 0);
+        assert_false(file_has_other_users(world.journal, node));
+        close(fd);
         fd = file_open(world.journal, node, O_RDONLY);
         assert_true(fd >= 0);
         assert_true(file_has_other_users(world.journal, node));
