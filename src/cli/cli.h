@@ -43,6 +43,7 @@ int cli_wait(int argc, char **argv);
 int cli_events(int argc, char **argv);
 int cli_exec(int argc, char **argv);
 int cli_umount(int argc, char **argv);
+int cli_top(int argc, char **argv);
 
 /* Shows on stderr who has a region open or mapped, or with NULL who uses the mount; nothing if
  * nobody can be seen. */

@@ -15,7 +15,8 @@ from memory_jobs import Creation, Held, listed
 from support import LIMIT, NOBODY, ROOT, build_dir, run, wait_for
 
 COMMANDS = [
-    "ls", "stat", "who", "create", "resize", "seal", "rm", "wait", "events", "exec", "umount", "help",
+    "ls", "stat", "who", "create", "resize", "seal", "rm", "wait", "events", "exec", "top", "umount",
+    "help",
 ]  # fmt: skip
 # Exit statuses; the manual has them.
 USAGE, ABSENT, DENIED, NO_ROOM, TIMED_OUT, IN_THE_WAY = 2, 3, 4, 5, 6, 7
