@@ -11,7 +11,7 @@ import uuid
 
 import pytest
 
-from support import LIMIT, build_dir, run, wait_for, worker_pid
+from support import build_dir, run, wait_for, worker_pid
 
 pytestmark = pytest.mark.modes("passthrough")
 MIB = 1 << 20
