@@ -78,6 +78,14 @@ struct iomem_connection *cli_connect(const char *argument, const char **name) {
         return connection;
 }
 
+struct iomem_connection *cli_connect_directory(const char *argument, const char **directory) {
+        if (argument && argument[0] == '/' && !cli_where) {
+                cli_where = argument;
+                argument = NULL;
+        }
+        return cli_connect(argument, directory);
+}
+
 bool cli_parse_size(const char *text, uint64_t *out) {
         static const char units[] = "kmgt";
         const char *unit;
@@ -121,7 +129,8 @@ void cli_format_size(char *buffer, size_t size, uint64_t bytes) {
                 snprintf(buffer, size, "%" PRIu64 ".%" PRIu64 "%c", whole, tenths, units[unit]);
 }
 
-static const char *const flag_names[] = {"fixed", "ephemeral", "populate", "huge", "populating"};
+static const char *const flag_names[] = {"fixed", "ephemeral",  "populate",
+                                         "huge",  "populating", "sparse"};
 static const char *const seal_names[] = {"shrink", "grow", "write"};
 
 static void format_bits(char *buffer, size_t size, uint32_t bits, const char *const *names,
@@ -136,7 +145,7 @@ static void format_bits(char *buffer, size_t size, uint32_t bits, const char *co
 }
 
 void cli_format_flags(char *buffer, size_t size, uint32_t flags) {
-        format_bits(buffer, size, flags, flag_names, 5);
+        format_bits(buffer, size, flags, flag_names, 6);
 }
 
 void cli_format_seals(char *buffer, size_t size, uint32_t seals) {

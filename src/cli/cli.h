@@ -27,6 +27,8 @@ int cli_create(int argc, char **argv);
 int cli_resize(int argc, char **argv);
 int cli_seal(int argc, char **argv);
 int cli_rm(int argc, char **argv);
+int cli_df(int argc, char **argv);
+int cli_limit(int argc, char **argv);
 int cli_wait(int argc, char **argv);
 int cli_events(int argc, char **argv);
 int cli_exec(int argc, char **argv);
@@ -48,6 +50,8 @@ int cli_try_help(void);
  * *name is then relative to the connection.  NULL after a message.
  */
 struct iomem_connection *cli_connect(const char *argument, const char **name);
+/* The same for a directory: connects to an absolute one; any other is relative to the connection. */
+struct iomem_connection *cli_connect_directory(const char *argument, const char **directory);
 /* The same without a message.  0 or negative errno. */
 int cli_try_connect(struct iomem_connection **out, const char *argument, const char **name);
 

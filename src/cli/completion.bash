@@ -9,7 +9,7 @@ _iomem_names() {
 
 _iomem() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-    local commands='ls stat who create resize seal rm wait events exec'
+    local commands='ls stat who df create resize seal rm limit wait events exec'
     local columns='NAME SIZE ALLOCATED MODE USER GROUP SEALS FLAGS REFS CREATED CREATOR INODE LINKS'
     local command='' where='' word
     local -i i
@@ -38,6 +38,7 @@ _iomem() {
         ;;
     -o | --output)
         [[ $command == who ]] && columns='PID USER COMMAND FD ACCESS VIA'
+        [[ $command == df ]] && columns='DIRECTORY SIZE USED AVAIL USE% FILES FUSED FAVAIL FUSE% OVERCOMMIT'
         mapfile -t COMPREPLY < <(compgen -W "$columns" -- "$cur")
         return
         ;;
@@ -46,7 +47,7 @@ _iomem() {
     case $command:$cur in
     :-*) mapfile -t COMPREPLY < <(compgen -W '--mount --help --version' -- "$cur") ;;
     :*) mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$cur") ;;
-    ls:-* | stat:-* | who:-*)
+    ls:-* | stat:-* | who:-* | df:-*)
         mapfile -t COMPREPLY < <(compgen -W '--bytes --json --noheadings --output --raw --help' -- "$cur")
         ;;
     create:-*)
@@ -56,8 +57,20 @@ _iomem() {
         ;;
     events:-*) mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$cur") ;;
     wait:-*) mapfile -t COMPREPLY < <(compgen -W '--timeout --help' -- "$cur") ;;
-    resize:-* | seal:-* | rm:-*) mapfile -t COMPREPLY < <(compgen -W '--help' -- "$cur") ;;
+    resize:-* | seal:-* | rm:-* | limit:-*) mapfile -t COMPREPLY < <(compgen -W '--help' -- "$cur") ;;
     exec:-*) mapfile -t COMPREPLY < <(compgen -W '--read-only --help' -- "$cur") ;;
+    limit:*)
+        if [[ $prev == limit ]]; then
+            compopt -o filenames 2>/dev/null
+            mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+        else
+            mapfile -t COMPREPLY < <(compgen -W 'size= nr_inodes= none' -- "$cur")
+        fi
+        ;;
+    df:*)
+        compopt -o filenames 2>/dev/null
+        mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+        ;;
     seal:*)
         if [[ $prev == seal ]]; then
             mapfile -t COMPREPLY < <(compgen -W "$(_iomem_names "$where")" -- "$cur")

@@ -67,25 +67,6 @@ static const struct table_column *columns_for(bool bytes) {
         return human;
 }
 
-static void set_number(struct table *table, struct libscols_line *line, int column,
-                       uint64_t number) {
-        char text[32];
-
-        snprintf(text, sizeof(text), "%" PRIu64, number);
-        table_set(table, line, column, text);
-}
-
-static void set_size(struct table *table, struct libscols_line *line, int column, uint64_t bytes) {
-        char text[32];
-
-        if (table->bytes) {
-                set_number(table, line, column, bytes);
-                return;
-        }
-        cli_format_size(text, sizeof(text), bytes);
-        table_set(table, line, column, text);
-}
-
 static void set_birth(struct table *table, struct libscols_line *line,
                       const struct iomem_stat *region) {
         char text[64];
@@ -108,8 +89,8 @@ static int add_region(void *userdata, const char *name, const struct iomem_stat 
         char text[256];
 
         set_name(table, line, name);
-        set_size(table, line, COL_SIZE, region->size);
-        set_size(table, line, COL_ALLOCATED, region->allocated);
+        table_set_size(table, line, COL_SIZE, region->size);
+        table_set_size(table, line, COL_ALLOCATED, region->allocated);
         snprintf(text, sizeof(text), "%04o", region->mode);
         table_set(table, line, COL_MODE, text);
         cli_format_user(text, sizeof(text), region->uid);
@@ -120,10 +101,10 @@ static int add_region(void *userdata, const char *name, const struct iomem_stat 
         table_set(table, line, COL_SEALS, text);
         cli_format_flags(text, sizeof(text), region->flags);
         table_set(table, line, COL_FLAGS, text);
-        set_number(table, line, COL_REFS, region->refs);
+        table_set_number(table, line, COL_REFS, region->refs);
         set_birth(table, line, region);
-        set_number(table, line, COL_INODE, region->inode);
-        set_number(table, line, COL_LINKS, region->links);
+        table_set_number(table, line, COL_INODE, region->inode);
+        table_set_number(table, line, COL_LINKS, region->links);
         return 0;
 }
 
@@ -143,15 +124,6 @@ static int parse_options(struct table *table, int argc, char **argv) {
         return 0;
 }
 
-/* Connects to an absolute directory; any other is relative to the connection. */
-static struct iomem_connection *connect_listed(const char *argument, const char **directory) {
-        if (argument && argument[0] == '/' && !cli_where) {
-                cli_where = argument;
-                argument = NULL;
-        }
-        return cli_connect(argument, directory);
-}
-
 int cli_ls(int argc, char **argv) {
         struct iomem_connection *connection;
         struct table table;
@@ -163,7 +135,7 @@ int cli_ls(int argc, char **argv) {
                 return EXIT_FAILURE;
         if (argc - optind > 1)
                 return cli_misuse("ls takes one directory at most");
-        connection = connect_listed(argv[optind], &directory);
+        connection = cli_connect_directory(argv[optind], &directory);
         if (!connection || table_begin(&table) < 0) {
                 iomem_disconnect(connection);
                 return EXIT_FAILURE;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "table.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -144,6 +145,25 @@ void table_set(struct table *table, struct libscols_line *line, int column, cons
                 if (table->wanted[i] == column && scols_line_set_data(line, (size_t)i, clean) != 0)
                         abort();
         free(clean);
+}
+
+void table_set_number(struct table *table, struct libscols_line *line, int column,
+                      uint64_t number) {
+        char text[32];
+
+        snprintf(text, sizeof(text), "%" PRIu64, number);
+        table_set(table, line, column, text);
+}
+
+void table_set_size(struct table *table, struct libscols_line *line, int column, uint64_t bytes) {
+        char text[32];
+
+        if (table->bytes) {
+                table_set_number(table, line, column, bytes);
+                return;
+        }
+        cli_format_size(text, sizeof(text), bytes);
+        table_set(table, line, column, text);
 }
 
 void table_drop(struct table *table) {

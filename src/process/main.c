@@ -72,17 +72,24 @@ static int main_fill_settings(struct settings *settings, const struct options *o
         return 0;
 }
 
+static int main_fill_limit(struct journal *journal, const struct options *options) {
+        int r = limits_init(journal);
+        struct limit *limit = limit_mount(journal);
+
+        if (r < 0)
+                return r;
+        limit->bytes =
+                main_round_to_page(options->has_size ? options->size : options_default_size());
+        limit->nodes = options->has_nr_inodes ? options->nr_inodes : options_default_nr_inodes();
+        return 0;
+}
+
 static int main_fill_root(struct root *root, const struct options *options) {
         root->fuse_fd = -1;
-        root->tmpfs_fd = -1;
         root->listen_fd = -1;
         wakeup_open(&root->wakeup, options->spin_us ? options->latency : LATENCY_NORMAL,
                     wakeup_processors(), &wakeup_paths);
         root->log_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        root->limit_bytes =
-                main_round_to_page(options->has_size ? options->size : options_default_size());
-        root->limit_nodes =
-                options->has_nr_inodes ? options->nr_inodes : options_default_nr_inodes();
         return main_fill_settings(&root->settings, options);
 }
 
@@ -129,6 +136,8 @@ static int main_serve(const struct options *options, int ready_fd) {
                 return main_complain("records", -r);
         struct root *root = journal_root(journal);
         r = main_fill_root(root, options);
+        if (r == 0)
+                r = main_fill_limit(journal, options);
         if (r < 0) {
                 journal_free(journal);
                 return main_complain("/proc/self/exe", -r);
