@@ -26,6 +26,7 @@ struct limit *limit_of_nodes(const struct journal *journal, uint32_t id) {
 }
 
 int limits_init(struct journal *journal) {
+        const struct settings *settings = &((struct root *)journal_root(journal))->settings;
         struct limit *limit;
 
         if (limit_get(journal, LAYOUT_MOUNT_LIMIT))
@@ -39,6 +40,8 @@ int limits_init(struct journal *journal) {
                 .flags = LIMIT_HAS_BYTES | LIMIT_HAS_NODES,
                 .bytes_at = LAYOUT_MOUNT_LIMIT,
                 .nodes_at = LAYOUT_MOUNT_LIMIT,
+                .bytes = settings->size,
+                .nodes = settings->nr_inodes,
                 .tmpfs_fd = -1,
         };
         return 0;

@@ -20,7 +20,7 @@
 
 enum { LIMIT_DEPTH_MAX = 16 }; /* limits of directories inside each other */
 
-/* Makes the mount's limit, if there is none.  The caller commits that.  0, -ENOMEM. */
+/* Makes the mount's limit from the settings, if there is none.  The caller commits that.  0, -ENOMEM. */
 int limits_init(struct journal *journal);
 /* The live limit, or NULL. */
 struct limit *limit_get(const struct journal *journal, uint32_t id);

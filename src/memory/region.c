@@ -340,9 +340,38 @@ static uint64_t region_can_take(const struct regions *regions, const struct node
         return left > UINT64_MAX - own ? UINT64_MAX : left + own;
 }
 
+/*
+ * The bytes that the region counts for when [offset, end) has memory.  Pages that were allocated but
+ * not written look like holes, so that this can be too much.
+ */
+static uint64_t region_allocated_then(struct regions *regions, const struct node *node,
+                                      uint64_t offset, uint64_t end) {
+        uint64_t size = page_round(end > node->size ? end : node->size), full;
+        uint64_t lacks = region_may_lack(node, offset, end);
+
+        if (node->flags & NODE_RESERVED)
+                return page_round(end);
+        if (lacks > region_can_take(regions, node)) {
+                regions_look_at_asking(regions, node->limit);
+                lacks = region_lacks(node, offset, end, UINT64_MAX, &full);
+        }
+        return node->blocks < size && lacks > size - node->blocks ? size : node->blocks + lacks;
+}
+
+/* The kernel keeps the limit of the tmpfs; refuses at once what cannot fit in any case. */
+static int region_check_allocation(struct regions *regions, const struct node *node,
+                                   uint64_t length) {
+        uint64_t least = length > node->blocks ? length - node->blocks : 0;
+
+        if (least <= region_can_take(regions, node))
+                return 0;
+        regions_look_at_asking(regions, node->limit);
+        return least <= region_can_take(regions, node) ? 0 : -ENOSPC;
+}
+
 int region_fallocate_begin(struct regions *regions, struct node *node, int mode, uint64_t offset,
                            uint64_t length) {
-        uint64_t end = offset + length, asked, full;
+        uint64_t end = offset + length, then;
         struct stat st;
         int r;
 
@@ -361,20 +390,14 @@ int region_fallocate_begin(struct regions *regions, struct node *node, int mode,
                 return r;
         if (end > node->size && !(mode & FALLOC_FL_KEEP_SIZE) && (node->seals & F_SEAL_GROW))
                 return -EPERM;
-        asked = region_may_lack(node, offset, end);
-        if (asked > region_can_take(regions, node)) {
-                regions_look_at_asking(regions, node->limit);
-                asked = region_lacks(node, offset, end, UINT64_MAX, &full);
-        }
-        if (asked > region_can_take(regions, node))
-                return -ENOSPC;
-        /* The kernel keeps the limit of the tmpfs.  A memfd asks for it until it has it. */
         if (node->backing == BACKING_TMPFS)
-                return 0;
-        asked += node->blocks;
-        if (asked > node->asked)
-                JOURNAL_SET(regions->journal, node->asked, asked);
-        return region_reserve(regions, node, region_charge(node));
+                return region_check_allocation(regions, node, length);
+        /* A memfd asks for the memory until it has it. */
+        then = region_allocated_then(regions, node, offset, end);
+        r = region_reserve(regions, node, then);
+        if (r == 0 && then > node->asked)
+                JOURNAL_SET(regions->journal, node->asked, then);
+        return r;
 }
 
 void region_fallocate_end(struct regions *regions, struct node *node, uint64_t asked) {

@@ -59,6 +59,10 @@ static int main_fill_settings(struct settings *settings, const struct options *o
         settings->verbose = options->verbose;
         settings->owner = geteuid();
         settings->spin_us = options->spin_us;
+        settings->size =
+                main_round_to_page(options->has_size ? options->size : options_default_size());
+        settings->nr_inodes =
+                options->has_nr_inodes ? options->nr_inodes : options_default_nr_inodes();
         settings->grace_s = options->grace_s;
         settings->huge = options->huge;
         settings->xattr = options->xattr;
@@ -69,18 +73,6 @@ static int main_fill_settings(struct settings *settings, const struct options *o
         settings->root_mode = options->mode;
         settings->root_uid = options->uid;
         settings->root_gid = options->gid;
-        return 0;
-}
-
-static int main_fill_limit(struct journal *journal, const struct options *options) {
-        int r = limits_init(journal);
-        struct limit *limit = limit_mount(journal);
-
-        if (r < 0)
-                return r;
-        limit->bytes =
-                main_round_to_page(options->has_size ? options->size : options_default_size());
-        limit->nodes = options->has_nr_inodes ? options->nr_inodes : options_default_nr_inodes();
         return 0;
 }
 
@@ -136,8 +128,6 @@ static int main_serve(const struct options *options, int ready_fd) {
                 return main_complain("records", -r);
         struct root *root = journal_root(journal);
         r = main_fill_root(root, options);
-        if (r == 0)
-                r = main_fill_limit(journal, options);
         if (r < 0) {
                 journal_free(journal);
                 return main_complain("/proc/self/exe", -r);

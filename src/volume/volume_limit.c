@@ -36,6 +36,8 @@ struct limit *volume_own_limit(const struct volume *volume, const struct node *d
 struct limit *volume_limit_above(const struct volume *volume, const struct node *dir) {
         struct limit *own = volume_own_limit(volume, dir);
 
+        if (dir->id == LAYOUT_ROOT_ID)
+                return own;
         return limit_get(volume->journal, own ? own->above : dir->limit);
 }
 

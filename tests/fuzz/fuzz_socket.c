@@ -67,9 +67,8 @@ static void world_make(void) {
         root = world.root = journal_root(world.journal);
         root->fuse_fd = -1;
         root->log_fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
-        FUZZ_CHECK(limits_init(world.journal) == 0);
-        limit_mount(world.journal)->bytes = LIMIT_BYTES;
-        limit_mount(world.journal)->nodes = 64;
+        root->settings.size = LIMIT_BYTES;
+        root->settings.nr_inodes = 64;
         root->settings.limits = (struct socket_limits){16, 4, 65536, 65536};
         snprintf(world.path, sizeof(world.path), "/tmp/iomem-fuzz.%d", (int)getpid());
         root->listen_fd = listener_open(world.path, false);

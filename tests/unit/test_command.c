@@ -47,8 +47,7 @@ static int house_open(void **state) {
         house->root = journal_root(house->journal);
         house->root->settings.root_mode = 01777;
         house->root->settings.owner = 500;
-        assert_int_equal(limits_init(house->journal), 0);
-        limit_mount(house->journal)->bytes = LIMIT;
+        house->root->settings.size = LIMIT;
         house->root->fuse_fd = -1;
         assert_int_equal(loop_new(&house->loop), 0);
         assert_int_equal(allocator_new(&house->allocator, house->loop), 0);
