@@ -232,19 +232,16 @@ def test_nothing_there(tmp_path):
     assert result.stderr == f"iomem: {tmp_path}: no iomemfs is mounted there\n"
 
 
-def test_help_manual_and_completion_agree():
+def test_help_and_manual_agree():
     program = build_dir() / "src" / "cli" / "iomem"
     usage = run([program, "--help"], check=True).stdout
     manual = (ROOT / "iomem.1").read_text()
-    completion = (ROOT / "src" / "cli" / "completion.bash").read_text()
     plain = manual.replace("\\-", "-")
     for option in set(re.findall(r"--([a-z-]+)", usage)):
         assert f"Fl -{option}" in plain, option
-        assert f"--{option}" in completion, option
     for command in COMMANDS:
         assert re.search(rf"^ {command}\b", usage, re.M), command
         assert re.search(rf"^\.(It|Ss) (Ic|Cm|Nm) {command}\b|^\.It Cm {command}\b", manual, re.M)
-        assert command in completion
     assert run([program, "--version"], check=True).stdout.startswith("iomem from iomemfs ")
 
 
@@ -277,17 +274,3 @@ def test_help_of_what_exec_runs(iomem):
 def test_manual_is_clean():
     result = run(["mandoc", "-T", "lint", "-W", "warning", ROOT / "iomem.1"])
     assert result.returncode == 0, result.stdout
-
-
-def test_completion_completes(mount):
-    mount.create("frames", 4096)
-    program = build_dir() / "src" / "cli"
-    script = f"""
-        PATH={program}:$PATH
-        . {ROOT}/src/cli/completion.bash
-        COMP_WORDS=(iomem -m {mount} rm fr); COMP_CWORD=4; _iomem; echo "${{COMPREPLY[*]}}"
-        COMP_WORDS=(iomem cre); COMP_CWORD=1; _iomem; echo "${{COMPREPLY[*]}}"
-        COMP_WORDS=(iomem ls --js); COMP_CWORD=2; _iomem; echo "${{COMPREPLY[*]}}"
-    """
-    result = run(["bash", "-c", script], check=True)
-    assert result.stdout.split("\n") == ["frames", "create", "--json", ""], result.stderr
