@@ -22,7 +22,7 @@ _iomem_names() {
 _iomem_options() {
     case $command in
     '') _iomem_reply '--mount --help --version' ;;
-    ls | stat | who) _iomem_reply '--bytes --json --noheadings --output --raw --help' ;;
+    ls | stat | who | df) _iomem_reply '--bytes --json --noheadings --output --raw --help' ;;
     create) _iomem_reply '--mode --fixed --ephemeral --populate --huge --help' ;;
     events) _iomem_reply '--json --help' ;;
     wait) _iomem_reply '--timeout --help' ;;
@@ -42,6 +42,7 @@ _iomem_values() {
         ;;
     -o | --output)
         [[ $command == who ]] && columns='PID USER COMMAND FD ACCESS VIA'
+        [[ $command == df ]] && columns='DIRECTORY SIZE USED AVAIL USE% FILES FUSED FAVAIL FUSE% OVERCOMMIT'
         _iomem_reply "$columns"
         ;;
     -M | --mode) _iomem_reply '0600 0640 0644 0660 0666' ;;
@@ -74,7 +75,7 @@ _iomem() {
     _iomem_values && return
     case $command:$cur in
     *:-*) _iomem_options ;;
-    :*) _iomem_reply 'ls stat who create resize seal rm wait events exec' ;;
+    :*) _iomem_reply 'ls stat who df create resize seal rm limit wait events exec' ;;
     seal:*)
         if [[ $prev == seal ]]; then
             _iomem_names
@@ -82,7 +83,16 @@ _iomem() {
             _iomem_reply 'shrink grow write shrink,grow shrink,grow,write'
         fi
         ;;
-    create:* | events:* | ls:*)
+    limit:*)
+        if [[ $prev == limit ]]; then
+            compopt -o filenames 2>/dev/null
+            mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+        else
+            compopt -o nospace 2>/dev/null
+            _iomem_reply 'size= nr_inodes= none'
+        fi
+        ;;
+    create:* | events:* | ls:* | df:*)
         if [[ $cur == /* ]]; then
             _iomem_names
         fi

@@ -224,6 +224,8 @@ int quota_tmpfs(struct quota *quota, uint32_t id) {
                 return limit->tmpfs_fd;
         if (quota->n_fresh == NEW_MAX)
                 return -ENOMEM;
+        if (fault_strikes(FAULT_MEMFD))
+                return -ENOSPC;
         fd = backing_tmpfs(limit->bytes == 0 ? UINT64_MAX : left);
         if (fd < 0)
                 return fd;

@@ -251,9 +251,7 @@ static uint64_t region_will_ask(const struct node *node, uint64_t size) {
 
         if (node->flags & (NODE_RESERVED | NODE_SPARSE))
                 return 0;
-        if (size > node->size)
-                return bytes;
-        return size < node->size && bytes < node->asked ? bytes : node->asked;
+        return size >= node->size || bytes < node->asked ? bytes : node->asked;
 }
 
 /* Checks and reserves what a larger size asks for. */
@@ -264,6 +262,9 @@ static int region_ask(struct regions *regions, struct node *node, uint64_t size)
         then.size = size;
         then.asked = region_will_ask(node, size);
         r = region_reserve(regions, node, region_charge(&then));
+        /* It has this size: it was written, or the worker died after it had changed the size. */
+        if (r == -ENOSPC && size == node->size)
+                return 0;
         if (r == 0 && node->asked != then.asked)
                 JOURNAL_SET(regions->journal, node->asked, then.asked);
         return r;

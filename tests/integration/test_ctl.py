@@ -607,7 +607,7 @@ def test_texts_by_shell(folder):
 def test_no_space_names_the_limit(folder):
     result, text = write_and_read(folder / ".ctl/create", "a 7t\n")
     assert result == errno.ENOSPC
-    assert re.search(r"no space: \d+ bytes more, \d+ of \d+ are reserved", text)
+    assert re.search(r"no space: \d+ bytes more, \d+ of \d+ are in use", text)
 
 
 def test_regions(folder):
@@ -836,7 +836,9 @@ def test_hidden_from_programs(folder, tmp_path):
 
 
 def test_ctl_is_a_directory_that_shows_its_files(folder):
-    want = "create default error events regions regions.json remove resize seal stats".split()
+    want = (
+        "create default error events limit limits.json regions regions.json remove resize seal stats"
+    ).split()
     listed = sorted(os.listdir(folder / ".ctl"))
     assert [name for name in listed if name != "socket"] == want
     assert stat.S_ISDIR(os.stat(folder / ".ctl").st_mode)
