@@ -10,7 +10,7 @@ _iomem_reply() {
 # Names of regions, or the files of a path.
 _iomem_names() {
     local mount=()
-    if [[ $cur == /* ]]; then
+    if [[ $cur == /* || $cur == ./* || $cur == ../* ]]; then
         compopt -o filenames 2>/dev/null
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         return
@@ -22,12 +22,14 @@ _iomem_names() {
 _iomem_options() {
     case $command in
     '') _iomem_reply '--mount --help --version' ;;
-    ls | stat | who | df) _iomem_reply '--bytes --json --noheadings --output --raw --help' ;;
-    create) _iomem_reply '--mode --fixed --ephemeral --populate --huge --help' ;;
-    events) _iomem_reply '--json --help' ;;
-    wait) _iomem_reply '--timeout --help' ;;
-    exec) _iomem_reply '--read-only --help' ;;
-    *) _iomem_reply '--help' ;;
+    ls | stat | who | df) _iomem_reply '--bytes --color --json --noheadings --output --raw --mount --help' ;;
+    create) _iomem_reply '--mode --fixed --ephemeral --populate --huge --mount --help' ;;
+    resize) _iomem_reply '--force --mount --help' ;;
+    events) _iomem_reply '--json --mount --help' ;;
+    wait) _iomem_reply '--timeout --mount --help' ;;
+    exec) _iomem_reply '--read-only --mount --help' ;;
+    umount) _iomem_reply '--lazy --mount --help' ;;
+    *) _iomem_reply '--mount --help' ;;
     esac
 }
 
@@ -41,11 +43,12 @@ _iomem_values() {
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         ;;
     -o | --output)
-        [[ $command == who ]] && columns='PID USER COMMAND FD ACCESS VIA'
+        [[ $command == who ]] && columns='PID USER COMMAND FD ACCESS VIA NAME'
         [[ $command == df ]] && columns='DIRECTORY SIZE USED AVAIL USE% FILES FUSED FAVAIL FUSE% OVERCOMMIT'
         _iomem_reply "$columns"
         ;;
     -M | --mode) _iomem_reply '0600 0640 0644 0660 0666' ;;
+    --color) _iomem_reply 'auto always never' ;;
     -t | --timeout) ;;
     *) return 1 ;;
     esac
@@ -64,18 +67,20 @@ _iomem() {
             i+=1
             ;;
         -*) ;;
-        *)
-            command=$word
-            break
-            ;;
+        *) command=${command:-$word} ;;
         esac
     done
 
+    case $command in
+    list) command='ls' ;;
+    remove | del) command='rm' ;;
+    esac
     COMPREPLY=()
     _iomem_values && return
     case $command:$cur in
     *:-*) _iomem_options ;;
-    :*) _iomem_reply 'ls stat who df create resize seal rm limit wait events exec' ;;
+    :* | help:*) _iomem_reply 'ls list stat who df create resize seal rm remove del limit wait events exec umount help' ;;
+    umount:*) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
     seal:*)
         if [[ $prev == seal ]]; then
             _iomem_names
@@ -93,7 +98,7 @@ _iomem() {
         fi
         ;;
     create:* | events:* | ls:* | df:*)
-        if [[ $cur == /* ]]; then
+        if [[ $cur == /* || $cur == .* ]]; then
             _iomem_names
         fi
         ;;

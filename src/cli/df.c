@@ -2,6 +2,7 @@
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/size.h"
 #include "cli.h"
 #include "table.h"
 
@@ -80,63 +81,60 @@ static int add_space(void *userdata, const char *directory, const struct iomem_s
         return 0;
 }
 
-static int parse_options(struct table *table, int argc, char **argv) {
-        static const struct option options[] = {TABLE_LONG_OPTIONS, {NULL, 0, NULL, 0}};
-        int option;
-
-        while ((option = getopt_long(argc, argv, TABLE_OPTIONS, options, NULL)) != -1) {
-                int r = table_option(table, option, optarg);
-
-                if (r == 0)
-                        cli_try_help();
-                if (r <= 0)
-                        return -1;
-        }
-        table->columns = columns_for(table->bytes);
-        return 0;
-}
-
 int cli_df(int argc, char **argv) {
+        static const struct option options[] = {TABLE_LONG_OPTIONS, {NULL, 0, NULL, 0}};
         struct iomem_connection *connection;
         const char *directory;
         struct table table;
         int r;
 
         table_setup(&table, "limits", columns, _COL_DEFAULT);
-        if (parse_options(&table, argc, argv) < 0)
-                return EXIT_FAILURE;
+        r = table_parse(&table, argc, argv, TABLE_OPTIONS, options);
+        if (r != 0)
+                return r;
+        table.columns = columns_for(table.bytes);
         if (argc - optind > 1)
                 return cli_misuse("df takes one directory at most");
-        connection = cli_connect_directory(argv[optind], &directory);
-        if (!connection || table_begin(&table) < 0) {
+        r = cli_connect_directory(&connection, argv[optind], &directory);
+        if (r == 0)
+                r = table_begin(&table);
+        if (r != 0) {
                 iomem_disconnect(connection);
-                return EXIT_FAILURE;
+                return r;
         }
         r = iomem_space(connection, directory, add_space, &table);
         iomem_disconnect(connection);
         if (r == 0)
                 return table_end(&table);
         table_drop(&table);
-        return cli_fail_iomem();
+        return cli_fail_iomem(r);
 }
 
-/* The limits of the command line; both 0 for `none`. */
-static bool parse_limits(int n, char **words, uint64_t *size, uint64_t *inodes) {
+/* size=, or nr_inodes=.  0, or an exit status after a message. */
+static int parse_limit(const char *word, uint64_t *size, uint64_t *inodes) {
+        const char *value = strchr(word, '=');
+        uint64_t *limit = strncmp(word, "size=", 5) == 0 ? size : inodes;
+        int r = 0;
+
+        if (limit == size)
+                r = cli_parse_size(value + 1, size);
+        else if (strncmp(word, "nr_inodes=", 10) != 0)
+                return cli_misuse("not a limit: %s (size=SIZE, nr_inodes=COUNT, or none)", word);
+        else if (size_parse_count(value + 1, strlen(value + 1), inodes) < 0)
+                return cli_misuse("%s: not a number (such as 10000 or 100k)", value + 1);
+        return r == 0 && *limit == 0 ? cli_misuse("a limit is above 0; none takes it away") : r;
+}
+
+/* Both are 0 for `none`. */
+static int parse_limits(int n, char **words, uint64_t *size, uint64_t *inodes) {
+        int r = 0;
+
         *size = *inodes = 0;
         if (n == 1 && strcmp(words[0], "none") == 0)
-                return true;
-        for (int i = 0; i < n; i++) {
-                uint64_t *limit = strncmp(words[i], "size=", 5) == 0         ? size
-                                  : strncmp(words[i], "nr_inodes=", 10) == 0 ? inodes
-                                                                             : NULL;
-
-                if (!limit || !cli_parse_size(strchr(words[i], '=') + 1, limit) || *limit == 0) {
-                        cli_misuse("not a limit: %s (size=SIZE, nr_inodes=COUNT, or none)",
-                                   words[i]);
-                        return false;
-                }
-        }
-        return true;
+                return 0;
+        for (int i = 0; r == 0 && i < n; i++)
+                r = parse_limit(words[i], size, inodes);
+        return r;
 }
 
 int cli_limit(int argc, char **argv) {
@@ -146,18 +144,20 @@ int cli_limit(int argc, char **argv) {
         const char *name;
         int r;
 
-        if (getopt_long(argc, argv, "", options, NULL) != -1)
+        if (cli_getopt(argc, argv, "", options) != -1)
                 return cli_try_help();
         if (argc - optind < 1)
                 return cli_misuse("limit needs a directory");
-        if (argc - optind == 1)
+        if (argc - optind == 1) {
+                optind = 0;
                 return cli_df(argc, argv);
-        if (!parse_limits(argc - optind - 1, argv + optind + 1, &size, &inodes))
-                return EXIT_FAILURE;
-        connection = cli_connect(argv[optind], &name);
-        if (!connection)
-                return EXIT_FAILURE;
+        }
+        r = parse_limits(argc - optind - 1, argv + optind + 1, &size, &inodes);
+        if (r == 0)
+                r = cli_connect(&connection, argv[optind], &name);
+        if (r != 0)
+                return r;
         r = iomem_limit(connection, name, size, inodes);
         iomem_disconnect(connection);
-        return r < 0 ? cli_fail_iomem() : EXIT_SUCCESS;
+        return r < 0 ? cli_fail_iomem(r) : EXIT_SUCCESS;
 }

@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/errno_text.h"
 #include "base/clock.h"
 #include "records/layout.h"
 #include "base/log.h"
@@ -115,7 +116,7 @@ static void keeper_take_down(struct keeper *keeper, int status) {
                 log_line(LOG_NOTICE, "our mount is not on top at %s: nothing is unmounted there",
                          mountpoint);
         else if (r < 0 && r != -EINVAL)
-                log_line(LOG_ERR, "cannot unmount %s: %s", mountpoint, strerror(-r));
+                log_line(LOG_ERR, "cannot unmount %s: %s", mountpoint, errno_text(-r));
         root->fuse_fd = -1;
         keeper_finish(keeper, status);
 }
@@ -128,7 +129,7 @@ static void keeper_start_or_end(struct keeper *keeper) {
                 r = keeper_start(keeper);
                 if (r == 0)
                         return;
-                log_line(LOG_WARNING, "cannot start a worker: %s", strerror(-r));
+                log_line(LOG_WARNING, "cannot start a worker: %s", errno_text(-r));
                 nanosleep(&(struct timespec){.tv_nsec = 100000000L << tries}, NULL);
         }
         log_line(LOG_ERR, "no worker can be started: unmounting %s",
@@ -211,7 +212,7 @@ static void keeper_upgrade(struct keeper *keeper) {
         root->counters.upgrades--;
         root->counters.upgrades_refused++;
         log_line(LOG_WARNING, "not upgraded: cannot run %s: %s; going on as before",
-                 root->settings.program, strerror(-r));
+                 root->settings.program, errno_text(-r));
         keeper_start_or_end(keeper);
 }
 
@@ -310,7 +311,7 @@ static void keeper_on_upgrade(struct keeper *keeper) {
         layout = ask_layout(program);
         if (layout < 0) {
                 log_line(LOG_WARNING, "not upgraded: %s: %s; going on as before", program,
-                         strerror(-layout));
+                         errno_text(-layout));
         } else if (layout != LAYOUT_VERSION) {
                 log_line(LOG_WARNING,
                          "not upgraded: %s knows layout %d, and the records have layout %d; "

@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "base/errno_text.h"
 #include "process/keeper.h"
 #include "records/layout.h"
 #include "socket/listener.h"
@@ -30,7 +31,7 @@
 #include "process/wakeup.h"
 
 static int main_complain(const char *what, int error) {
-        fprintf(stderr, "iomemfs: %s: %s\n", what, strerror(error));
+        fprintf(stderr, "iomemfs: %s: %s\n", what, errno_text(error));
         return MOUNT_SYSTEM;
 }
 
@@ -113,7 +114,7 @@ static int main_listen(struct root *root, const struct options *options) {
                 return 0;
         if (options->socket)
                 return main_complain(path, -root->listen_fd);
-        log_line(LOG_WARNING, "no socket: %s: %s", path, strerror(-root->listen_fd));
+        log_line(LOG_WARNING, "no socket: %s: %s", path, errno_text(-root->listen_fd));
         root->listen_fd = -1;
         path[0] = '\0';
         return 0;

@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/errno_text.h"
 
 #ifndef MS_NOSYMFOLLOW
 #define MS_NOSYMFOLLOW 256
@@ -44,6 +45,13 @@ static void mount_catch_message(enum fuse_log_level level, const char *format, v
         mount_fuse_message[strcspn(mount_fuse_message, "\n")] = '\0';
 }
 
+static void mount_complain_point(const char *mountpoint, int r) {
+        fprintf(stderr, "iomemfs: %s: %s%s\n", mountpoint, errno_text(r),
+                r == -ENOENT     ? "; make the directory first"
+                : r == -ENOTCONN ? "; unmount what is left there first"
+                                 : "");
+}
+
 int mount_check(struct options *options) {
         struct stat st;
         int r = 0;
@@ -51,10 +59,11 @@ int mount_check(struct options *options) {
 
         if (!path || stat(path, &st) < 0) {
                 r = -errno;
-                fprintf(stderr, "iomemfs: %s: %s%s\n", options->mountpoint, strerror(-r),
-                        r == -ENOENT     ? "; make the directory first"
-                        : r == -ENOTCONN ? "; unmount what is left there first"
-                                         : "");
+                /* Another user's mount lets nobody in, not even to look at it. */
+                if (path && r == -EACCES && mount_is_iomemfs(path))
+                        fprintf(stderr, "iomemfs: %s: already mounted\n", path);
+                else
+                        mount_complain_point(options->mountpoint, r);
         } else if (!S_ISDIR(st.st_mode)) {
                 r = -ENOTDIR;
                 fprintf(stderr, "iomemfs: %s: not a directory\n", options->mountpoint);
@@ -142,13 +151,36 @@ static int mount_finish(struct fuse_session *session, const struct options *opti
         int r = fd < 0 ? fd : mount_add_nosymfollow(options);
 
         if (r < 0) {
-                fprintf(stderr, "iomemfs: mount on %s: %s\n", options->mountpoint, strerror(-r));
+                fprintf(stderr, "iomemfs: mount on %s: %s\n", options->mountpoint, errno_text(-r));
                 if (fd >= 0)
                         close(fd);
                 fuse_session_unmount(session);
                 return r;
         }
         return fd;
+}
+
+/* Whether fusermount3, which mounts for ordinary users, is in PATH. */
+static bool mount_has_fusermount(void) {
+        const char *path = getenv("PATH");
+        bool found = access("/usr/bin/fusermount3", X_OK) == 0;
+        char *copy = strdup(path ? path : ""), *rest = NULL, program[PATH_MAX];
+
+        for (char *dir = copy ? strtok_r(copy, ":", &rest) : NULL; dir && !found;
+             dir = strtok_r(NULL, ":", &rest)) {
+                snprintf(program, sizeof(program), "%s/fusermount3", dir);
+                found = access(program, X_OK) == 0;
+        }
+        free(copy);
+        return found;
+}
+
+static void mount_complain(void) {
+        if (geteuid() != 0 && !mount_has_fusermount())
+                fputs("iomemfs: fusermount3 is missing: install the package fuse3\n", stderr);
+        else if (mount_fuse_message[0])
+                fprintf(stderr, "iomemfs: %s\n", mount_fuse_message);
+        /* If libfuse gave no message, fusermount3 has printed one. */
 }
 
 int mount_attach(const struct options *options) {
@@ -160,9 +192,7 @@ int mount_attach(const struct options *options) {
         if (session && fuse_session_mount(session, options->mountpoint) == 0) {
                 r = mount_finish(session, options);
         } else {
-                /* If libfuse gave no message, fusermount3 has printed one. */
-                if (mount_fuse_message[0])
-                        fprintf(stderr, "iomemfs: %s\n", mount_fuse_message);
+                mount_complain();
                 r = -EPERM;
         }
         if (session)
@@ -283,7 +313,7 @@ static int mount_open(const struct options *options) {
         struct mount_entry entry;
 
         if (fd < 0) {
-                fprintf(stderr, "iomemfs: %s: %s\n", path, strerror(errno));
+                fprintf(stderr, "iomemfs: %s: %s\n", path, errno_text(errno));
                 return -1;
         }
         entry = mount_of(fd);
@@ -324,7 +354,7 @@ static int mount_administer(const struct options *options, int mount_fd, const c
         fd = mount_open_file(options, mount_fd, "admin", O_RDWR);
         if (fd < 0) {
                 fprintf(stderr, "iomemfs: %s/%s/admin: %s%s\n", options->mountpoint, options->ctl,
-                        strerror(errno), errno == ENOENT ? " (mounted with another ctl=?)" : "");
+                        errno_text(errno), errno == ENOENT ? " (mounted with another ctl=?)" : "");
                 return MOUNT_FAILED;
         }
         if (write(fd, line, strlen(line)) < 0) {
@@ -334,7 +364,7 @@ static int mount_administer(const struct options *options, int mount_fd, const c
                 reason[length > 0 ? length : 0] = '\0';
                 reason[strcspn(reason, "\n")] = '\0';
                 fprintf(stderr, "iomemfs: %s: %s\n", options->mountpoint,
-                        reason[0] ? reason : strerror(error));
+                        reason[0] ? reason : errno_text(error));
                 status = MOUNT_FAILED;
         }
         close(fd);
@@ -347,7 +377,7 @@ static int mount_wanted_flags(const struct options *options, int mount_fd, unsig
         struct statvfs vfs;
 
         if (fstatvfs(mount_fd, &vfs) < 0) {
-                fprintf(stderr, "iomemfs: %s: %s\n", options->mountpoint, strerror(errno));
+                fprintf(stderr, "iomemfs: %s: %s\n", options->mountpoint, errno_text(errno));
                 return MOUNT_FAILED;
         }
         *now = mount_current_flags(&vfs);
@@ -361,7 +391,7 @@ static int mount_change_flags(const struct options *options, int mount_fd, unsig
         snprintf(path, sizeof(path), "/proc/self/fd/%d", mount_fd);
         if (mount(NULL, path, NULL, MS_REMOUNT | flags, NULL) == 0)
                 return MOUNT_OK;
-        fprintf(stderr, "iomemfs: remount of %s: %s\n", options->mountpoint, strerror(errno));
+        fprintf(stderr, "iomemfs: remount of %s: %s\n", options->mountpoint, errno_text(errno));
         return MOUNT_FAILED;
 }
 

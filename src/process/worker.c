@@ -9,6 +9,7 @@
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "base/errno_text.h"
 #include "base/clock.h"
 #include "socket/server.h"
 #include "fuse/channel.h"
@@ -81,7 +82,7 @@ static unsigned int worker_requests(struct worker *worker) {
                 loop_stop(worker->loop, WORKER_UNMOUNTED);
         } else if (r < 0) {
                 if (r != -EOPNOTSUPP)
-                        log_line(LOG_ERR, "connection to the kernel: %s", strerror(-r));
+                        log_line(LOG_ERR, "connection to the kernel: %s", errno_text(-r));
                 loop_stop(worker->loop, WORKER_FAILED);
         }
         return n;
@@ -134,7 +135,7 @@ static void worker_succeed(void *userdata, uint32_t events) {
         worker->root->counters.takeovers++;
         log_line(LOG_WARNING, "the keeper has died; taking its place");
         r = reexec(worker->journal, "/proc/self/exe");
-        log_line(LOG_ERR, "the keeper has died, and its place cannot be taken: %s", strerror(-r));
+        log_line(LOG_ERR, "the keeper has died, and its place cannot be taken: %s", errno_text(-r));
         loop_arm(worker->retry, KEEPER_RETRY_MS);
 }
 
@@ -263,13 +264,13 @@ int worker_run(struct journal *journal, int keeper_pidfd, int ready_fd) {
 
         r = worker_start(&worker);
         if (r < 0) {
-                log_line(LOG_ERR, "cannot start: %s", strerror(-r));
+                log_line(LOG_ERR, "cannot start: %s", errno_text(-r));
                 return WORKER_FAILED;
         }
         loop_set_idle(worker.loop, worker_idle, &worker);
         r = loop_run(worker.loop);
         if (r < 0) {
-                log_line(LOG_ERR, "event loop: %s", strerror(-r));
+                log_line(LOG_ERR, "event loop: %s", errno_text(-r));
                 return WORKER_FAILED;
         }
         /* Nothing is freed: the process ends, and its records must stay. */
