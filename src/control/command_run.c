@@ -2,6 +2,7 @@
 #include "control/command_private.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include "base/size.h"
@@ -201,11 +202,23 @@ static bool may_limit(const struct volume *volume, const struct node *dir, struc
         return above->id != LAYOUT_MOUNT_LIMIT && owner && access_owns(caller, owner);
 }
 
+/* Says what the limit above has left. */
+static int fail_limit_space(const struct volume *volume, const struct limit *above,
+                            struct command_error *error) {
+        const struct limit *nodes = limit_of_nodes(volume->journal, above->id);
+        char bytes[SIZE_TEXT_MAX], inodes[SIZE_TEXT_MAX] = "all";
+        uint64_t left = quota_left(regions_quota(volume->regions), above->id);
+
+        size_format(bytes, left);
+        if (nodes->nodes > 0)
+                snprintf(inodes, sizeof(inodes), "%llu",
+                         (unsigned long long)(nodes->nodes - nodes->used_nodes));
+        return command_fail(error, -ENOSPC, "no space: the limit above has %s and %s inodes left",
+                            left == UINT64_MAX ? "no limit of size" : bytes, inodes);
+}
+
 static int fail_limit(const struct volume *volume, const struct node *dir, int r,
                       const struct command *command, struct command_error *error) {
-        const struct limit *above = volume_limit_above(volume, dir);
-        const struct limit *nodes = limit_of_nodes(volume->journal, above->id);
-
         switch (-r) {
         case ENOTEMPTY:
                 return command_fail(error, r, "the directory is not empty");
@@ -225,11 +238,7 @@ static int fail_limit(const struct volume *volume, const struct node *dir, int r
                                             : "what the limit does not limit so far can be "
                                               "limited only after none");
         case ENOSPC:
-                return command_fail(
-                        error, r, "no space: the limit above has %llu bytes and %llu inodes left",
-                        (unsigned long long)quota_left(regions_quota(volume->regions), above->id),
-                        (unsigned long long)(nodes->nodes == 0 ? UINT64_MAX
-                                                               : nodes->nodes - nodes->used_nodes));
+                return fail_limit_space(volume, volume_limit_above(volume, dir), error);
         default:
                 return command_fail(error, r, "%s", strerrordesc_np(-r));
         }

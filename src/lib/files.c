@@ -51,7 +51,7 @@ int files_command(struct iomem_connection *connection, const char *directory, co
                  directory ? "/" : "", file);
         fd = open_below(connection, path, O_RDWR);
         if (fd < 0)
-                return error_about(fd, path);
+                return error_about(fd, directory ? directory : path);
         if (write(fd, line, length) != (ssize_t)length)
                 r = command_error(fd, -errno, path);
         close(fd);

@@ -167,7 +167,7 @@ def test_nested(mount):
     fails_with(errno.ENOSPC, create, outer, "s", 1)
     assert space(mount)[:2] == (64 * MIB, 16 * MIB)
     (outer / "more").mkdir()
-    assert "0 bytes and" in fails_text(outer / "more", "size=4k", errno.ENOSPC)
+    assert "has 0B and" in fails_text(outer / "more", "size=4k", errno.ENOSPC)
 
 
 def fails_text(directory, words, number):
@@ -220,7 +220,7 @@ def test_changed_at_any_time(mount):
     limit(d, "size=5m nr_inodes=3")
     assert space(d) == (5 * MIB, 5 * MIB, 3, 3)
     assert space(mount) == (64 * MIB, 5 * MIB, 1000, 4)
-    assert "59768832 bytes" not in fails_text(d, "size=65m", errno.ENOSPC)
+    assert "has 59M and" in fails_text(d, "size=65m", errno.ENOSPC)
     assert "inodes left" in fails_text(d, "nr_inodes=1001", errno.ENOSPC)
     assert space(d) == (5 * MIB, 5 * MIB, 3, 3)
     limit(d, "size=64m")
@@ -445,12 +445,14 @@ def test_limit_by_command(mount, way):
     assert space(mount / "d") == (8 * MIB, 0, 10, 1)
     assert "8M" in set_limit().stdout
     done = set_limit("size=65m")
-    assert done.returncode == 1 and "no space" in done.stderr
-    assert set_limit("size=4x").returncode == 1
+    assert done.returncode == 5 and "no space: the limit above has 56M" in done.stderr
+    assert set_limit("size=4x").returncode == 2
+    assert set_limit("mode=1").returncode == 2
+    assert set_limit("size=0").returncode == 2
     assert set_limit("none").returncode == 0
     assert space(mount / "d")[0] == 64 * MIB
     done = support.run([iomem, "limit", mount / "e", "size=1m"])
-    assert done.returncode == 1 and "e" in done.stderr
+    assert done.returncode == 3 and "e:" in done.stderr
 
 
 @pytest.mark.options("size=64m,nr_inodes=1000")
