@@ -12,8 +12,16 @@ enum { PAGE = 4096, NEW_MAX = 4 };
 struct quota {
         struct journal *journal;
         struct root *root;
-        int fresh[NEW_MAX]; /* private tmpfs that this transaction has made */
+        /* Private tmpfs that this transaction has made, and limits that it has ended. */
+        struct {
+                uint32_t limit;
+                int fd;
+        } fresh[NEW_MAX];
         unsigned int n_fresh;
+        uint32_t ended[LAYOUT_STALE_MAX];
+        unsigned int n_ended;
+        void (*on_tmpfs)(void *userdata, uint32_t limit, int fd);
+        void *on_tmpfs_userdata;
 };
 
 static uint64_t page_round(uint64_t n) {
@@ -215,6 +223,17 @@ int quota_reserve(struct quota *quota, struct node *node, uint64_t charge) {
 
 /* The private tmpfs */
 
+void quota_on_tmpfs(struct quota *quota, void (*fn)(void *userdata, uint32_t limit, int fd),
+                    void *userdata) {
+        quota->on_tmpfs = fn;
+        quota->on_tmpfs_userdata = userdata;
+}
+
+static void quota_tell(const struct quota *quota, uint32_t limit, int fd) {
+        if (quota->on_tmpfs)
+                quota->on_tmpfs(quota->on_tmpfs_userdata, limit, fd);
+}
+
 int quota_tmpfs(struct quota *quota, uint32_t id) {
         struct limit *limit = limit_of_bytes(quota->journal, id);
         uint64_t left = limit->bytes > limit->charged ? limit->bytes - limit->charged : 0;
@@ -230,7 +249,9 @@ int quota_tmpfs(struct quota *quota, uint32_t id) {
         if (fd < 0)
                 return fd;
         JOURNAL_SET(quota->journal, limit->tmpfs_fd, fd);
-        quota->fresh[quota->n_fresh++] = fd;
+        quota->fresh[quota->n_fresh].limit = limit->id;
+        quota->fresh[quota->n_fresh++].fd = fd;
+        quota_tell(quota, limit->id, fd);
         return fd;
 }
 
@@ -279,6 +300,8 @@ struct limit *quota_end_limit(struct quota *quota, struct limit *limit, int *fd)
         struct limit *above = limit_get(quota->journal, limit->above);
 
         *fd = limit->tmpfs_fd;
+        if (limit->tmpfs_fd >= 0 && quota->n_ended < LAYOUT_STALE_MAX)
+                quota->ended[quota->n_ended++] = limit->id;
         if (limit->bytes > 0)
                 limit_discharge(quota, limit_of_bytes(quota->journal, limit->above), limit->bytes);
         limit_delete(quota->journal, limit);
@@ -296,13 +319,19 @@ void quota_take_limit(struct quota *quota, struct node *dir, int *fd) {
 
 void quota_commit(struct quota *quota) {
         quota->n_fresh = 0;
+        while (quota->n_ended > 0)
+                quota_tell(quota, quota->ended[--quota->n_ended], -1);
         if (quota->root->n_stale > 0)
                 quota_sync(quota);
 }
 
 void quota_abort(struct quota *quota) {
-        while (quota->n_fresh > 0)
-                close(quota->fresh[--quota->n_fresh]);
+        quota->n_ended = 0;
+        while (quota->n_fresh > 0) {
+                quota->n_fresh--;
+                quota_tell(quota, quota->fresh[quota->n_fresh].limit, -1);
+                close(quota->fresh[quota->n_fresh].fd);
+        }
         if (quota->root->n_stale > 0)
                 quota_sync(quota);
 }

@@ -31,6 +31,11 @@ struct quota;
 int quota_new(struct quota **out, struct journal *journal);
 struct quota *quota_free(struct quota *quota);
 
+/* fn is called with each private tmpfs that is made, and with -1 when that of the limit is not
+ * needed any more. */
+void quota_on_tmpfs(struct quota *quota, void (*fn)(void *userdata, uint32_t limit, int fd),
+                    void *userdata);
+
 /* Bytes in use and limit, as df shows them. */
 struct space {
         uint64_t limit; /* 0: none */

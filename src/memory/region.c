@@ -222,7 +222,9 @@ static int region_create_empty(struct regions *regions, struct node *node) {
 }
 
 int regions_prepare(struct regions *regions) {
-        return regions->root->tmpfs_fd < 0 ? regions_make_tmpfs(regions) : 0;
+        int r = quota_tmpfs(regions->quota, LAYOUT_MOUNT_LIMIT);
+
+        return r < 0 ? r : 0;
 }
 
 int region_create_growable(struct regions *regions, struct node *node) {

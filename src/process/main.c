@@ -225,7 +225,7 @@ static int main_resume(const struct options *options) {
 }
 
 /* All processes of the daemon have died, or were stopped; the service manager has kept the mount. */
-static int main_revive(const struct options *options, const struct stored *stored) {
+static int main_revive(const struct options *options, struct stored *stored) {
         struct journal *journal;
         struct root *root;
         int r = journal_attach(&journal, stored->records, layout_spec());

@@ -395,20 +395,12 @@ struct settings {
         uint32_t spin_us;          /* the longest time that the loop spins, microseconds */
         uint32_t want_passthrough; /* enum passthrough */
         uint32_t root_mode, root_uid, root_gid;
-<<<<<<< HEAD
-        uint64_t size,
-                nr_inodes; /* of the mount when it was made, 0 for no limit; see struct limit */
-        uint32_t grace_s;  /* seconds an ephemeral region waits for its first use; 0: no limit */
-        uint32_t huge;     /* 1: regions get huge pages unless the request says otherwise */
-        uint32_t xattr;    /* 1: regions have extended attributes, if the kernel makes that cheap */
-        uint32_t read_only;                 /* 1: mounted ro */
-=======
+        uint64_t size, nr_inodes; /* when it was made, 0 for no limit; then see struct limit */
         uint32_t grace_s; /* seconds an ephemeral region waits for its first use; 0: no limit */
         uint32_t huge;    /* 1: regions get huge pages unless the request says otherwise */
         uint32_t xattr;   /* 1: regions have extended attributes, if the kernel makes that cheap */
         uint32_t read_only; /* 1: mounted ro */
         uint32_t keep; /* 1: descriptors are kept by the service manager, see process/store.h */
->>>>>>> main
         char ctl_name[LAYOUT_NAME_MAX + 1]; /* name of .ctl, "" for none (ctl=) */
         struct socket_limits limits;
 };
