@@ -30,6 +30,14 @@
 #define WAIT_HELP " -t, --timeout SECONDS  give up after that time\n"
 #define EXEC_HELP " -r, --read-only        hand on a descriptor for reading only\n"
 #define MOUNT_OPTION " -m, --mount PATH       mount point or socket\n"
+#define TOP_HELP                                                                          \
+        " -b, --batch            write text, and no colors, for a file or a pipe\n"       \
+        " -d, --delay SECONDS    time between two looks (default: 2)\n"                   \
+        " -F, --filter TEXT      show only names that contain this\n"                     \
+        " -n, --iterations N     end after so many looks\n"                               \
+        " -r, --reverse          reverse the order\n"                                     \
+        " -s, --sort KEY         size (default), allocated, growth, users, age or name\n" \
+        " -t, --tree             show directories, with their sums\n"
 #define UMOUNT_HELP \
         " -l, --lazy             detach it now, and end it when it is not used any more\n"
 #define HELP_OPTION " -h, --help             display this help\n"
@@ -37,6 +45,7 @@
         "NAME SIZE ALLOCATED MODE USER GROUP SEALS FLAGS REFS\n CREATED " \
         "CREATOR INODE LINKS"
 #define WHO_COLUMNS "PID USER COMMAND FD ACCESS VIA NAME"
+#define DF_COLUMNS "DIRECTORY SIZE USED AVAIL USE% FILES FUSED FAVAIL\n FUSE% OVERCOMMIT"
 
 static int cli_help(int argc, char **argv);
 
@@ -53,16 +62,21 @@ static const struct command {
          cli_stat},
         {"who", "[NAME]", "show who uses a region, or the whole mount", TABLE_HELP, WHO_COLUMNS,
          cli_who},
+        {"df", "[DIRECTORY]", "show the space of the mount and of each limit", TABLE_HELP,
+         DF_COLUMNS, cli_df},
         {"create", "NAME SIZE", "make a region", CREATE_HELP, NULL, cli_create},
         {"resize", "NAME SIZE", "change the size of a region", RESIZE_HELP, NULL, cli_resize},
         {"seal", "NAME SEALS", "forbid for good: shrink, grow, write, with commas", "", NULL,
          cli_seal},
         {"rm", "NAME...", "remove regions", "", NULL, cli_rm},
+        {"limit", "DIRECTORY [LIMIT]...", "set size= and nr_inodes= of a directory, or none", "",
+         NULL, cli_limit},
         {"wait", "NAME...", "wait until regions exist", WAIT_HELP, NULL, cli_wait},
         {"events", "[DIRECTORY]", "show what happens, as it happens", JSON_OPTION, NULL,
          cli_events},
         {"exec", "NAME [--] COMMAND", "run a command with the region's descriptor in $IOMEM_FD",
          EXEC_HELP, NULL, cli_exec},
+        {"top", "[DIRECTORY]", "show regions and what happens, live", TOP_HELP, NULL, cli_top},
         {"umount", "[DIRECTORY]", "unmount, or show who is in the way", UMOUNT_HELP, NULL,
          cli_umount},
         {"help", "[COMMAND]", "show how a command is used", "", NULL, cli_help},
@@ -98,13 +112,15 @@ static int usage(void) {
               "                        the working directory, or /mnt/mem)\n" HELP_OPTION
               " -V, --version          display version\n"
               "\n"
-              "Options of ls, stat and who (and -J of events):\n" TABLE_HELP "\n"
+              "Options of ls, stat, who and df (and -J of events):\n" TABLE_HELP "\n"
               "Options of create:\n" CREATE_HELP "\n"
               "Option of resize:\n" RESIZE_HELP "\n"
               "Option of wait:\n" WAIT_HELP "\n"
               "Option of exec:\n" EXEC_HELP "\n"
+              "Options of top:\n" TOP_HELP "\n"
               "Option of umount:\n" UMOUNT_HELP "\n"
-              "Columns of ls and stat: " REGION_COLUMNS "; of who: " WHO_COLUMNS "\n"
+              "Columns of ls and stat: " REGION_COLUMNS "; of who: " WHO_COLUMNS
+              ";\n of df: " DF_COLUMNS "\n"
               "\n"
               "For more details see iomem(1).\n",
               stdout);

@@ -257,30 +257,33 @@ void fs_setattr(struct fuse_request *req) {
                 fs_reply_attributes(req, fs); /* does not wait, see fs_write_back.c */
 }
 
-/* What df -i shows.  No limit is shown as tmpfs shows it. */
-static void fs_stat_inodes(const struct fs *fs, struct statvfs *st) {
-        uint64_t limit = fs->volume->root->limit_nodes, nodes = tree_inodes(fs->volume->tree);
-        uint64_t free = limit > nodes ? limit - nodes : 0;
+/* What df -i shows: what the limit leaves, and what records and descriptors leave. */
+static void fs_stat_inodes(const struct fs *fs, const struct limit *limit, struct statvfs *st) {
+        uint64_t free = limit->nodes > limit->used_nodes ? limit->nodes - limit->used_nodes : 0;
         uint64_t possible = volume_files_left(fs->volume);
 
-        if (limit == 0)
+        if (limit->nodes == 0)
                 return;
-        st->f_files = free > possible ? nodes + possible : limit;
+        st->f_files = free > possible ? limit->used_nodes + possible : limit->nodes;
         st->f_ffree = st->f_favail = free > possible ? possible : free;
 }
 
+/* Of the limit that the node counts in; as on tmpfs, a mount without a limit shows zeros. */
 void fs_statfs(struct fuse_request *req) {
         struct fs *fs = fs_of(req);
-        struct space space;
+        struct node *node = fs_node(fs, req->node);
         struct statvfs st = {.f_bsize = 4096, .f_frsize = 4096, .f_namemax = LAYOUT_NAME_MAX};
+        struct space space;
 
-        volume_space(fs->volume, &space);
-        if (space.limit > 0) {
-                uint64_t left = space.limit > space.used ? space.limit - space.used : 0;
-
-                st.f_blocks = space.limit / st.f_frsize;
-                st.f_bfree = st.f_bavail = left / st.f_frsize;
+        if (!node) {
+                reply_error(req, -ESTALE);
+                return;
         }
-        fs_stat_inodes(fs, &st);
+        volume_space(fs->volume, node, &space);
+        if (space.limit > 0) {
+                st.f_blocks = space.limit / st.f_frsize;
+                st.f_bfree = st.f_bavail = (space.limit - space.used) / st.f_frsize;
+        }
+        fs_stat_inodes(fs, limit_of_nodes(fs->volume->journal, node->limit), &st);
         reply_statfs(req, &st);
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "memory/file.h"
 
 static bool flags_write(uint32_t flags) {
         return (flags & O_ACCMODE) != O_RDONLY;
@@ -120,7 +121,7 @@ void fs_read(struct fuse_request *req) {
         }
         if (size > FS_BUFFER_SIZE)
                 size = FS_BUFFER_SIZE;
-        n = node ? region_read(fs->volume->regions, node, fs->buffer, size, in->offset) : -ESTALE;
+        n = node ? file_read(fs->volume->journal, node, fs->buffer, size, in->offset) : -ESTALE;
         if (n < 0)
                 reply_error(req, (int)n);
         else
@@ -225,7 +226,7 @@ static void fs_seek(struct fuse_request *req, struct fs *fs, const struct fs_wai
                 return;
         }
         /* These two do not depend on the position of our descriptor. */
-        r = written ? region_seek(fs->volume->regions, node, call->offset, (int)call->handle)
+        r = written ? file_seek(fs->volume->journal, node, call->offset, (int)call->handle)
                     : fs_seek_blindly(fs, node, call->offset, call->handle);
         if (r < 0)
                 reply_error(req, (int)r);
@@ -240,7 +241,7 @@ void fs_lseek(struct fuse_request *req) {
         struct fs *fs = fs_of(req);
         const struct node *node = fs_node(fs, req->node);
 
-        if (!node || fs_kind(req->node) != CTL_NONE || node->fd < 0)
+        if (!node || fs_kind(req->node) != CTL_NONE || !node_has_memory(node))
                 reply_error(req, node ? -EINVAL : -ESTALE);
         else if (in->offset > INT64_MAX)
                 reply_error(req, -ENXIO);

@@ -7,11 +7,11 @@
 #include "memory/backing.h"
 #include "memory/store.h"
 
-static const struct store *store_of(const struct journal *journal, const struct node *node) {
-        return node->backing == BACKING_NAMED ? store_get(journal, node->store) : NULL;
+static const struct limit *store_of(const struct journal *journal, const struct node *node) {
+        return node->backing == BACKING_TMPFS ? store_get(journal, node->store) : NULL;
 }
 
-static int open_named(const struct store *store, const struct node *node, int flags) {
+static int open_named(const struct limit *store, const struct node *node, int flags) {
         return store ? store_open(store, node->id, node->ino, flags) : -ESTALE;
 }
 
@@ -48,8 +48,36 @@ int file_open(const struct journal *journal, const struct node *node, int flags)
         return fd == -EACCES ? reopen_own(journal, node, flags) : fd;
 }
 
+ssize_t file_read(const struct journal *journal, const struct node *node, char *bytes, size_t size,
+                  uint64_t offset) {
+        int fd = file_use(journal, node);
+        ssize_t n = fd;
+
+        if (fd >= 0) {
+                n = pread(fd, bytes, size, (off_t)offset);
+                if (n < 0)
+                        n = -errno;
+        }
+        file_unuse(node, fd);
+        return n;
+}
+
+int64_t file_seek(const struct journal *journal, const struct node *node, uint64_t offset,
+                  int whence) {
+        int fd = file_use(journal, node);
+        int64_t r = fd;
+
+        if (fd >= 0) {
+                r = lseek(fd, (off_t)offset, whence);
+                if (r < 0)
+                        r = -errno;
+        }
+        file_unuse(node, fd);
+        return r;
+}
+
 int file_stat(const struct journal *journal, const struct node *node, struct stat *st) {
-        const struct store *store = store_of(journal, node);
+        const struct limit *store = store_of(journal, node);
 
         if (store)
                 return store_stat(store, node, st);
@@ -70,7 +98,7 @@ int file_truncate(const struct journal *journal, const struct node *node, uint64
 
 int file_utimens(const struct journal *journal, const struct node *node,
                  const struct timespec times[2]) {
-        const struct store *store = store_of(journal, node);
+        const struct limit *store = store_of(journal, node);
 
         if (store)
                 return store_utimens(store, node, times);
@@ -80,7 +108,7 @@ int file_utimens(const struct journal *journal, const struct node *node,
 }
 
 static int file_chown(const struct journal *journal, const struct node *node) {
-        const struct store *store = store_of(journal, node);
+        const struct limit *store = store_of(journal, node);
 
         if (store)
                 return store_chown(store, node, node->uid, node->gid);
@@ -88,7 +116,7 @@ static int file_chown(const struct journal *journal, const struct node *node) {
 }
 
 static int file_chmod(const struct journal *journal, const struct node *node, mode_t mode) {
-        const struct store *store = store_of(journal, node);
+        const struct limit *store = store_of(journal, node);
 
         if (store)
                 return store_chmod(store, node, mode);

@@ -23,6 +23,12 @@ void file_unuse(const struct node *node, int fd);
 /* A fresh open, which is the caller's.  flags: O_RDONLY, O_RDWR or O_ACCMODE. */
 int file_open(const struct journal *journal, const struct node *node, int flags);
 
+/* As pread(2), and as lseek(2) with SEEK_DATA or SEEK_HOLE. */
+ssize_t file_read(const struct journal *journal, const struct node *node, char *bytes, size_t size,
+                  uint64_t offset);
+int64_t file_seek(const struct journal *journal, const struct node *node, uint64_t offset,
+                  int whence);
+
 int file_stat(const struct journal *journal, const struct node *node, struct stat *st);
 int file_truncate(const struct journal *journal, const struct node *node, uint64_t size);
 int file_utimens(const struct journal *journal, const struct node *node,

@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 #include "base/fault.h"
-#include "memory/backing.h"
-#include "memory/descriptor.h"
 
 enum { NAME_SIZE = 32 };
 
@@ -28,33 +26,10 @@ bool store_parse(const char *name, uint32_t *node, uint64_t *ino) {
         return end != name && *end == '\0';
 }
 
-/* The store */
+struct limit *store_get(const struct journal *journal, uint32_t id) {
+        struct limit *store = limit_get(journal, id);
 
-int store_new(struct store **out, struct journal *journal, uint64_t limit) {
-        uint32_t id = journal_new(journal, TABLE_STORE);
-        struct store *store = journal_get(journal, TABLE_STORE, id);
-        int tmpfs, number, r;
-
-        if (!store)
-                return -ENOSPC;
-        number = descriptor_new(journal, 0);
-        if (number < 0)
-                return number;
-        tmpfs = backing_tmpfs(limit);
-        if (tmpfs < 0)
-                return tmpfs;
-        r = descriptor_move(tmpfs, number);
-        if (r < 0)
-                return r;
-        *store = (struct store){.id = id, .fd = number};
-        *out = store;
-        return 0;
-}
-
-struct store *store_get(const struct journal *journal, uint32_t id) {
-        struct store *store = journal_get(journal, TABLE_STORE, id);
-
-        return store && store->id == id ? store : NULL;
+        return store && store->tmpfs_fd >= 0 ? store : NULL;
 }
 
 /* Making */
@@ -72,7 +47,7 @@ static int made_add(struct journal *journal, uint32_t store, uint32_t node, uint
         return 0;
 }
 
-int store_make(struct journal *journal, struct store *store, struct node *node) {
+int store_make(struct journal *journal, struct limit *store, struct node *node) {
         char name[NAME_SIZE];
         int r;
 
@@ -82,7 +57,7 @@ int store_make(struct journal *journal, struct store *store, struct node *node) 
         if (r < 0)
                 return r;
         name_of(name, node->id, node->ino);
-        if (mknodat(store->fd, name, S_IFREG | (node->mode & 07777), 0) < 0)
+        if (mknodat(store->tmpfs_fd, name, S_IFREG | (node->mode & 07777), 0) < 0)
                 return -errno;
         journal_crash_point(journal);
         JOURNAL_SET(journal, node->store, store->id);
@@ -100,7 +75,7 @@ void store_undo_made(struct journal *journal) {
 
         while (root->n_made > 0) {
                 const struct made *made = &root->made[root->n_made - 1];
-                const struct store *store = store_get(journal, made->store);
+                const struct limit *store = store_get(journal, made->store);
                 const struct node *node = journal_get(journal, TABLE_NODE, made->node);
 
                 /* The worker may have died after the commit, before store_keep_made(). */
@@ -113,51 +88,51 @@ void store_undo_made(struct journal *journal) {
 
 /* Files */
 
-void store_unlink(const struct store *store, uint32_t node, uint64_t ino) {
+void store_unlink(const struct limit *store, uint32_t node, uint64_t ino) {
         char name[NAME_SIZE];
 
         name_of(name, node, ino);
-        unlinkat(store->fd, name, 0);
+        unlinkat(store->tmpfs_fd, name, 0);
 }
 
-int store_open(const struct store *store, uint32_t node, uint64_t ino, int flags) {
+int store_open(const struct limit *store, uint32_t node, uint64_t ino, int flags) {
         char name[NAME_SIZE];
         int fd;
 
         if (fault_strikes(FAULT_REOPEN))
                 return -ENOSPC;
         name_of(name, node, ino);
-        fd = openat(store->fd, name, flags | O_CLOEXEC | O_NOFOLLOW);
+        fd = openat(store->tmpfs_fd, name, flags | O_CLOEXEC | O_NOFOLLOW);
         if (fd < 0)
                 return errno == EMFILE || errno == ENFILE ? -ENOSPC : -errno;
         return fd;
 }
 
-int store_stat(const struct store *store, const struct node *node, struct stat *st) {
+int store_stat(const struct limit *store, const struct node *node, struct stat *st) {
         char name[NAME_SIZE];
 
         name_of(name, node->id, node->ino);
-        return fstatat(store->fd, name, st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+        return fstatat(store->tmpfs_fd, name, st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
 }
 
-int store_chown(const struct store *store, const struct node *node, uid_t uid, gid_t gid) {
+int store_chown(const struct limit *store, const struct node *node, uid_t uid, gid_t gid) {
         char name[NAME_SIZE];
 
         name_of(name, node->id, node->ino);
-        return fchownat(store->fd, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+        return fchownat(store->tmpfs_fd, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
 }
 
-int store_chmod(const struct store *store, const struct node *node, mode_t mode) {
+int store_chmod(const struct limit *store, const struct node *node, mode_t mode) {
         char name[NAME_SIZE];
 
         name_of(name, node->id, node->ino);
-        return fchmodat(store->fd, name, mode, 0) < 0 ? -errno : 0;
+        return fchmodat(store->tmpfs_fd, name, mode, 0) < 0 ? -errno : 0;
 }
 
-int store_utimens(const struct store *store, const struct node *node,
+int store_utimens(const struct limit *store, const struct node *node,
                   const struct timespec times[2]) {
         char name[NAME_SIZE];
 
         name_of(name, node->id, node->ino);
-        return utimensat(store->fd, name, times, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+        return utimensat(store->tmpfs_fd, name, times, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
 }

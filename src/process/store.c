@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -13,8 +14,7 @@
 #include "base/log.h"
 #include "memory/backing.h"
 #include "memory/descriptor.h"
-#include "memory/store.h"
-#include "records/layout.h"
+#include "memory/limit.h"
 
 enum {
         FIRST_PASSED = 3,      /* as SD_LISTEN_FDS_START */
@@ -22,7 +22,8 @@ enum {
 };
 
 static const char name_fuse[] = "iomemfs-fuse", name_records[] = "iomemfs-records",
-                  name_socket[] = "iomemfs-socket", name_tmpfs[] = "iomemfs-tmpfs";
+                  name_socket[] = "iomemfs-socket";
+#define NAME_TMPFS "iomemfs-tmpfs-%" PRIu32 /* with the id of the limit */
 
 bool store_exists(void) {
         return getenv("NOTIFY_SOCKET") != NULL;
@@ -30,17 +31,31 @@ bool store_exists(void) {
 
 /* Taking */
 
+/* There is no memory for it: the regions in it are lost. */
+static bool stored_add_tmpfs(struct stored *stored, uint32_t limit, int fd) {
+        size_t n = stored->n_tmpfs + 1;
+        struct stored_tmpfs *grown = realloc(stored->tmpfs, n * sizeof(*grown));
+
+        if (!grown)
+                return false;
+        grown[stored->n_tmpfs] = (struct stored_tmpfs){limit, fd};
+        stored->tmpfs = grown;
+        stored->n_tmpfs = n;
+        return true;
+}
+
 static void stored_set(struct stored *stored, const char *name, int fd) {
         int *place = strcmp(name, name_fuse) == 0      ? &stored->fuse
                      : strcmp(name, name_records) == 0 ? &stored->records
                      : strcmp(name, name_socket) == 0  ? &stored->socket
-                     : strcmp(name, name_tmpfs) == 0   ? &stored->tmpfs
                                                        : NULL;
+        uint32_t limit;
 
         fcntl(fd, F_SETFD, FD_CLOEXEC);
         if (place && *place < 0)
                 *place = fd;
-        else
+        else if (place || sscanf(name, NAME_TMPFS, &limit) != 1 ||
+                 !stored_add_tmpfs(stored, limit, fd))
                 close(fd);
 }
 
@@ -49,7 +64,7 @@ void store_take(struct stored *out) {
         char *names = getenv("LISTEN_FDNAMES"), *name;
         int n = pid && count && atol(pid) == getpid() ? atoi(count) : 0;
 
-        *out = (struct stored){-1, -1, -1, -1};
+        *out = (struct stored){-1, -1, -1, NULL, 0};
         for (int i = 0; i < n && names; i++) {
                 name = strsep(&names, ":");
                 stored_set(out, name, FIRST_PASSED + i);
@@ -68,7 +83,7 @@ bool stored_is_alive(const struct stored *stored) {
 }
 
 void stored_close(struct stored *stored) {
-        const int fds[] = {stored->fuse, stored->records, stored->socket, stored->tmpfs};
+        const int fds[] = {stored->fuse, stored->records, stored->socket};
 
         /* The service manager has it as well, and nobody shall take it for one that is served. */
         if (stored->socket >= 0)
@@ -76,7 +91,10 @@ void stored_close(struct stored *stored) {
         for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
                 if (fds[i] >= 0)
                         close(fds[i]);
-        *stored = (struct stored){-1, -1, -1, -1};
+        for (size_t i = 0; i < stored->n_tmpfs; i++)
+                close(stored->tmpfs[i].fd);
+        free(stored->tmpfs);
+        *stored = (struct stored){-1, -1, -1, NULL, 0};
 }
 
 /* Giving */
@@ -107,9 +125,40 @@ static int put_await(void) {
         return r;
 }
 
+static int put_tmpfs(uint32_t limit, int fd) {
+        char name[64];
+
+        snprintf(name, sizeof(name), NAME_TMPFS, limit);
+        return put(fd, name);
+}
+
+void store_put_tmpfs(uint32_t limit, int fd) {
+        int r;
+
+        if (fd < 0) {
+                log_notify_service("FDSTOREREMOVE=1\nFDNAME=" NAME_TMPFS, limit);
+                return;
+        }
+        r = put_tmpfs(limit, fd);
+        if (r < 0)
+                log_line(LOG_WARNING, "the service manager does not keep a limit's tmpfs: %s",
+                         strerror(-r));
+}
+
+static int put_limits(struct journal *journal) {
+        int r = 0;
+
+        for (uint32_t i = 1; r == 0 && i <= journal_high(journal, TABLE_LIMIT); i++) {
+                const struct limit *limit = limit_get(journal, i);
+
+                if (limit)
+                        r = put_tmpfs(i, limit->tmpfs_fd);
+        }
+        return r;
+}
+
 void store_put(struct journal *journal) {
         const struct root *root = journal_root(journal);
-        const struct store *files = store_get(journal, root->store);
         int r;
 
         r = put(root->fuse_fd, name_fuse);
@@ -118,7 +167,7 @@ void store_put(struct journal *journal) {
         if (r == 0)
                 r = put(root->listen_fd, name_socket);
         if (r == 0)
-                r = put(files ? files->fd : -1, name_tmpfs);
+                r = put_limits(journal);
         if (r == 0)
                 r = put_await();
         if (r < 0)
@@ -126,11 +175,14 @@ void store_put(struct journal *journal) {
                          strerror(-r));
 }
 
-void store_clear(void) {
-        const char *const names[] = {name_fuse, name_records, name_socket, name_tmpfs};
+void store_clear(struct journal *journal) {
+        const char *const names[] = {name_fuse, name_records, name_socket};
 
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
                 log_notify_service("FDSTOREREMOVE=1\nFDNAME=%s", names[i]);
+        for (uint32_t i = 1; i <= journal_high(journal, TABLE_LIMIT); i++)
+                if (limit_get(journal, i))
+                        store_put_tmpfs(i, -1);
 }
 
 /* Reviving.  No worker lives, so the records are changed without a transaction. */
@@ -173,6 +225,29 @@ static int revive_clients(struct journal *journal) {
         return r;
 }
 
+/* Gives each limit its tmpfs, and closes those that belong to none. */
+static void revive_limits(struct journal *journal, struct stored *stored) {
+        for (uint32_t i = 1; i <= journal_high(journal, TABLE_LIMIT); i++) {
+                struct limit *limit = limit_get(journal, i);
+
+                if (!limit)
+                        continue;
+                limit->tmpfs_fd = -1;
+                limit->watched = 0; /* the group that was told has ended */
+        }
+        for (size_t i = 0; i < stored->n_tmpfs; i++) {
+                struct limit *limit = limit_get(journal, stored->tmpfs[i].limit);
+
+                if (limit && limit->tmpfs_fd < 0)
+                        limit->tmpfs_fd = stored->tmpfs[i].fd;
+                else
+                        close(stored->tmpfs[i].fd);
+        }
+        free(stored->tmpfs);
+        stored->tmpfs = NULL;
+        stored->n_tmpfs = 0;
+}
+
 /* Opens the node's file with the number that it had.  False: nobody has it any more. */
 static bool revive_region(struct node *node) {
         int fd = backing_open_handle(&node->handle);
@@ -183,7 +258,7 @@ static bool revive_region(struct node *node) {
         return false;
 }
 
-/* Files of the private tmpfs have names there; other regions have a descriptor. */
+/* Files of a private tmpfs have names there; other regions have a descriptor. */
 static void revive_regions(struct journal *journal) {
         unsigned int lost = 0;
 
@@ -200,18 +275,7 @@ static void revive_regions(struct journal *journal) {
                 log_line(LOG_ERR, "%u regions were not kept: their memory is lost", lost);
 }
 
-static void revive_store(struct journal *journal, int tmpfs) {
-        const struct root *root = journal_root(journal);
-        struct store *files = store_get(journal, root->store);
-
-        if (!files || tmpfs < 0)
-                return;
-        files->watched = 0; /* the group that was told has ended */
-        if (descriptor_move(tmpfs, files->fd) < 0)
-                log_line(LOG_ERR, "the files of the private tmpfs are lost: %m");
-}
-
-int store_revive(struct journal *journal, const struct stored *stored) {
+int store_revive(struct journal *journal, struct stored *stored) {
         struct root *root = journal_root(journal);
         ssize_t length = readlink("/proc/self/exe", root->settings.program, PATH_MAX - 1);
 
@@ -221,7 +285,7 @@ int store_revive(struct journal *journal, const struct stored *stored) {
         root->fuse_fd = stored->fuse;
         root->listen_fd = stored->socket;
         root->closes_fd = -1;
-        revive_store(journal, stored->tmpfs);
+        revive_limits(journal, stored);
         root->accepting = 0;
         root->wakeup.fd = -1;
         root->wakeup.held = 0;

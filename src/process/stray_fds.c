@@ -20,7 +20,13 @@ static int fd_compare(const void *a, const void *b) {
         return *(const int *)a - *(const int *)b;
 }
 
-static void fd_keep_clients(struct fd_list *list, struct journal *journal) {
+static void fd_keep_records(struct fd_list *list, struct journal *journal) {
+        for (uint32_t i = 1; i <= journal_high(journal, TABLE_LIMIT); i++) {
+                const struct limit *limit = journal_get(journal, TABLE_LIMIT, i);
+
+                if (limit->id == i)
+                        fd_keep(list, limit->tmpfs_fd);
+        }
         for (uint32_t i = 1; i <= journal_high(journal, TABLE_CLIENT); i++) {
                 const struct client *client = journal_get(journal, TABLE_CLIENT, i);
 
@@ -42,7 +48,7 @@ static void close_up_to(unsigned int *from, int fd) {
                 *from = end + 1;
 }
 
-/* The list is in order; and the records of descriptors are, by their numbers. */
+/* The list is in order; and the records of regions' descriptors are, by their numbers. */
 static void close_others(const struct fd_list *list, struct journal *journal) {
         uint32_t high = journal_high(journal, TABLE_DESCRIPTOR);
         unsigned int from = STDERR_FILENO + 1;
@@ -69,6 +75,7 @@ int stray_fds_close(struct journal *journal, const int *own, size_t n_own) {
                                root->wakeup.fd};
         struct fd_list list = {
                 .max = sizeof(of_root) / sizeof(of_root[0]) + 1 + n_own +
+                       journal_used(journal, TABLE_LIMIT) +
                        3 * (size_t)journal_used(journal, TABLE_CLIENT),
         };
 
@@ -80,7 +87,7 @@ int stray_fds_close(struct journal *journal, const int *own, size_t n_own) {
         fd_keep(&list, journal_fd(journal));
         for (size_t i = 0; i < n_own; i++)
                 fd_keep(&list, own[i]);
-        fd_keep_clients(&list, journal);
+        fd_keep_records(&list, journal);
         qsort(list.fds, list.n, sizeof(*list.fds), fd_compare);
         close_others(&list, journal);
         free(list.fds);

@@ -25,7 +25,8 @@ enum {
 #else
         LAYOUT_VERSION = 8,
 #endif
-        LAYOUT_ROOT_ID = 1, /* node id of the root directory, FUSE_ROOT_ID as well */
+        LAYOUT_ROOT_ID = 1,     /* node id of the root directory, FUSE_ROOT_ID as well */
+        LAYOUT_MOUNT_LIMIT = 1, /* id of the mount's own limit */
 
         LAYOUT_NO_MODE = 07777777,
         LAYOUT_NAME_MAX = 255,
@@ -35,6 +36,8 @@ enum {
         LAYOUT_SUSPECTS = 4,
         LAYOUT_MADE_MAX = 4,    /* files that one transaction makes in the stores */
         LAYOUT_IDLE_MAX = 1024, /* files that nobody has open, with a backing id */
+        LAYOUT_STALE_MAX = 128, /* limits whose private tmpfs is out of date at one time */
+        LAYOUT_LIMITS_MAX = 64 * 1024,
         LAYOUT_NODES_MAX = 4 * 1024 * 1024,
         LAYOUT_REQUEST_MAX = 1024 * 1024 + 64 * 1024, /* bytes of the largest FUSE request */
         LAYOUT_SCRATCH_SIZE =
@@ -51,8 +54,8 @@ enum layout_table {
         TABLE_EVENT,
         TABLE_PENDING,
         TABLE_BUCKETS,
+        TABLE_LIMIT,
         TABLE_DESCRIPTOR,
-        TABLE_STORE,
         TABLE_RECLAIM,
         TABLE_WATCHED,
         _TABLE_N,
@@ -74,7 +77,7 @@ struct file_handle_words {
 enum backing_kind {
         BACKING_NONE = 0,
         BACKING_MEMFD, /* a memfd: sized by reservation, can be sealed */
-        BACKING_NAMED, /* a named file of a store, whose growth the kernel limits */
+        BACKING_TMPFS, /* a named file of a private tmpfs, whose growth the kernel limits */
 };
 
 /* Bits of node.flags. */
@@ -89,6 +92,8 @@ enum {
         NODE_DEFAULT = 1 << 9,   /* directories: node.defaults apply to files created below */
         NODE_PENDING = 1 << 8,   /* being populated: gets its name when that is done */
         NODE_CACHING = 1 << 10,  /* directories: one of its readers fills the kernel's cache */
+        NODE_RESERVED = 1 << 11, /* its whole size counts: it was made by a command */
+        NODE_SPARSE = 1 << 12,   /* its size asks for nothing: only its pages count */
         NODE_DETACHED = 1 << 6,  /* region released; only the kernel's lookups keep the node */
 };
 
@@ -118,7 +123,7 @@ struct node {
         uint32_t children;    /* entries */
         uint64_t next_cookie; /* cookie of the next entry that is added */
         uint32_t entries;     /* root of the tree of its entries, see dentry_index.h */
-        uint32_t entries_pad;
+        uint32_t limit;       /* any type: the limit that it counts in; 0 once NODE_DETACHED */
         uint32_t defaults; /* NODE_… flags of regions that open(2) creates below, if NODE_DEFAULT */
         uint32_t default_mode; /* their permissions, or LAYOUT_NO_MODE: the program's count */
 
@@ -130,15 +135,17 @@ struct node {
         int32_t fd;         /* its backing file, -1 for none: a reopened descriptor, see region.h */
         int32_t backing_id; /* backing id of the kernel, 0 for none */
         uint32_t backing;   /* enum backing_kind */
-        uint32_t store;     /* the store that its file is in, 0 for none */
+        uint32_t store;     /* the limit whose private tmpfs its file is in, 0 for none */
         uint32_t idle;      /* 1 + its place in root.idle, 0 for none */
         uint32_t watched;   /* its record in TABLE_WATCHED, 0 for none */
         uint32_t seals;     /* F_SEAL_… that the owner asked for */
         uint32_t region_pad;
         uint64_t size;   /* bytes, as last known */
-        uint64_t charge; /* bytes that it counts for in the limit (page-rounded size) */
-        uint64_t blocks; /* bytes allocated, as last known */
-        uint64_t huge;   /* bytes in huge pages when it was populated */
+        uint64_t asked;  /* bytes that its size has asked for, unless NODE_RESERVED */
+        uint64_t charge; /* bytes that it counts for in the limit, see quota.h */
+        uint32_t asking_previous, asking_next; /* in the list limit.asking */
+        uint64_t blocks;                       /* bytes allocated, as last known */
+        uint64_t huge;                         /* bytes in huge pages when it was populated */
 
         struct file_handle_words handle; /* of the backing file, if root.settings.keep */
 
@@ -162,22 +169,12 @@ static inline bool node_has_memory(const struct node *node) {
 }
 
 /*
- * A descriptor of a region or of a store.  Its number is root.descriptors_from + id - 1, so that
- * the descriptors that must outlive the worker are known without a look at the nodes.
+ * A descriptor of a region.  Its number is root.descriptors_from + id - 1, so that the descriptors
+ * that must outlive the worker are known without a look at the nodes.
  */
 struct descriptor {
         uint32_t id;
-        uint32_t node; /* whose it is; 0: a store's */
-};
-
-/* A private tmpfs, see memory/store.h. */
-struct store {
-        uint32_t id;
-        int32_t fd;       /* a detached mount */
-        uint32_t watched; /* unlogged: 1 if the closing of its files is reported */
-        uint32_t pad;
-        uint64_t charged; /* sum of node.charge over its files */
-        uint64_t blocks;  /* sum of node.blocks over its files */
+        uint32_t node;
 };
 
 /* A file of a region that is gone, and whose memory is yet to be freed; see volume/reclaim.h. */
@@ -209,6 +206,37 @@ struct made {
 struct opened_id {
         uint32_t node;
         int32_t id; /* 0: it is being opened */
+};
+
+/* Bits of limit.flags. */
+enum {
+        LIMIT_HAS_BYTES = 1 << 0, /* it limits bytes; else its files count in the one above */
+        LIMIT_HAS_NODES = 1 << 1, /* the same for inodes */
+};
+
+/*
+ * A limit of bytes and inodes: the mount's own, and those of directories.  A limit of a directory
+ * is reserved in full in the limit above it.  See limit.h.
+ */
+struct limit {
+        uint32_t id;
+        uint32_t dir;    /* node id of its directory, 0 once that was removed */
+        uint32_t above;  /* the limit that this one is reserved in, 0 for the mount's */
+        uint32_t inside; /* number of limits that are reserved in this one */
+        uint32_t flags;  /* LIMIT_… */
+        uint32_t depth;  /* 0 for the mount's */
+        /* The limits in which bytes and inodes count: this one, or one above. */
+        uint32_t bytes_at, nodes_at;
+        uint64_t bytes, nodes; /* 0: no limit, which only the mount's may have */
+        uint64_t members;      /* nodes whose limit this is, except NODE_DETACHED */
+        /* Only of those that count: */
+        uint64_t charged;    /* bytes of memfds, and of limits that are reserved here */
+        uint64_t asked;      /* sum of node.charge over files of the private tmpfs */
+        uint64_t used_nodes; /* inodes, and those of limits that are reserved here */
+        uint32_t asking;     /* a circular list of the files whose node.charge is in `asked` */
+        int32_t tmpfs_fd;    /* the private tmpfs, a detached mount; -1 for none */
+        uint32_t watched;    /* unlogged: 1 if the closing of its tmpfs's files is reported */
+        uint32_t watched_pad;
 };
 
 /* A name.  dentry_index.h owns the links; hash is of (parent, name), keyed with root.name_key. */
@@ -423,6 +451,7 @@ struct settings {
         uint32_t spin_us;          /* the longest time that the loop spins, microseconds */
         uint32_t want_passthrough; /* enum passthrough */
         uint32_t root_mode, root_uid, root_gid;
+        uint64_t size, nr_inodes; /* when it was made, 0 for no limit; then see struct limit */
         uint32_t grace_s; /* seconds an ephemeral region waits for its first use; 0: no limit */
         uint32_t huge;    /* 1: regions get huge pages unless the request says otherwise */
         uint32_t xattr;   /* 1: regions have extended attributes, if the kernel makes that cheap */
@@ -456,8 +485,8 @@ struct root {
 
         /* Descriptor numbers, -1 for none; valid in every process that shares the table. */
         int32_t fuse_fd;
-        int32_t closes_fd; /* fanotify group of the stores, see lifetime.h; unlogged */
         int32_t listen_fd; /* the socket */
+        int32_t closes_fd; /* fanotify group of the private tmpfs, see lifetime.h; unlogged */
         int32_t log_fd;    /* unconnected datagram socket, for syslog and sd_notify */
 
         /* channel */
@@ -491,12 +520,10 @@ struct root {
         uint32_t buckets_pad;
         uint64_t next_ino;
         uint64_t next_generation;
-        uint64_t detached_nodes; /* number of NODE_DETACHED nodes: gone, except for the kernel */
-        uint64_t further_links;  /* names of files beyond the first of each */
-        uint64_t limit_bytes;    /* size=, 0 for none */
-        uint64_t limit_nodes;    /* nr_inodes=, 0 for none */
-        uint64_t charged_memfd;  /* sum of node.charge over regions of BACKING_MEMFD */
-        uint32_t store;          /* of files that open(2) makes, 0: not made yet */
+        /* Limits whose private tmpfs may not have its limit yet, unlogged.  More of them than
+         * LAYOUT_STALE_MAX: all may be. */
+        uint32_t n_stale;
+        uint32_t stale[LAYOUT_STALE_MAX];
         int32_t descriptors_from; /* number of the first descriptor in TABLE_DESCRIPTOR; 0: not set */
         uint32_t reclaim_first;   /* queue of what is to be freed, 0: empty */
         uint32_t reclaim_last;

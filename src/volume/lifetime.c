@@ -156,7 +156,7 @@ static void lifetime_retry(struct lifetimes *l, uint32_t id) {
 
 static bool may_grow(const struct lifetimes *l, const struct node *node) {
         return node->backing == BACKING_MEMFD && !(node->seals & F_SEAL_GROW) &&
-               l->root->limit_bytes != 0;
+               quota_is_limited(regions_quota(l->regions), node);
 }
 
 /* If the transaction is aborted, the region's watches are set again. */
@@ -168,7 +168,7 @@ static void lifetime_touch(struct lifetimes *l, uint32_t id) {
 static int lifetimes_listen(struct lifetimes *l);
 
 /* Has the closing of all files of the store reported.  That outlives this worker. */
-static int lifetimes_watch_store(struct lifetimes *l, struct store *store) {
+static int lifetimes_watch_store(struct lifetimes *l, struct limit *store) {
         int r;
 
         if (!store)
@@ -177,14 +177,14 @@ static int lifetimes_watch_store(struct lifetimes *l, struct store *store) {
                 return 0;
         r = lifetimes_listen(l);
         if (r == 0)
-                r = fanotify_watch(l->root->closes_fd, store->fd);
+                r = fanotify_watch(l->root->closes_fd, store->tmpfs_fd);
         if (r == 0)
                 store->watched = 1;
         return r;
 }
 
 static int lifetime_watch_closes(struct lifetimes *l, const struct node *node) {
-        if (node->backing == BACKING_NAMED)
+        if (node->backing == BACKING_TMPFS)
                 return lifetimes_watch_store(l, store_get(l->journal, node->store));
         lifetime_touch(l, node->id);
         return inotify_watch(l->closes, node->fd, node->id);

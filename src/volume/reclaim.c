@@ -38,7 +38,7 @@ static struct reclaim *reclaim_get(const struct reclaims *reclaims, uint32_t id)
 /* Closes or removes the file, and ends its record.  It may have been done before, by a worker that
  * died then. */
 static void reclaim_finish(struct reclaims *reclaims, struct reclaim *record) {
-        const struct store *store = store_get(reclaims->journal, record->store);
+        const struct limit *store = store_get(reclaims->journal, record->store);
 
         if (record->fd >= 0) {
                 close(record->fd);
@@ -82,7 +82,7 @@ static void job_done(struct job *job) {
 
 /* False: it has to be done at once. */
 static bool job_begin(struct reclaims *reclaims, const struct reclaim *record) {
-        const struct store *store = store_get(reclaims->journal, record->store);
+        const struct limit *store = store_get(reclaims->journal, record->store);
         struct reclaim_job *reclaim = reclaims->queue ? calloc(1, sizeof(*reclaim)) : NULL;
 
         if (!reclaim)
@@ -135,7 +135,7 @@ void reclaim_add(struct reclaims *reclaims, const struct node *node) {
         *record = (struct reclaim){
                 .id = id,
                 .fd = node->fd,
-                .store = node->backing == BACKING_NAMED ? node->store : 0,
+                .store = node->backing == BACKING_TMPFS ? node->store : 0,
                 .node = node->id,
                 .ino = node->ino,
                 .blocks = node->blocks,

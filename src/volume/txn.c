@@ -10,7 +10,7 @@ enum {
         MEMBERS_MAX = 8,
         FAULT_LEAST = 128, /* bytes of log; FAULT_COMMIT hits only larger transactions */
         CLOSING_SPARE = 4, /* places for backing ids that one step may need */
-        LIST_FIRST = 64,   /* initial capacity of the list of descriptors */
+        LISTS_FIRST = 64,  /* initial capacity of the lists of descriptors */
 };
 
 struct hook {
@@ -23,12 +23,19 @@ struct member {
         void *userdata;
 };
 
+struct closing {
+        int fd;
+        uint64_t blocks;
+};
+
 struct txn {
         struct journal *journal;
         struct root *root;
         struct hook after[_TXN_AFTER_N];
         struct member members[MEMBERS_MAX];
         unsigned int n_members;
+        txn_close_fn close;
+        void *close_userdata;
 
         int error;           /* of txn_fail() */
         bool promised;       /* txn_check() has returned 0 */
@@ -38,6 +45,9 @@ struct txn {
 
         int *opened; /* descriptors that an abort closes */
         size_t n_opened, opened_capacity;
+        struct closing
+                *closing; /* the first n_due are committed, the rest are this transaction's */
+        size_t n_due, n_closing, closing_capacity;
 };
 
 int txn_new(struct txn **out, struct journal *journal) {
@@ -47,12 +57,13 @@ int txn_new(struct txn **out, struct journal *journal) {
                 return -ENOMEM;
         txn->journal = journal;
         txn->root = journal_root(journal);
-        txn->opened = calloc(LIST_FIRST, sizeof(*txn->opened));
-        if (!txn->opened) {
+        txn->opened = calloc(LISTS_FIRST, sizeof(*txn->opened));
+        txn->closing = calloc(LISTS_FIRST, sizeof(*txn->closing));
+        if (!txn->opened || !txn->closing) {
                 txn_free(txn);
                 return -ENOMEM;
         }
-        txn->opened_capacity = LIST_FIRST;
+        txn->opened_capacity = txn->closing_capacity = LISTS_FIRST;
         *out = txn;
         return 0;
 }
@@ -60,6 +71,9 @@ int txn_new(struct txn **out, struct journal *journal) {
 struct txn *txn_free(struct txn *txn) {
         if (!txn)
                 return NULL;
+        for (size_t i = 0; i < txn->n_due; i++)
+                close(txn->closing[i].fd);
+        free(txn->closing);
         free(txn->opened);
         free(txn);
         return NULL;
@@ -71,6 +85,11 @@ struct journal *txn_journal(const struct txn *txn) {
 
 void txn_set_after(struct txn *txn, enum txn_after kind, txn_fn fn, void *userdata) {
         txn->after[kind] = (struct hook){fn, userdata};
+}
+
+void txn_set_close(struct txn *txn, txn_close_fn fn, void *userdata) {
+        txn->close = fn;
+        txn->close_userdata = userdata;
 }
 
 void txn_add_member(struct txn *txn, txn_fn commit, txn_fn abort, void *userdata) {
@@ -125,6 +144,16 @@ void txn_after_commit(struct txn *txn, enum txn_after kind) {
         txn->registered |= UINT32_C(1) << kind;
 }
 
+void txn_close_later(struct txn *txn, int fd, uint64_t blocks) {
+        if (fd < 0)
+                return;
+        if (!grow((void **)&txn->closing, txn->n_closing, &txn->closing_capacity,
+                  sizeof(*txn->closing)))
+                txn_fail(txn, -ENOMEM);
+        else
+                txn->closing[txn->n_closing++] = (struct closing){fd, blocks};
+}
+
 void txn_fail(struct txn *txn, int error) {
         if (txn->error == 0)
                 txn->error = error;
@@ -154,9 +183,23 @@ static void txn_stand(struct txn *txn) {
         txn->due |= txn->registered;
         txn->registered = 0;
         txn->promised = false;
+        txn->n_due = txn->n_closing;
         txn->n_opened = 0;
         for (unsigned int i = 0; i < txn->n_members; i++)
                 txn->members[i].commit(txn->members[i].userdata);
+}
+
+static void txn_close_due(struct txn *txn) {
+        while (txn->n_due > 0) {
+                struct closing closing = txn->closing[--txn->n_due];
+
+                txn->n_closing = txn->n_due;
+                if (txn->close)
+                        txn->close(txn->close_userdata, closing.fd, closing.blocks);
+                else
+                        close(closing.fd);
+                journal_crash_point(txn->journal);
+        }
 }
 
 /* Work that commits calls this function again; that call returns, and the outer one does the new
@@ -165,9 +208,13 @@ static void txn_run_due(struct txn *txn) {
         if (txn->running)
                 return;
         txn->running = true;
-        while (txn->due != 0) {
-                unsigned int kind = (unsigned int)__builtin_ctz(txn->due);
+        while (txn->due != 0 || txn->n_due > 0) {
+                unsigned int kind = txn->due ? (unsigned int)__builtin_ctz(txn->due) : 0;
 
+                if (txn->due == 0) {
+                        txn_close_due(txn);
+                        continue;
+                }
                 txn->due &= ~(UINT32_C(1) << kind);
                 if (txn->after[kind].fn)
                         txn->after[kind].fn(txn->after[kind].userdata);
@@ -221,6 +268,7 @@ void txn_abort(struct txn *txn) {
         for (size_t i = 0; i < txn->n_opened; i++)
                 close(txn->opened[i]);
         txn->n_opened = 0;
+        txn->n_closing = txn->n_due;
         txn->registered = 0;
         txn->error = 0;
         txn->promised = false;

@@ -10,16 +10,16 @@
  * kernel keeps, watches, work to be begun) registers as a member and is told how each transaction
  * ended.
  *
- * Work that may be done only after the commit is registered in the transaction with
- * txn_after_commit().  It is done at the end of the commit, after the reply was sent, in the order
- * of enum txn_after.  An abort drops it.  Work that must not be lost when the worker dies is in
- * records as well.
+ * Work that may be done only after the commit is registered in the transaction: closing of
+ * descriptors with txn_close_later(), all other work with txn_after_commit().  It is done at the
+ * end of the commit, after the reply was sent, in the order of enum txn_after; descriptors come
+ * last.  An abort drops it.  Work that must not be lost when the worker dies is in records as well.
  *
  * A transaction is bounded.  Code that walks many records asks txn_is_nearly_full() and commits as
  * it goes.  A transaction that has grown too large, or that lacked memory (txn_fail()), is aborted
  * by the commit, and the request fails with the error.
  *
- * Owns the list of descriptors.  Never: knows what a record means.  Used on the loop's thread
+ * Owns the lists of descriptors.  Never: knows what a record means.  Used on the loop's thread
  * only.
  */
 
@@ -43,6 +43,8 @@ enum txn_after {
 };
 
 typedef void (*txn_fn)(void *userdata);
+/* Closes a descriptor of a released region.  blocks: bytes allocated, as last known. */
+typedef void (*txn_close_fn)(void *userdata, int fd, uint64_t blocks);
 /* Sends a reply.  The transaction does not look at errors of sending. */
 typedef void (*txn_send_fn)(void *userdata, const struct iovec *iov, int n_iov);
 
@@ -54,6 +56,8 @@ struct journal *txn_journal(const struct txn *txn);
 /* Sets the function for a kind of work.  It may commit transactions of its own, and must leave none
  * unfinished. */
 void txn_set_after(struct txn *txn, enum txn_after kind, txn_fn fn, void *userdata);
+/* Sets the function that closes descriptors; the default is close(2). */
+void txn_set_close(struct txn *txn, txn_close_fn fn, void *userdata);
 /* Adds a member, which is called after each commit and after each rollback of the records.  There
  * is room for a few only. */
 void txn_add_member(struct txn *txn, txn_fn commit, txn_fn abort, void *userdata);
@@ -65,6 +69,8 @@ int txn_own_fd(struct txn *txn, int fd);
 /* Removes the descriptor from the list: its new owner keeps it even after an abort. */
 void txn_disown_fd(struct txn *txn, int fd);
 void txn_after_commit(struct txn *txn, enum txn_after kind);
+/* fd: -1 is ignored. */
+void txn_close_later(struct txn *txn, int fd, uint64_t blocks);
 
 /* Makes the commit fail with this error, because something was refused. */
 void txn_fail(struct txn *txn, int error);
@@ -77,7 +83,8 @@ int txn_check(struct txn *txn);
 int txn_commit(struct txn *txn);
 /*
  * Commits the transaction even after txn_fail().  For the end of something, which cannot be refused
- * and changes little.
+ * and changes little.  A descriptor for whose entry in the list there was no memory stays open
+ * until the next worker closes it.
  */
 void txn_insist(struct txn *txn);
 void txn_commit_anyway(struct txn *txn);

@@ -147,56 +147,6 @@ void volume_set_defaults(struct volume *volume, struct node *dir, bool none, uin
         dir->default_mode = mode;
 }
 
-/* Space */
-
-/* Records the growth of files, in as many transactions as that takes. */
-static void volume_see_growth(struct volume *volume) {
-        uint32_t at = 0;
-        bool more = regions_have_unseen(volume->regions);
-
-        while (more) {
-                more = regions_see(volume->regions, &at);
-                txn_commit(volume->txn);
-        }
-}
-
-bool volume_finds_room(struct volume *volume, int error) {
-        if (error != -ENOSPC || !regions_have_unseen(volume->regions))
-                return false;
-        txn_abort(volume->txn);
-        volume_see_growth(volume);
-        return true;
-}
-
-void volume_space(struct volume *volume, struct space *out) {
-        volume_see_growth(volume);
-        regions_space(volume->regions, out);
-}
-
-uint64_t volume_files_left(const struct volume *volume) {
-        uint64_t left = LAYOUT_NODES_MAX - journal_used(volume->journal, TABLE_NODE);
-        uint64_t descriptors = descriptor_left(volume->journal);
-
-        return regions_name_files(volume->regions) || descriptors > left ? left : descriptors;
-}
-
-int volume_set_limits(struct volume *volume, const struct volume_limits *limits) {
-        struct space space;
-        int r;
-
-        volume_space(volume, &space);
-        if (limits->set_nodes && limits->nodes != 0 && limits->nodes < tree_inodes(volume->tree))
-                return -EINVAL;
-        if (limits->set_nodes)
-                JOURNAL_SET(volume->journal, volume->root->limit_nodes, limits->nodes);
-        if (!limits->set_bytes)
-                return 0;
-        if (limits->bytes != 0 && limits->bytes < space.used)
-                return -EINVAL;
-        r = regions_set_limit(volume->regions, limits->bytes);
-        return r == -ENOSPC ? -EINVAL : r;
-}
-
 /* Backing ids */
 
 static void volume_on_backing(void *userdata) {
@@ -241,6 +191,13 @@ static bool volume_on_unused(void *userdata, struct node *node) {
         reclaim_add(volume->reclaims, node);
         region_release(volume->regions, node);
         return true;
+}
+
+uint64_t volume_files_left(const struct volume *volume) {
+        uint64_t left = LAYOUT_NODES_MAX - journal_used(volume->journal, TABLE_NODE);
+        uint64_t descriptors = descriptor_left(volume->journal);
+
+        return regions_name_files(volume->regions) || descriptors > left ? left : descriptors;
 }
 
 /* Lifetimes */
@@ -337,6 +294,7 @@ static int volume_build(struct volume *volume) {
         txn_add_member(volume->txn, volume_on_commit, volume_on_abort, volume);
         txn_set_after(volume->txn, TXN_AFTER_BACKING, volume_on_backing, volume);
         tree_on_name(volume->tree, volume_on_name, volume);
+        tree_on_limit_over(volume->tree, volume_limit_over, volume);
         return txn_commit(volume->txn);
 }
 

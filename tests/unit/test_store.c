@@ -25,7 +25,7 @@
 struct world {
         struct journal *journal;
         struct root *root;
-        struct store *one, *other;
+        struct limit *one, *other;
 };
 
 static struct node *make_node(struct world *world, uint64_t ino) {
@@ -36,7 +36,7 @@ static struct node *make_node(struct world *world, uint64_t ino) {
         node->id = id;
         node->ino = ino;
         node->mode = S_IFREG | 0640;
-        node->backing = BACKING_NAMED;
+        node->backing = BACKING_TMPFS;
         node->fd = -1;
         return node;
 }
@@ -47,19 +47,24 @@ static void world_new(struct world *world) {
                 skip(); /* no privilege, or an emulated kernel without fsopen(2) */
         assert_int_equal(journal_create(&world->journal, layout_spec()), 0);
         world->root = journal_root(world->journal);
-        descriptor_init(world->journal);
-        assert_int_equal(store_new(&world->one, world->journal, LIMIT), 0);
-        assert_int_equal(store_new(&world->other, world->journal, LIMIT), 0);
+        assert_int_equal(limits_init(world->journal), 0);
+        world->one = limit_mount(world->journal);
+        world->one->tmpfs_fd = backing_tmpfs(LIMIT);
+        assert_int_equal(limit_add(world->journal, LAYOUT_MOUNT_LIMIT, LAYOUT_ROOT_ID, LIMIT, 0,
+                                   &world->other),
+                         0);
+        world->other->tmpfs_fd = backing_tmpfs(LIMIT);
+        assert_true(world->one->tmpfs_fd >= 0 && world->other->tmpfs_fd >= 0);
         journal_commit(world->journal);
 }
 
 static void world_clear(struct world *world) {
-        close(world->one->fd);
-        close(world->other->fd);
+        close(world->one->tmpfs_fd);
+        close(world->other->tmpfs_fd);
         journal_free(world->journal);
 }
 
-static bool is_there(const struct store *store, const struct node *node) {
+static bool is_there(const struct limit *store, const struct node *node) {
         struct stat st;
 
         return store_stat(store, node, &st) == 0;
@@ -193,8 +198,8 @@ static void test_limits(void **state) {
         assert_int_equal(posix_fallocate(fd, 0, LIMIT), 0);
         assert_int_equal(posix_fallocate(fd, LIMIT, 1), ENOSPC);
         file_unuse(node, fd);
-        assert_int_equal(backing_tmpfs_used(world.one->fd), LIMIT);
-        assert_int_equal(backing_tmpfs_used(world.other->fd), 0);
+        assert_int_equal(backing_tmpfs_used(world.one->tmpfs_fd), LIMIT);
+        assert_int_equal(backing_tmpfs_used(world.other->tmpfs_fd), 0);
         fd = file_use(world.journal, second);
         assert_int_equal(posix_fallocate(fd, 0, LIMIT), 0);
         file_unuse(second, fd);

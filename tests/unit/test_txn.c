@@ -57,8 +57,9 @@ static void on_abort(void *userdata) {
         tell(userdata, 'A');
 }
 
-static void on_reclaim(void *userdata) {
-        tell(userdata, 'x');
+static void on_close(void *userdata, int fd, uint64_t blocks) {
+        tell(userdata, blocks == 7 ? 'x' : '?');
+        close(fd);
 }
 
 static void on_send(void *userdata, const struct iovec *iov, int n_iov) {
@@ -75,7 +76,7 @@ static void world_new(struct world *world) {
         txn_set_after(world->txn, TXN_AFTER_BACKING, on_backing, world);
         txn_set_after(world->txn, TXN_AFTER_EVENTS, on_events, world);
         txn_add_member(world->txn, on_commit, on_abort, world);
-        txn_set_after(world->txn, TXN_AFTER_RECLAIM, on_reclaim, world);
+        txn_set_close(world->txn, on_close, world);
 }
 
 static void world_clear(struct world *world) {
@@ -95,42 +96,45 @@ static bool is_open(int fd) {
 }
 
 /* A change, with all that can go with one. */
-static void change(struct world *world, int opened) {
+static void change(struct world *world, int opened, int given_up) {
         JOURNAL_SET(world->journal, world->root->next_ino, world->root->next_ino + 1);
         assert_int_equal(txn_own_fd(world->txn, opened), opened);
-        txn_after_commit(world->txn, TXN_AFTER_RECLAIM);
+        txn_close_later(world->txn, given_up, 7);
         txn_after_commit(world->txn, TXN_AFTER_EVENTS);
         txn_after_commit(world->txn, TXN_AFTER_BACKING);
 }
 
 static void test_abort(void **state) {
-        int opened = some_fd();
+        int opened = some_fd(), given_up = some_fd();
         struct world world;
 
         (void)state;
         world_new(&world);
-        change(&world, opened);
+        change(&world, opened, given_up);
         txn_abort(world.txn);
         assert_string_equal(world.told, "A");
         assert_int_equal(world.root->next_ino, 0);
         assert_false(is_open(opened));
+        assert_true(is_open(given_up));
         /* Nothing of it is left to the next one. */
         assert_int_equal(txn_commit(world.txn), 0);
         assert_string_equal(world.told, "AC");
+        close(given_up);
         world_clear(&world);
 }
 
 static void test_commit(void **state) {
-        int opened = some_fd();
+        int opened = some_fd(), given_up = some_fd();
         struct world world;
 
         (void)state;
         world_new(&world);
-        change(&world, opened);
+        change(&world, opened, given_up);
         assert_int_equal(txn_commit(world.txn), 0);
         assert_string_equal(world.told, "Cbex");
         assert_int_equal(world.root->next_ino, 1);
         assert_true(is_open(opened));
+        assert_false(is_open(given_up));
         txn_abort(world.txn);
         assert_true(is_open(opened));
         close(opened);
@@ -159,7 +163,7 @@ static void test_reply_comes_before_the_rest(void **state) {
 
         (void)state;
         world_new(&world);
-        change(&world, some_fd());
+        change(&world, some_fd(), some_fd());
         assert_int_equal(txn_commit_reply(world.txn, 5, &iov, 1, on_send, &world), 0);
         assert_string_equal(world.told, "sCbex");
         assert_memory_equal(journal_outcome(world.journal, &key, &length), "reply", 5);
@@ -178,7 +182,7 @@ static void test_work_may_commit(void **state) {
         (void)state;
         world_new(&world);
         world.again = true;
-        change(&world, some_fd());
+        change(&world, some_fd(), some_fd());
         assert_int_equal(txn_commit(world.txn), 0);
         assert_string_equal(world.told, "CbeC)bx");
         assert_int_equal(world.root->next_event, 1);
@@ -192,7 +196,7 @@ static void test_failed(void **state) {
 
         (void)state;
         world_new(&world);
-        change(&world, opened);
+        change(&world, opened, -1);
         txn_fail(world.txn, -ENOSPC);
         txn_fail(world.txn, -ENOMEM); /* the first one counts */
         assert_int_equal(txn_commit_reply(world.txn, 5, &iov, 1, on_send, &world), -ENOSPC);
@@ -202,10 +206,10 @@ static void test_failed(void **state) {
         assert_int_equal(txn_check(world.txn), 0);
 
         /* The end of something cannot be refused. */
-        change(&world, some_fd());
+        change(&world, some_fd(), -1);
         txn_fail(world.txn, -ENOSPC);
         txn_commit_anyway(world.txn);
-        assert_string_equal(world.told, "ACbex");
+        assert_string_equal(world.told, "ACbe");
         assert_int_equal(world.root->next_ino, 1);
         world_clear(&world);
 }
@@ -237,9 +241,13 @@ static void test_many_descriptors(void **state) {
 
         (void)state;
         world_new(&world);
+        txn_set_close(world.txn, NULL, NULL);
         for (int i = 0; i < MANY; i++)
                 fds[i] = txn_own_fd(world.txn, some_fd());
-        txn_abort(world.txn);
+        assert_int_equal(txn_commit(world.txn), 0);
+        for (int i = 0; i < MANY; i++)
+                txn_close_later(world.txn, fds[i], 0);
+        assert_int_equal(txn_commit(world.txn), 0);
         for (int i = 0; i < MANY; i++)
                 assert_false(is_open(fds[i]));
         world_clear(&world);
