@@ -371,9 +371,11 @@ static void keeper_on_ready(struct keeper *keeper) {
         keeper->announced = true;
         if (root->settings.keep && root->passthrough)
                 store_put(keeper->journal);
-        else if (root->settings.keep)
-                log_line(LOG_NOTICE, "without passthrough the service manager cannot keep the "
-                                     "regions: they end with the daemon");
+        else if (store_exists())
+                log_line(LOG_NOTICE,
+                         "without %s the service manager cannot keep the regions: they "
+                         "end with the daemon",
+                         root->settings.keep ? "passthrough" : "open_by_handle_at(2)");
         log_notify_service("READY=1\nMAINPID=%d\nSTATUS=serving %s", (int)getpid(),
                            keeper->root->settings.mountpoint);
 }

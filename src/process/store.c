@@ -26,6 +26,10 @@ bool store_exists(void) {
         return getenv("NOTIFY_SOCKET") != NULL;
 }
 
+bool store_works(void) {
+        return store_exists() && backing_handles_work();
+}
+
 /* Taking */
 
 static void stored_set(struct stored *stored, const char *name, int fd) {
@@ -175,6 +179,7 @@ static void revive_regions(struct journal *journal) {
         /* Handles are opened by a descriptor of a file, and that of a mount is none. */
         int tmpfs = openat(root->tmpfs_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         unsigned int lost = 0;
+        int reason = 0;
 
         for (uint32_t i = 1; i <= journal_high(journal, TABLE_NODE); i++) {
                 struct node *node = journal_get(journal, TABLE_NODE, i);
@@ -185,13 +190,15 @@ static void revive_regions(struct journal *journal) {
                                                &node->handle);
                 if (node->fd >= 0)
                         continue;
+                reason = node->fd;
                 node->fd = -1;
                 lost++;
         }
         if (tmpfs >= 0)
                 close(tmpfs);
         if (lost > 0)
-                log_line(LOG_ERR, "%u regions were not kept: their memory is lost", lost);
+                log_line(LOG_ERR, "%u regions cannot be opened again and are lost; the last: %s",
+                         lost, strerror(-reason));
 }
 
 int store_revive(struct journal *journal, const struct stored *stored) {
