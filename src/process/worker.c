@@ -241,7 +241,7 @@ static int worker_build_fs(struct worker *worker) {
                 r = channel_new(&worker->channel, worker->volume->txn, fs_operations(), worker->fs);
         if (r < 0)
                 return r;
-        fs_set_channel(worker->fs, worker->channel);
+        fs_set_channel(worker->fs, worker->channel, worker->notifier);
         kernel.userdata = worker->channel;
         volume_set_kernel(worker->volume, &kernel);
         return 0;

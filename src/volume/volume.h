@@ -143,6 +143,10 @@ int volume_fallocate(struct volume *volume, const struct change *by, struct node
 /* As pwrite(2) on tmpfs: writes as much as fits; an error only if nothing does. */
 ssize_t volume_write(struct volume *volume, const struct change *by, struct node *node,
                      const char *bytes, size_t size, uint64_t offset);
+/* The same for what was stored through a mapping.  That never makes a file longer, so bytes beyond
+ * its end are dropped: the file may have been cut meanwhile.  Returns size, or negative errno. */
+ssize_t volume_write_back(struct volume *volume, const struct change *by, struct node *node,
+                          const char *bytes, size_t size, uint64_t offset);
 int volume_seal(struct volume *volume, const struct change *by, struct node *node,
                 unsigned int seals);
 

@@ -395,6 +395,25 @@ ssize_t volume_write(struct volume *volume, const struct change *by, struct node
         return n;
 }
 
+ssize_t volume_write_back(struct volume *volume, const struct change *by, struct node *node,
+                          const char *bytes, size_t size, uint64_t offset) {
+        struct stat st;
+        size_t within;
+        ssize_t n;
+        int r;
+
+        if (!node_is_region(node))
+                return -EINVAL;
+        r = region_stat(volume->regions, node, &st);
+        if (r < 0 || offset >= (uint64_t)st.st_size)
+                return r < 0 ? r : (ssize_t)size;
+        within = (uint64_t)st.st_size - offset < size ? (size_t)st.st_size - offset : size;
+        n = volume_write(volume, by, node, bytes, within, offset);
+        if (n < 0)
+                return n;
+        return (size_t)n < within ? -ENOSPC : (ssize_t)size;
+}
+
 /* Seals */
 
 int volume_seal(struct volume *volume, const struct change *by, struct node *node,
