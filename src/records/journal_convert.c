@@ -104,7 +104,6 @@ static int arena_convert(struct journal *new, struct journal *old,
 
         /* The log is empty; what remains of the state says which outcome is valid. */
         new->header->state = old->header->state;
-        new->header->crash_countdown = old->header->crash_countdown;
         memcpy(new->header->outcomes, old->header->outcomes, sizeof(new->header->outcomes));
         memcpy(journal_scratch(new), journal_scratch(old), scratch);
         step->root(journal_root(new), journal_root(old));
