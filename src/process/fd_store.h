@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * store: lets the mount and all regions outlive the death of every process of the daemon.
+ * fd_store: lets the mount and all regions outlive the death of every process of the daemon.
  *
  * A service manager (systemd, FileDescriptorStoreMax=) keeps descriptors for a service, and passes
  * them to its next main process.  We give it four: the connection to the kernel, the records, the
@@ -18,28 +18,28 @@
 #include "records/journal.h"
 
 /* The descriptors that the service manager has kept; -1 for none. */
-struct stored {
+struct kept_fds {
         int fuse, records, socket, tmpfs;
 };
 
 /* Whether there is a service manager that may keep descriptors; and whether we could continue with
  * what it keeps: files must be opened by their handles, which some containers forbid. */
-bool store_exists(void);
-bool store_works(void);
+bool fd_store_exists(void);
+bool fd_store_works(void);
 /* Takes what it has kept from the environment; the descriptors are the caller's. */
-void store_take(struct stored *out);
+void fd_store_take(struct kept_fds *out);
 /* Whether the mount can be continued with that: the connection still lives. */
-bool stored_is_alive(const struct stored *stored);
-void stored_close(struct stored *stored);
+bool kept_fds_is_alive(const struct kept_fds *kept);
+void kept_fds_close(struct kept_fds *kept);
 
 /* Gives the descriptors of the journal to the service manager, and waits until it has them. */
-void store_put(struct journal *journal);
+void fd_store_put(struct journal *journal);
 /* Lets the service manager drop them. */
-void store_clear(void);
+void fd_store_clear(void);
 
 /*
  * Makes the records of a daemon that has died whole valid for this process: puts the descriptors
  * into them.  Connections to the socket end.  May be interrupted by a death at any instruction, and
  * is then begun again by the next process.  0 or negative errno.
  */
-int store_revive(struct journal *journal, const struct stored *stored);
+int fd_store_revive(struct journal *journal, const struct kept_fds *kept);

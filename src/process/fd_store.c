@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "process/store.h"
+#include "process/fd_store.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,21 +22,21 @@ enum {
 static const char name_fuse[] = "iomemfs-fuse", name_records[] = "iomemfs-records",
                   name_socket[] = "iomemfs-socket", name_tmpfs[] = "iomemfs-tmpfs";
 
-bool store_exists(void) {
+bool fd_store_exists(void) {
         return getenv("NOTIFY_SOCKET") != NULL;
 }
 
-bool store_works(void) {
-        return store_exists() && backing_handles_work();
+bool fd_store_works(void) {
+        return fd_store_exists() && backing_handles_work();
 }
 
 /* Taking */
 
-static void stored_set(struct stored *stored, const char *name, int fd) {
-        int *place = strcmp(name, name_fuse) == 0      ? &stored->fuse
-                     : strcmp(name, name_records) == 0 ? &stored->records
-                     : strcmp(name, name_socket) == 0  ? &stored->socket
-                     : strcmp(name, name_tmpfs) == 0   ? &stored->tmpfs
+static void kept_fds_set(struct kept_fds *kept, const char *name, int fd) {
+        int *place = strcmp(name, name_fuse) == 0      ? &kept->fuse
+                     : strcmp(name, name_records) == 0 ? &kept->records
+                     : strcmp(name, name_socket) == 0  ? &kept->socket
+                     : strcmp(name, name_tmpfs) == 0   ? &kept->tmpfs
                                                        : NULL;
 
         fcntl(fd, F_SETFD, FD_CLOEXEC);
@@ -46,39 +46,39 @@ static void stored_set(struct stored *stored, const char *name, int fd) {
                 close(fd);
 }
 
-void store_take(struct stored *out) {
+void fd_store_take(struct kept_fds *out) {
         const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
         char *names = getenv("LISTEN_FDNAMES"), *name;
         int n = pid && count && atol(pid) == getpid() ? atoi(count) : 0;
 
-        *out = (struct stored){-1, -1, -1, -1};
+        *out = (struct kept_fds){-1, -1, -1, -1};
         for (int i = 0; i < n && names; i++) {
                 name = strsep(&names, ":");
-                stored_set(out, name, FIRST_PASSED + i);
+                kept_fds_set(out, name, FIRST_PASSED + i);
         }
         unsetenv("LISTEN_PID");
         unsetenv("LISTEN_FDS");
         unsetenv("LISTEN_FDNAMES");
 }
 
-bool stored_is_alive(const struct stored *stored) {
-        struct pollfd connection = {.fd = stored->fuse, .events = POLLIN};
+bool kept_fds_is_alive(const struct kept_fds *kept) {
+        struct pollfd connection = {.fd = kept->fuse, .events = POLLIN};
 
-        if (stored->fuse < 0 || stored->records < 0)
+        if (kept->fuse < 0 || kept->records < 0)
                 return false;
         return poll(&connection, 1, 0) >= 0 && !(connection.revents & (POLLERR | POLLHUP));
 }
 
-void stored_close(struct stored *stored) {
-        const int fds[] = {stored->fuse, stored->records, stored->socket, stored->tmpfs};
+void kept_fds_close(struct kept_fds *kept) {
+        const int fds[] = {kept->fuse, kept->records, kept->socket, kept->tmpfs};
 
         /* The service manager has it as well, and nobody shall take it for one that is served. */
-        if (stored->socket >= 0)
-                shutdown(stored->socket, SHUT_RDWR);
+        if (kept->socket >= 0)
+                shutdown(kept->socket, SHUT_RDWR);
         for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
                 if (fds[i] >= 0)
                         close(fds[i]);
-        *stored = (struct stored){-1, -1, -1, -1};
+        *kept = (struct kept_fds){-1, -1, -1, -1};
 }
 
 /* Giving */
@@ -109,7 +109,7 @@ static int put_await(void) {
         return r;
 }
 
-void store_put(struct journal *journal) {
+void fd_store_put(struct journal *journal) {
         const struct root *root = journal_root(journal);
         int r;
 
@@ -127,7 +127,7 @@ void store_put(struct journal *journal) {
                          strerror(-r));
 }
 
-void store_clear(void) {
+void fd_store_clear(void) {
         const char *const names[] = {name_fuse, name_records, name_socket, name_tmpfs};
 
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -201,16 +201,16 @@ static void revive_regions(struct journal *journal) {
                          lost, strerror(-reason));
 }
 
-int store_revive(struct journal *journal, const struct stored *stored) {
+int fd_store_revive(struct journal *journal, const struct kept_fds *kept) {
         struct root *root = journal_root(journal);
         ssize_t length = readlink("/proc/self/exe", root->settings.program, PATH_MAX - 1);
 
         if (length < 0)
                 return -errno;
         root->settings.program[length] = '\0';
-        root->fuse_fd = stored->fuse;
-        root->listen_fd = stored->socket;
-        root->tmpfs_fd = stored->tmpfs;
+        root->fuse_fd = kept->fuse;
+        root->listen_fd = kept->socket;
+        root->tmpfs_fd = kept->tmpfs;
         root->accepting = 0;
         root->wakeup.fd = -1;
         root->wakeup.held = 0;
