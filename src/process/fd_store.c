@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -12,7 +13,7 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "memory/backing.h"
-#include "records/layout.h"
+#include "memory/limit.h"
 
 enum {
         FIRST_PASSED = 3,      /* as SD_LISTEN_FDS_START */
@@ -20,7 +21,8 @@ enum {
 };
 
 static const char name_fuse[] = "iomemfs-fuse", name_records[] = "iomemfs-records",
-                  name_socket[] = "iomemfs-socket", name_tmpfs[] = "iomemfs-tmpfs";
+                  name_socket[] = "iomemfs-socket";
+#define NAME_TMPFS "iomemfs-tmpfs-%" PRIu32 /* with the id of the limit */
 
 bool fd_store_exists(void) {
         return getenv("NOTIFY_SOCKET") != NULL;
@@ -32,17 +34,31 @@ bool fd_store_works(void) {
 
 /* Taking */
 
+/* There is no memory for it: the regions in it are lost. */
+static bool kept_fds_add_tmpfs(struct kept_fds *kept, uint32_t limit, int fd) {
+        size_t n = kept->n_tmpfs + 1;
+        struct kept_tmpfs *grown = realloc(kept->tmpfs, n * sizeof(*grown));
+
+        if (!grown)
+                return false;
+        grown[kept->n_tmpfs] = (struct kept_tmpfs){limit, fd};
+        kept->tmpfs = grown;
+        kept->n_tmpfs = n;
+        return true;
+}
+
 static void kept_fds_set(struct kept_fds *kept, const char *name, int fd) {
         int *place = strcmp(name, name_fuse) == 0      ? &kept->fuse
                      : strcmp(name, name_records) == 0 ? &kept->records
                      : strcmp(name, name_socket) == 0  ? &kept->socket
-                     : strcmp(name, name_tmpfs) == 0   ? &kept->tmpfs
                                                        : NULL;
+        uint32_t limit;
 
         fcntl(fd, F_SETFD, FD_CLOEXEC);
         if (place && *place < 0)
                 *place = fd;
-        else
+        else if (place || sscanf(name, NAME_TMPFS, &limit) != 1 ||
+                 !kept_fds_add_tmpfs(kept, limit, fd))
                 close(fd);
 }
 
@@ -51,7 +67,7 @@ void fd_store_take(struct kept_fds *out) {
         char *names = getenv("LISTEN_FDNAMES"), *name;
         int n = pid && count && atol(pid) == getpid() ? atoi(count) : 0;
 
-        *out = (struct kept_fds){-1, -1, -1, -1};
+        *out = (struct kept_fds){-1, -1, -1, NULL, 0};
         for (int i = 0; i < n && names; i++) {
                 name = strsep(&names, ":");
                 kept_fds_set(out, name, FIRST_PASSED + i);
@@ -70,7 +86,7 @@ bool kept_fds_is_alive(const struct kept_fds *kept) {
 }
 
 void kept_fds_close(struct kept_fds *kept) {
-        const int fds[] = {kept->fuse, kept->records, kept->socket, kept->tmpfs};
+        const int fds[] = {kept->fuse, kept->records, kept->socket};
 
         /* The service manager has it as well, and nobody shall take it for one that is served. */
         if (kept->socket >= 0)
@@ -78,7 +94,10 @@ void kept_fds_close(struct kept_fds *kept) {
         for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
                 if (fds[i] >= 0)
                         close(fds[i]);
-        *kept = (struct kept_fds){-1, -1, -1, -1};
+        for (size_t i = 0; i < kept->n_tmpfs; i++)
+                close(kept->tmpfs[i].fd);
+        free(kept->tmpfs);
+        *kept = (struct kept_fds){-1, -1, -1, NULL, 0};
 }
 
 /* Giving */
@@ -109,6 +128,41 @@ static int put_await(void) {
         return r;
 }
 
+static int put_tmpfs(uint32_t limit, int fd) {
+        char name[64];
+
+        snprintf(name, sizeof(name), NAME_TMPFS, limit);
+        return put(fd, name);
+}
+
+void fd_store_put_tmpfs(uint32_t limit, int fd) {
+        int r;
+
+        if (fd < 0) {
+                log_notify_service("FDSTOREREMOVE=1\nFDNAME=" NAME_TMPFS, limit);
+                return;
+        }
+        r = put_tmpfs(limit, fd);
+        /* It finds the service by its sender, who must not have died. */
+        if (r == 0)
+                r = put_await();
+        if (r < 0)
+                log_line(LOG_WARNING, "the service manager does not keep a limit's tmpfs: %s",
+                         strerror(-r));
+}
+
+static int put_limits(struct journal *journal) {
+        int r = 0;
+
+        for (uint32_t i = 1; r == 0 && i <= journal_high(journal, TABLE_LIMIT); i++) {
+                const struct limit *limit = limit_get(journal, i);
+
+                if (limit)
+                        r = put_tmpfs(i, limit->tmpfs_fd);
+        }
+        return r;
+}
+
 void fd_store_put(struct journal *journal) {
         const struct root *root = journal_root(journal);
         int r;
@@ -119,7 +173,7 @@ void fd_store_put(struct journal *journal) {
         if (r == 0)
                 r = put(root->listen_fd, name_socket);
         if (r == 0)
-                r = put(root->tmpfs_fd, name_tmpfs);
+                r = put_limits(journal);
         if (r == 0)
                 r = put_await();
         if (r < 0)
@@ -127,11 +181,14 @@ void fd_store_put(struct journal *journal) {
                          strerror(-r));
 }
 
-void fd_store_clear(void) {
-        const char *const names[] = {name_fuse, name_records, name_socket, name_tmpfs};
+void fd_store_clear(struct journal *journal) {
+        const char *const names[] = {name_fuse, name_records, name_socket};
 
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
                 log_notify_service("FDSTOREREMOVE=1\nFDNAME=%s", names[i]);
+        for (uint32_t i = 1; i <= journal_high(journal, TABLE_LIMIT); i++)
+                if (limit_get(journal, i))
+                        fd_store_put_tmpfs(i, -1);
 }
 
 /* Reviving.  No worker lives, so the records are changed without a transaction. */
@@ -174,10 +231,43 @@ static int revive_clients(struct journal *journal) {
         return r;
 }
 
-static void revive_regions(struct journal *journal) {
-        const struct root *root = journal_root(journal);
+/* Gives each limit its tmpfs, and closes those that belong to none. */
+static void revive_limits(struct journal *journal, struct kept_fds *kept) {
+        for (uint32_t i = 1; i <= journal_high(journal, TABLE_LIMIT); i++) {
+                struct limit *limit = limit_get(journal, i);
+
+                if (limit)
+                        limit->tmpfs_fd = -1;
+        }
+        for (size_t i = 0; i < kept->n_tmpfs; i++) {
+                struct limit *limit = limit_get(journal, kept->tmpfs[i].limit);
+
+                if (limit && limit->tmpfs_fd < 0)
+                        limit->tmpfs_fd = kept->tmpfs[i].fd;
+                else
+                        close(kept->tmpfs[i].fd);
+        }
+        free(kept->tmpfs);
+        kept->tmpfs = NULL;
+        kept->n_tmpfs = 0;
+}
+
+static int revive_region(const struct journal *journal, const struct node *node) {
+        int mount = -1, fd;
+
+        if (node->backing != BACKING_TMPFS)
+                return backing_open_handle(-1, &node->handle);
         /* Handles are opened by a descriptor of a file, and that of a mount is none. */
-        int tmpfs = openat(root->tmpfs_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        mount = openat(limit_of_bytes(journal, node->limit)->tmpfs_fd, ".",
+                       O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (mount < 0)
+                return -errno;
+        fd = backing_open_handle(mount, &node->handle);
+        close(mount);
+        return fd;
+}
+
+static void revive_regions(struct journal *journal) {
         unsigned int lost = 0;
         int reason = 0;
 
@@ -186,22 +276,19 @@ static void revive_regions(struct journal *journal) {
 
                 if (node->id != i || !node_is_region(node) || node->fd < 0)
                         continue;
-                node->fd = backing_open_handle(node->backing == BACKING_TMPFS ? tmpfs : -1,
-                                               &node->handle);
+                node->fd = revive_region(journal, node);
                 if (node->fd >= 0)
                         continue;
                 reason = node->fd;
                 node->fd = -1;
                 lost++;
         }
-        if (tmpfs >= 0)
-                close(tmpfs);
         if (lost > 0)
                 log_line(LOG_ERR, "%u regions cannot be opened again and are lost; the last: %s",
                          lost, strerror(-reason));
 }
 
-int fd_store_revive(struct journal *journal, const struct kept_fds *kept) {
+int fd_store_revive(struct journal *journal, struct kept_fds *kept) {
         struct root *root = journal_root(journal);
         ssize_t length = readlink("/proc/self/exe", root->settings.program, PATH_MAX - 1);
 
@@ -210,7 +297,7 @@ int fd_store_revive(struct journal *journal, const struct kept_fds *kept) {
         root->settings.program[length] = '\0';
         root->fuse_fd = kept->fuse;
         root->listen_fd = kept->socket;
-        root->tmpfs_fd = kept->tmpfs;
+        revive_limits(journal, kept);
         root->accepting = 0;
         root->wakeup.fd = -1;
         root->wakeup.held = 0;
