@@ -537,7 +537,7 @@ struct txn *channel_txn(const struct channel *channel) {
 
 /*
  * With a descriptor for neither reading nor writing (access mode 3, see open(2)), which the lease
- * probe does not count: the id may outlive all other descriptors (process/fd_store.h).
+ * probe does not count: the id may outlive all other descriptors (process/store.h).
  */
 static int backing_id_open_uncounted(int fuse_fd, int fd) {
         int copy = backing_reopen(fd, O_ACCMODE), id;

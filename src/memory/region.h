@@ -44,7 +44,7 @@ struct regions *regions_free(struct regions *regions);
 /* The limits, and what counts in them. */
 struct quota *regions_quota(const struct regions *regions);
 
-/* Whether regions shall outlive all processes of the daemon (process/fd_store.h). */
+/* Whether regions shall outlive all processes of the daemon (process/store.h). */
 bool regions_are_kept(const struct regions *regions);
 /* Makes the private tmpfs before the first file needs it, so that it can be given away.  0 or
  * negative errno. */

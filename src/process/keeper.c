@@ -22,7 +22,7 @@
 #include "process/mount.h"
 #include "process/mount_namespace.h"
 #include "process/reexec.h"
-#include "process/fd_store.h"
+#include "process/store.h"
 #include "process/upgrade.h"
 #include "records/blame.h"
 #include "process/wakeup.h"
@@ -111,7 +111,7 @@ static void keeper_close_socket(struct root *root) {
 static void keeper_finish(struct keeper *keeper, int status) {
         log_notify_service("STOPPING=1");
         if (keeper->root->settings.keep)
-                fd_store_clear(keeper->journal);
+                store_clear(keeper->journal);
         keeper_close_socket(keeper->root);
         keeper->done = true;
         keeper->status = status;
@@ -318,8 +318,8 @@ static void keeper_on_ready(struct keeper *keeper) {
                 return;
         keeper->announced = true;
         if (root->settings.keep && root->passthrough)
-                fd_store_put(keeper->journal);
-        else if (fd_store_exists())
+                store_put(keeper->journal);
+        else if (store_exists())
                 log_line(LOG_NOTICE,
                          "without %s the service manager cannot keep the regions: they "
                          "end with the daemon",

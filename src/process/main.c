@@ -30,7 +30,7 @@
 #include "process/mount.h"
 #include "process/mount_namespace.h"
 #include "process/options.h"
-#include "process/fd_store.h"
+#include "process/store.h"
 #include "process/wakeup.h"
 
 static int main_complain(const char *what, int error) {
@@ -70,7 +70,7 @@ static int main_fill_settings(struct settings *settings, const struct options *o
         settings->grace_s = options->grace_s;
         settings->huge = options->huge;
         settings->xattr = options->xattr;
-        settings->keep = fd_store_works();
+        settings->keep = store_works();
         settings->read_only = (options->mount_flags & MS_RDONLY) != 0;
         main_copy(settings->ctl_name, sizeof(settings->ctl_name), options->ctl);
         settings->limits = options->limits;
@@ -233,15 +233,15 @@ static int main_convert(void) {
 }
 
 /* All processes of the daemon have died, or were stopped; the service manager has kept the mount. */
-static int main_revive(const struct options *options, struct kept_fds *kept) {
+static int main_revive(const struct options *options, struct stored *stored) {
         struct journal *journal;
         struct root *root;
-        int r = layout_take_over(kept->records);
+        int r = layout_take_over(stored->records);
 
         if (r == 0)
-                r = journal_attach(&journal, kept->records, layout_spec());
+                r = journal_attach(&journal, stored->records, layout_spec());
         if (r == 0)
-                r = fd_store_revive(journal, kept);
+                r = store_revive(journal, stored);
         if (r < 0)
                 return main_complain("continuing with what the service manager has kept", -r);
         root = journal_root(journal);
@@ -262,13 +262,13 @@ static int main_prepare(void) {
 }
 
 static int main_mount(struct options *options) {
-        struct kept_fds kept;
+        struct stored stored;
 
         /* Before anything that looks at the mount point: nobody would answer. */
-        fd_store_take(&kept);
-        if (mount_is_new(options) && kept_fds_is_alive(&kept))
-                return main_prepare() ? MOUNT_SYSTEM : main_revive(options, &kept);
-        kept_fds_close(&kept);
+        store_take(&stored);
+        if (mount_is_new(options) && stored_is_alive(&stored))
+                return main_prepare() ? MOUNT_SYSTEM : main_revive(options, &stored);
+        stored_close(&stored);
         if (mount_check(options) < 0)
                 return MOUNT_FAILED;
         if (options->fake)

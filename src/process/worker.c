@@ -18,7 +18,7 @@
 #include "process/recovery.h"
 #include "process/reexec.h"
 #include "process/spin.h"
-#include "process/fd_store.h"
+#include "process/store.h"
 #include "process/wakeup.h"
 #include "base/log.h"
 #include "fuse/notifier.h"
@@ -225,7 +225,7 @@ static void worker_keep_tmpfs(void *userdata, uint32_t limit, int fd) {
         const struct worker *worker = userdata;
 
         if (worker->root->ready && regions_are_kept(worker->volume->regions))
-                fd_store_put_tmpfs(limit, fd);
+                store_put_tmpfs(limit, fd);
 }
 
 static int worker_build_volume(struct worker *worker) {

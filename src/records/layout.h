@@ -400,7 +400,7 @@ struct settings {
         uint32_t huge;    /* 1: regions get huge pages unless the request says otherwise */
         uint32_t xattr;   /* 1: regions have extended attributes, if the kernel makes that cheap */
         uint32_t read_only; /* 1: mounted ro */
-        uint32_t keep; /* 1: descriptors are kept by the service manager, see process/fd_store.h */
+        uint32_t keep; /* 1: descriptors are kept by the service manager, see process/store.h */
         char ctl_name[LAYOUT_NAME_MAX + 1]; /* name of .ctl, "" for none (ctl=) */
         struct socket_limits limits;
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "process/fd_store.h"
+#include "process/store.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,33 +24,33 @@ static const char name_fuse[] = "iomemfs-fuse", name_records[] = "iomemfs-record
                   name_socket[] = "iomemfs-socket";
 #define NAME_TMPFS "iomemfs-tmpfs-%" PRIu32 /* with the id of the limit */
 
-bool fd_store_exists(void) {
+bool store_exists(void) {
         return getenv("NOTIFY_SOCKET") != NULL;
 }
 
-bool fd_store_works(void) {
-        return fd_store_exists() && backing_handles_work();
+bool store_works(void) {
+        return store_exists() && backing_handles_work();
 }
 
 /* Taking */
 
 /* There is no memory for it: the regions in it are lost. */
-static bool kept_fds_add_tmpfs(struct kept_fds *kept, uint32_t limit, int fd) {
-        size_t n = kept->n_tmpfs + 1;
-        struct kept_tmpfs *grown = realloc(kept->tmpfs, n * sizeof(*grown));
+static bool stored_add_tmpfs(struct stored *stored, uint32_t limit, int fd) {
+        size_t n = stored->n_tmpfs + 1;
+        struct stored_tmpfs *grown = realloc(stored->tmpfs, n * sizeof(*grown));
 
         if (!grown)
                 return false;
-        grown[kept->n_tmpfs] = (struct kept_tmpfs){limit, fd};
-        kept->tmpfs = grown;
-        kept->n_tmpfs = n;
+        grown[stored->n_tmpfs] = (struct stored_tmpfs){limit, fd};
+        stored->tmpfs = grown;
+        stored->n_tmpfs = n;
         return true;
 }
 
-static void kept_fds_set(struct kept_fds *kept, const char *name, int fd) {
-        int *place = strcmp(name, name_fuse) == 0      ? &kept->fuse
-                     : strcmp(name, name_records) == 0 ? &kept->records
-                     : strcmp(name, name_socket) == 0  ? &kept->socket
+static void stored_set(struct stored *stored, const char *name, int fd) {
+        int *place = strcmp(name, name_fuse) == 0      ? &stored->fuse
+                     : strcmp(name, name_records) == 0 ? &stored->records
+                     : strcmp(name, name_socket) == 0  ? &stored->socket
                                                        : NULL;
         uint32_t limit;
 
@@ -58,46 +58,46 @@ static void kept_fds_set(struct kept_fds *kept, const char *name, int fd) {
         if (place && *place < 0)
                 *place = fd;
         else if (place || sscanf(name, NAME_TMPFS, &limit) != 1 ||
-                 !kept_fds_add_tmpfs(kept, limit, fd))
+                 !stored_add_tmpfs(stored, limit, fd))
                 close(fd);
 }
 
-void fd_store_take(struct kept_fds *out) {
+void store_take(struct stored *out) {
         const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
         char *names = getenv("LISTEN_FDNAMES"), *name;
         int n = pid && count && atol(pid) == getpid() ? atoi(count) : 0;
 
-        *out = (struct kept_fds){-1, -1, -1, NULL, 0};
+        *out = (struct stored){-1, -1, -1, NULL, 0};
         for (int i = 0; i < n && names; i++) {
                 name = strsep(&names, ":");
-                kept_fds_set(out, name, FIRST_PASSED + i);
+                stored_set(out, name, FIRST_PASSED + i);
         }
         unsetenv("LISTEN_PID");
         unsetenv("LISTEN_FDS");
         unsetenv("LISTEN_FDNAMES");
 }
 
-bool kept_fds_is_alive(const struct kept_fds *kept) {
-        struct pollfd connection = {.fd = kept->fuse, .events = POLLIN};
+bool stored_is_alive(const struct stored *stored) {
+        struct pollfd connection = {.fd = stored->fuse, .events = POLLIN};
 
-        if (kept->fuse < 0 || kept->records < 0)
+        if (stored->fuse < 0 || stored->records < 0)
                 return false;
         return poll(&connection, 1, 0) >= 0 && !(connection.revents & (POLLERR | POLLHUP));
 }
 
-void kept_fds_close(struct kept_fds *kept) {
-        const int fds[] = {kept->fuse, kept->records, kept->socket};
+void stored_close(struct stored *stored) {
+        const int fds[] = {stored->fuse, stored->records, stored->socket};
 
         /* The service manager has it as well, and nobody shall take it for one that is served. */
-        if (kept->socket >= 0)
-                shutdown(kept->socket, SHUT_RDWR);
+        if (stored->socket >= 0)
+                shutdown(stored->socket, SHUT_RDWR);
         for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
                 if (fds[i] >= 0)
                         close(fds[i]);
-        for (size_t i = 0; i < kept->n_tmpfs; i++)
-                close(kept->tmpfs[i].fd);
-        free(kept->tmpfs);
-        *kept = (struct kept_fds){-1, -1, -1, NULL, 0};
+        for (size_t i = 0; i < stored->n_tmpfs; i++)
+                close(stored->tmpfs[i].fd);
+        free(stored->tmpfs);
+        *stored = (struct stored){-1, -1, -1, NULL, 0};
 }
 
 /* Giving */
@@ -135,7 +135,7 @@ static int put_tmpfs(uint32_t limit, int fd) {
         return put(fd, name);
 }
 
-void fd_store_put_tmpfs(uint32_t limit, int fd) {
+void store_put_tmpfs(uint32_t limit, int fd) {
         int r;
 
         if (fd < 0) {
@@ -163,7 +163,7 @@ static int put_limits(struct journal *journal) {
         return r;
 }
 
-void fd_store_put(struct journal *journal) {
+void store_put(struct journal *journal) {
         const struct root *root = journal_root(journal);
         int r;
 
@@ -181,14 +181,14 @@ void fd_store_put(struct journal *journal) {
                          strerror(-r));
 }
 
-void fd_store_clear(struct journal *journal) {
+void store_clear(struct journal *journal) {
         const char *const names[] = {name_fuse, name_records, name_socket};
 
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
                 log_notify_service("FDSTOREREMOVE=1\nFDNAME=%s", names[i]);
         for (uint32_t i = 1; i <= journal_high(journal, TABLE_LIMIT); i++)
                 if (limit_get(journal, i))
-                        fd_store_put_tmpfs(i, -1);
+                        store_put_tmpfs(i, -1);
 }
 
 /* Reviving.  No worker lives, so the records are changed without a transaction. */
@@ -232,24 +232,24 @@ static int revive_clients(struct journal *journal) {
 }
 
 /* Gives each limit its tmpfs, and closes those that belong to none. */
-static void revive_limits(struct journal *journal, struct kept_fds *kept) {
+static void revive_limits(struct journal *journal, struct stored *stored) {
         for (uint32_t i = 1; i <= journal_high(journal, TABLE_LIMIT); i++) {
                 struct limit *limit = limit_get(journal, i);
 
                 if (limit)
                         limit->tmpfs_fd = -1;
         }
-        for (size_t i = 0; i < kept->n_tmpfs; i++) {
-                struct limit *limit = limit_get(journal, kept->tmpfs[i].limit);
+        for (size_t i = 0; i < stored->n_tmpfs; i++) {
+                struct limit *limit = limit_get(journal, stored->tmpfs[i].limit);
 
                 if (limit && limit->tmpfs_fd < 0)
-                        limit->tmpfs_fd = kept->tmpfs[i].fd;
+                        limit->tmpfs_fd = stored->tmpfs[i].fd;
                 else
-                        close(kept->tmpfs[i].fd);
+                        close(stored->tmpfs[i].fd);
         }
-        free(kept->tmpfs);
-        kept->tmpfs = NULL;
-        kept->n_tmpfs = 0;
+        free(stored->tmpfs);
+        stored->tmpfs = NULL;
+        stored->n_tmpfs = 0;
 }
 
 static int revive_region(const struct journal *journal, const struct node *node) {
@@ -288,16 +288,16 @@ static void revive_regions(struct journal *journal) {
                          lost, strerror(-reason));
 }
 
-int fd_store_revive(struct journal *journal, struct kept_fds *kept) {
+int store_revive(struct journal *journal, struct stored *stored) {
         struct root *root = journal_root(journal);
         ssize_t length = readlink("/proc/self/exe", root->settings.program, PATH_MAX - 1);
 
         if (length < 0)
                 return -errno;
         root->settings.program[length] = '\0';
-        root->fuse_fd = kept->fuse;
-        root->listen_fd = kept->socket;
-        revive_limits(journal, kept);
+        root->fuse_fd = stored->fuse;
+        root->listen_fd = stored->socket;
+        revive_limits(journal, stored);
         root->accepting = 0;
         root->wakeup.fd = -1;
         root->wakeup.held = 0;

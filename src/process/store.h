@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * fd_store: lets the mount and all regions outlive the death of every process of the daemon.
+ * store: lets the mount and all regions outlive the death of every process of the daemon.
  *
  * A service manager (systemd, FileDescriptorStoreMax=) keeps descriptors for a service, and passes
  * them to its next main process.  We give it the connection to the kernel, the records, the socket,
@@ -20,35 +20,35 @@
 #include "records/journal.h"
 
 /* The descriptors that the service manager has kept; -1 for none. */
-struct kept_fds {
+struct stored {
         int fuse, records, socket;
-        struct kept_tmpfs {
+        struct stored_tmpfs {
                 uint32_t limit;
                 int fd;
-        } * tmpfs; /* to be freed by kept_fds_close(), or by fd_store_revive() */
+        } * tmpfs; /* to be freed by stored_close(), or by store_revive() */
         size_t n_tmpfs;
 };
 
 /* Whether there is a service manager that may keep descriptors; and whether we could continue with
  * what it keeps: files must be opened by their handles, which some containers forbid. */
-bool fd_store_exists(void);
-bool fd_store_works(void);
+bool store_exists(void);
+bool store_works(void);
 /* Takes what it has kept from the environment; the descriptors are the caller's. */
-void fd_store_take(struct kept_fds *out);
+void store_take(struct stored *out);
 /* Whether the mount can be continued with that: the connection still lives. */
-bool kept_fds_is_alive(const struct kept_fds *kept);
-void kept_fds_close(struct kept_fds *kept);
+bool stored_is_alive(const struct stored *stored);
+void stored_close(struct stored *stored);
 
 /* Gives the descriptors of the journal to the service manager, and waits until it has them. */
-void fd_store_put(struct journal *journal);
+void store_put(struct journal *journal);
 /* Gives it the private tmpfs of one more limit; -1: lets it drop that one. */
-void fd_store_put_tmpfs(uint32_t limit, int fd);
+void store_put_tmpfs(uint32_t limit, int fd);
 /* Lets the service manager drop them. */
-void fd_store_clear(struct journal *journal);
+void store_clear(struct journal *journal);
 
 /*
  * Makes the records of a daemon that has died whole valid for this process: puts the descriptors
  * into them.  Connections to the socket end.  May be interrupted by a death at any instruction, and
  * is then begun again by the next process.  0 or negative errno.
  */
-int fd_store_revive(struct journal *journal, struct kept_fds *kept);
+int store_revive(struct journal *journal, struct stored *stored);
