@@ -44,7 +44,7 @@ struct command {
         uint64_t size;       /* create, resize: bytes */
         bool has_mode;
         uint32_t mode;       /* create, default: permissions */
-        uint32_t flags;      /* create, default: NODE_EPHEMERAL, NODE_FIXED, … */
+        uint32_t flags;      /* create, default: NODE_EPHEMERAL, NODE_FIXED, NODE_OWNER_… */
         bool none;           /* default: remove the defaults */
         uint32_t seals;      /* seal: F_SEAL_… */
         bool writable;       /* open rw */
@@ -68,6 +68,9 @@ struct command_error {
 
 /* The usage of the verb as one line with newline, which reading the control file returns. */
 const char *command_usage(enum command_verb verb);
+
+/* Writes the defaults of a directory as a line that `default` takes.  mode: LAYOUT_NO_MODE for none. */
+void command_write_defaults(char *buffer, size_t size, uint32_t flags, uint32_t mode);
 
 /* The verb at the start of a line of the socket, and the rest.  0, -EINVAL if there is none. */
 int command_verb_of(const char *line, size_t length, enum command_verb *verb, const char **rest,

@@ -202,20 +202,12 @@ void ctl_close(struct ctl *ctl, uint32_t id) {
 /* The defaults of the directory, in the form in which they would be written. */
 static const char *ctl_default(struct ctl *ctl, const struct handle *handle) {
         const struct node *dir = tree_node(ctl->volume->tree, handle->dir);
-        char mode[sizeof("mode=7777")] = "";
         uint32_t flags, bits;
 
         if (!dir)
                 return "none\n";
         volume_defaults(ctl->volume, dir, &flags, &bits);
-        if (bits != LAYOUT_NO_MODE)
-                snprintf(mode, sizeof(mode), "mode=%04o", bits & 07777);
-        snprintf(ctl->text, sizeof(ctl->text), "%s%s%s%s%s", mode, mode[0] && flags ? " " : "",
-                 flags & NODE_EPHEMERAL ? "ephemeral" : "",
-                 flags == (NODE_EPHEMERAL | NODE_HUGE) ? " " : "", flags & NODE_HUGE ? "huge" : "");
-        if (!ctl->text[0])
-                strcpy(ctl->text, "none");
-        strcat(ctl->text, "\n");
+        command_write_defaults(ctl->text, sizeof(ctl->text), flags, bits);
         return ctl->text;
 }
 

@@ -86,13 +86,3 @@ int fs_new(struct fs **out, struct volume *volume, struct ctl *ctl) {
 void fs_set_channel(struct fs *fs, struct channel *channel) {
         fs->channel = channel;
 }
-
-struct fs *fs_free(struct fs *fs) {
-        if (!fs)
-                return NULL;
-        fs_drop_waiting(&fs->waiting);
-        fs_drop_waiting(&fs->spare);
-        free(fs->buffer);
-        free(fs);
-        return NULL;
-}

@@ -34,7 +34,6 @@ const struct channel_operations *fs_operations(void);
 int fs_new(struct fs **out, struct volume *volume, struct ctl *ctl);
 /* To be called after the channel was made with the fs as its userdata. */
 void fs_set_channel(struct fs *fs, struct channel *channel);
-struct fs *fs_free(struct fs *fs);
 
 /* For the channel: the kernel drops `count` lookups of a node. */
 void fs_forget(void *userdata, uint64_t id, uint64_t count);

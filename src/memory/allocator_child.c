@@ -34,7 +34,7 @@ enum {
 struct work {
         const struct allocator_order *order;
         int fd;
-        struct headroom_group group;
+        struct cgroup group;
         pthread_t thread; /* the one that allocates */
         atomic_bool done, low;
 };

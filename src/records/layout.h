@@ -23,7 +23,7 @@ enum {
 #ifdef IOMEMFS_TEST_LAYOUT_VERSION /* a build that must refuse the records of this one */
         LAYOUT_VERSION = IOMEMFS_TEST_LAYOUT_VERSION,
 #else
-        LAYOUT_VERSION = 6,
+        LAYOUT_VERSION = 7,
 #endif
         LAYOUT_ROOT_ID = 1, /* node id of the root directory, FUSE_ROOT_ID as well */
 
@@ -33,6 +33,7 @@ enum {
         LAYOUT_CLOSING_MAX = 31,
         LAYOUT_BUCKETS_EACH = 16,
         LAYOUT_SUSPECTS = 4,
+        LAYOUT_OWNER_HEADS = 1024,
         LAYOUT_NODES_MAX = 4 * 1024 * 1024,
         LAYOUT_REQUEST_MAX = 1024 * 1024 + 64 * 1024, /* bytes of the largest FUSE request */
         LAYOUT_SCRATCH_SIZE =
@@ -49,6 +50,8 @@ enum layout_table {
         TABLE_EVENT,
         TABLE_PENDING,
         TABLE_BUCKETS,
+        TABLE_OWNER,
+        TABLE_OWNED,
         _TABLE_N,
 };
 
@@ -78,6 +81,12 @@ enum {
         NODE_PENDING = 1 << 8,   /* being populated: gets its name when that is done */
         NODE_CACHING = 1 << 10,  /* directories: one of its readers fills the kernel's cache */
         NODE_DETACHED = 1 << 6,  /* region released; only the kernel's lookups keep the node */
+        NODE_OWNER_PROCESS =
+                1 << 16, /* the name goes after the end of its owner, see struct owner */
+        NODE_OWNER_SERVICE = 1 << 17,
+        NODE_OWNER_CONTAINER = 1 << 18,
+        NODE_OWNER_ENDED = 1 << 19, /* it has ended: the name goes with the last reference */
+        NODE_OWNER = NODE_OWNER_PROCESS | NODE_OWNER_SERVICE | NODE_OWNER_CONTAINER,
 };
 
 /* A file of any type.  Its id is the FUSE node id. */
@@ -96,6 +105,7 @@ struct node {
         uint32_t writers;     /* those among them that can write */
         uint32_t dentry;      /* its first name, 0 for none; a directory has only one */
         uint32_t ctl_lookups; /* directories: the kernel's lookups of its .ctl and files in it */
+        uint32_t owned;       /* regions: record of TABLE_OWNED, 0 if nobody owns it (any more) */
         uint64_t lookups;     /* the kernel's lookup count */
 
         struct stamp atime, mtime, ctime; /* regions: see region_stat() */
@@ -166,6 +176,34 @@ struct pending {
         uint32_t length;
         uint64_t dir_ino;               /* ids are reused, inode numbers are not */
         char name[LAYOUT_NAME_MAX + 1]; /* terminated */
+};
+
+/*
+ * A process, a control group or a PID namespace that owns regions, until it has ended; see
+ * volume/owner.h.  It keeps the record even while it owns none.
+ */
+struct owner {
+        uint32_t id;
+        uint32_t kind;      /* NODE_OWNER_PROCESS, _SERVICE or _CONTAINER */
+        uint32_t uid;       /* the user who made its first region */
+        uint32_t hash_next; /* next in the bucket; once it has ended, the next that has ended */
+        uint32_t first;     /* of its regions: record of TABLE_OWNED */
+        uint32_t ended;     /* 1: its regions are being taken from it */
+        int32_t pid;        /* the process, or the first process of the namespace; 0: a group */
+        uint32_t version;   /* of the group's hierarchy */
+        uint64_t start;     /* of the process, see process_start_time() */
+        uint64_t inode;     /* of the namespace, or of the group's directory */
+        uint32_t path;      /* text records with the group's path in its hierarchy */
+        uint32_t path_length;
+};
+
+/* A region that has an owner. */
+struct owned {
+        uint32_t id;
+        uint32_t node;
+        uint32_t owner;
+        uint32_t previous, next; /* in the owner's list */
+        uint32_t pad;
 };
 
 /* A piece of a text that is longer than one record, such as the target of a symbolic link. */
@@ -412,11 +450,14 @@ struct root {
         uint64_t next_generation;
         uint64_t detached_nodes; /* number of NODE_DETACHED nodes: gone, except for the kernel */
         uint64_t further_links;  /* names of files beyond the first of each */
-        uint64_t limit_bytes;    /* size=, 0 for none */
-        uint64_t limit_nodes;    /* nr_inodes=, 0 for none */
-        uint64_t charged_memfd;  /* sum of node.charge over regions of BACKING_MEMFD */
-        uint64_t charged_tmpfs;  /* the same over BACKING_TMPFS */
-        uint64_t tmpfs_blocks;   /* sum of node.blocks over BACKING_TMPFS */
+        uint32_t owner_heads[LAYOUT_OWNER_HEADS]; /* buckets of the hash of owners */
+        uint32_t ended_owners;                    /* the first of those that have ended */
+        uint32_t owners_pad;
+        uint64_t limit_bytes;   /* size=, 0 for none */
+        uint64_t limit_nodes;   /* nr_inodes=, 0 for none */
+        uint64_t charged_memfd; /* sum of node.charge over regions of BACKING_MEMFD */
+        uint64_t charged_tmpfs; /* the same over BACKING_TMPFS */
+        uint64_t tmpfs_blocks;  /* sum of node.blocks over BACKING_TMPFS */
 
         uint64_t next_invalidation;
         uint64_t next_event;
