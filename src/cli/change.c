@@ -12,7 +12,7 @@
 
 /* create, resize, seal, rm, wait and exec. */
 
-enum { OPTION_FIXED = 256, OPTION_EPHEMERAL, OPTION_POPULATE, OPTION_HUGE };
+enum { OPTION_FIXED = 256, OPTION_EPHEMERAL, OPTION_POPULATE, OPTION_HUGE, OPTION_OWNER };
 
 static int parse_mode(const char *text, int *out) {
         char *end;
@@ -24,6 +24,32 @@ static int parse_mode(const char *text, int *out) {
         return 0;
 }
 
+static int parse_owner(const char *text, unsigned int *flags) {
+        if (*flags & (IOMEM_OWNER_SERVICE | IOMEM_OWNER_CONTAINER))
+                return cli_misuse("--owner is given twice");
+        if (strcmp(text, "service") == 0)
+                *flags |= IOMEM_OWNER_SERVICE;
+        else if (strcmp(text, "container") == 0)
+                *flags |= IOMEM_OWNER_CONTAINER;
+        else if (strcmp(text, "process") == 0)
+                return cli_misuse("the owner would be iomem itself, which ends at once: use "
+                                  "service or container, or write to .ctl/create");
+        else
+                return cli_misuse("not service or container: %s", text);
+        return 0;
+}
+
+static int parse_create_option(int option, unsigned int *flags, int *mode) {
+        if (option == '?')
+                return cli_try_help();
+        if (option == 'M')
+                return parse_mode(optarg, mode);
+        if (option == OPTION_OWNER)
+                return parse_owner(optarg, flags);
+        *flags |= IOMEM_FIXED << (option - OPTION_FIXED);
+        return 0;
+}
+
 int cli_create(int argc, char **argv) {
         static const struct option options[] = {
                 {"mode", required_argument, NULL, 'M'},
@@ -31,6 +57,7 @@ int cli_create(int argc, char **argv) {
                 {"ephemeral", no_argument, NULL, OPTION_EPHEMERAL},
                 {"populate", no_argument, NULL, OPTION_POPULATE},
                 {"huge", no_argument, NULL, OPTION_HUGE},
+                {"owner", required_argument, NULL, OPTION_OWNER},
                 {NULL, 0, NULL, 0},
         };
         struct iomem_connection *connection;
@@ -39,14 +66,9 @@ int cli_create(int argc, char **argv) {
         const char *name;
         uint64_t size;
 
-        while ((option = getopt_long(argc, argv, "M:", options, NULL)) != -1) {
-                if (option == '?')
-                        return cli_try_help();
-                if (option != 'M')
-                        flags |= IOMEM_FIXED << (option - OPTION_FIXED);
-                else if (parse_mode(optarg, &mode) != 0)
+        while ((option = getopt_long(argc, argv, "M:", options, NULL)) != -1)
+                if (parse_create_option(option, &flags, &mode) != 0)
                         return EXIT_FAILURE;
-        }
         if (argc - optind != 2)
                 return cli_misuse("create needs a name and a size");
         if (!cli_parse_size(argv[optind + 1], &size))

@@ -121,7 +121,9 @@ void cli_format_size(char *buffer, size_t size, uint64_t bytes) {
                 snprintf(buffer, size, "%" PRIu64 ".%" PRIu64 "%c", whole, tenths, units[unit]);
 }
 
-static const char *const flag_names[] = {"fixed", "ephemeral", "populate", "huge", "populating"};
+static const char *const flag_names[] = {"fixed",         "ephemeral",       "populate",
+                                         "huge",          "populating",      "owner=process",
+                                         "owner=service", "owner=container", "owner-ended"};
 static const char *const seal_names[] = {"shrink", "grow", "write"};
 
 static void format_bits(char *buffer, size_t size, uint32_t bits, const char *const *names,
@@ -136,7 +138,7 @@ static void format_bits(char *buffer, size_t size, uint32_t bits, const char *co
 }
 
 void cli_format_flags(char *buffer, size_t size, uint32_t flags) {
-        format_bits(buffer, size, flags, flag_names, 5);
+        format_bits(buffer, size, flags, flag_names, sizeof(flag_names) / sizeof(*flag_names));
 }
 
 void cli_format_seals(char *buffer, size_t size, uint32_t seals) {

@@ -51,13 +51,14 @@ _iomem() {
         ;;
     create:-*)
         mapfile -t COMPREPLY < <(
-            compgen -W '--mode --fixed --ephemeral --populate --huge --help' -- "$cur"
+            compgen -W '--mode --fixed --ephemeral --owner --populate --huge --help' -- "$cur"
         )
         ;;
     events:-*) mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$cur") ;;
     wait:-*) mapfile -t COMPREPLY < <(compgen -W '--timeout --help' -- "$cur") ;;
     resize:-* | seal:-* | rm:-*) mapfile -t COMPREPLY < <(compgen -W '--help' -- "$cur") ;;
     exec:-*) mapfile -t COMPREPLY < <(compgen -W '--read-only --help' -- "$cur") ;;
+    create:*) [[ $prev == --owner ]] && mapfile -t COMPREPLY < <(compgen -W 'service container' -- "$cur") ;;
     seal:*)
         if [[ $prev == seal ]]; then
             mapfile -t COMPREPLY < <(compgen -W "$(_iomem_names "$where")" -- "$cur")
@@ -67,7 +68,7 @@ _iomem() {
             )
         fi
         ;;
-    create:* | events:* | ls:*) ;;
+    events:* | ls:*) ;;
     *) mapfile -t COMPREPLY < <(compgen -W "$(_iomem_names "$where")" -- "$cur") ;;
     esac
 }

@@ -42,6 +42,14 @@ struct iomem_connection;
 /* In the flags of a region that has no name yet. */
 #define IOMEM_POPULATING 16u
 
+/* Whose end its name waits for: then it goes with the last reference.  One of them at most, and not
+ * with IOMEM_EPHEMERAL. */
+#define IOMEM_OWNER_PROCESS 32u    /* the process that made it */
+#define IOMEM_OWNER_SERVICE 64u    /* that one's control group */
+#define IOMEM_OWNER_CONTAINER 128u /* that one's PID namespace */
+/* In the flags of a region whose owner has ended. */
+#define IOMEM_OWNER_ENDED 256u
+
 /* What nobody can do to a region any more. */
 #define IOMEM_SEAL_SHRINK 1u
 #define IOMEM_SEAL_GROW 2u

@@ -178,10 +178,8 @@ struct pending {
         char name[LAYOUT_NAME_MAX + 1]; /* terminated */
 };
 
-/*
- * A process, a control group or a PID namespace that owns regions, until it has ended; see
- * volume/owner.h.  It keeps the record even while it owns none.
- */
+/* A process, a control group or a PID namespace that owns regions, until it has ended; see
+ * volume/owner.h. */
 struct owner {
         uint32_t id;
         uint32_t kind;      /* NODE_OWNER_PROCESS, _SERVICE or _CONTAINER */

@@ -21,9 +21,9 @@ struct owners {
         struct owner_acts acts;
         struct owner_watches *watches;
         struct loop_source *ending; /* takes regions from owners that have ended */
-        uint32_t *made;             /* owners that this transaction has made */
-        size_t n_made, made_capacity;
-        bool made_more; /* there was no memory to store which ones */
+        uint32_t *touched;          /* owners that this transaction has made or deleted */
+        size_t n_touched, touched_capacity;
+        bool touched_more; /* there was no memory to store which ones */
 };
 
 static struct owner *owner_get(const struct journal *journal, uint32_t id) {
@@ -75,22 +75,22 @@ static void owners_unhash(struct owners *owners, const struct owner *owner) {
 
 /* Making */
 
-/* It gets a watch when the transaction is committed. */
+/* It gets or loses its watch when the transaction is committed. */
 static void owners_note(struct owners *owners, uint32_t id) {
-        if (owners->n_made == owners->made_capacity) {
-                size_t capacity = 2 * owners->made_capacity + 4;
-                uint32_t *made = fault_strikes(FAULT_MEMORY)
-                                         ? NULL
-                                         : realloc(owners->made, capacity * sizeof(*made));
+        if (owners->n_touched == owners->touched_capacity) {
+                size_t capacity = 2 * owners->touched_capacity + 4;
+                uint32_t *touched = fault_strikes(FAULT_MEMORY)
+                                            ? NULL
+                                            : realloc(owners->touched, capacity * sizeof(*touched));
 
-                if (!made) {
-                        owners->made_more = true;
+                if (!touched) {
+                        owners->touched_more = true;
                         return;
                 }
-                owners->made = made;
-                owners->made_capacity = capacity;
+                owners->touched = touched;
+                owners->touched_capacity = capacity;
         }
-        owners->made[owners->n_made++] = id;
+        owners->touched[owners->n_touched++] = id;
 }
 
 static int owner_make(struct owners *owners, const struct owner_key *key, const char *path,
@@ -149,20 +149,37 @@ int owner_add(struct owners *owners, struct node *node, const struct caller *cal
         return 0;
 }
 
-void owner_remove(struct owners *owners, struct node *node) {
-        struct journal *journal = owners->journal;
-        const struct owned *owned = owned_get(journal, node->owned);
+static void owner_delete(struct owners *owners, struct owner *owner) {
+        /* Shortening a chain cannot fail. */
+        (void)chain_store(owners->journal, &owner->path, NULL, 0);
+        owners_note(owners, owner->id);
+        journal_delete(owners->journal, TABLE_OWNER, owner->id);
+}
 
-        if (!owned)
-                return;
+/* Takes the region from its owner, which it returns. */
+static struct owner *owned_delete(struct journal *journal, struct node *node,
+                                  const struct owned *owned) {
+        struct owner *owner = owner_get(journal, owned->owner);
+
         if (owned->previous)
                 JOURNAL_SET(journal, owned_get(journal, owned->previous)->next, owned->next);
         else
-                JOURNAL_SET(journal, owner_get(journal, owned->owner)->first, owned->next);
+                JOURNAL_SET(journal, owner->first, owned->next);
         if (owned->next)
                 JOURNAL_SET(journal, owned_get(journal, owned->next)->previous, owned->previous);
         journal_delete(journal, TABLE_OWNED, owned->id);
         JOURNAL_SET(journal, node->owned, 0);
+        return owner;
+}
+
+void owner_remove(struct owners *owners, struct node *node) {
+        const struct owned *owned = owned_get(owners->journal, node->owned);
+        struct owner *owner = owned ? owned_delete(owners->journal, node, owned) : NULL;
+
+        if (!owner || owner->first || owner->ended)
+                return;
+        owners_unhash(owners, owner);
+        owner_delete(owners, owner);
 }
 
 const struct owner *owner_of(const struct journal *journal, const struct node *node) {
@@ -200,16 +217,14 @@ static void owner_end_some(struct owners *owners, struct owner *owner) {
                 const struct owned *owned = owned_get(journal, owner->first);
                 struct node *node = journal_get(journal, TABLE_NODE, owned->node);
 
-                owner_remove(owners, node);
+                owned_delete(journal, node, owned);
                 JOURNAL_SET(journal, node->flags, node->flags | NODE_OWNER_ENDED);
                 owners->acts.ended(owners->acts.userdata, node);
         }
         if (owner->first)
                 return;
         JOURNAL_SET(journal, owners->root->ended_owners, owner->hash_next);
-        JOURNAL_SET(journal, owner->path_length, 0);
-        (void)chain_store(journal, &owner->path, NULL, 0);
-        journal_delete(journal, TABLE_OWNER, owner->id);
+        owner_delete(owners, owner);
 }
 
 static void owners_on_ending(void *userdata, uint32_t events) {
@@ -240,19 +255,19 @@ void owners_take_up(struct owners *owners) {
 static void owners_commit(void *userdata) {
         struct owners *owners = userdata;
 
-        for (size_t i = 0; i < owners->n_made; i++)
-                owner_watch_add(owners->watches, owners->made[i]);
-        if (owners->made_more)
+        for (size_t i = 0; i < owners->n_touched; i++)
+                owner_watch_update(owners->watches, owners->touched[i]);
+        if (owners->touched_more)
                 owner_watches_take_up(owners->watches);
-        owners->n_made = 0;
-        owners->made_more = false;
+        owners->n_touched = 0;
+        owners->touched_more = false;
 }
 
 static void owners_abort(void *userdata) {
         struct owners *owners = userdata;
 
-        owners->n_made = 0;
-        owners->made_more = false;
+        owners->n_touched = 0;
+        owners->touched_more = false;
 }
 
 int owners_new(struct owners **out, struct loop *loop, struct txn *txn, struct job_queue *queue,
@@ -284,7 +299,7 @@ struct owners *owners_free(struct owners *owners) {
                 return NULL;
         owner_watches_free(owners->watches);
         loop_remove(owners->ending);
-        free(owners->made);
+        free(owners->touched);
         free(owners);
         return NULL;
 }

@@ -10,9 +10,8 @@
  * with the last reference (lifetime.h).  An owner that has ended never comes back: a process that enters
  * the same group later is of a new owner.
  *
- * The record stays until the end of the owner, also while it owns nothing, so that a process which makes
- * and removes many regions needs one watch.  So there are about as many records as processes at most,
- * whose number the kernel limits.
+ * The record goes with the last region, or at the end of the owner.  So there are about as many records
+ * as processes at most, whose number the kernel limits.
  *
  * Owns the records of owners and of what they own.  Never: removes a name.
  */

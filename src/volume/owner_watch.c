@@ -18,10 +18,12 @@ enum {
         WATCHES_OF_DESCRIPTORS = 16, /* watches take one descriptor of so many */
         WATCHES_RESERVE = 8,         /* one part of so many is for root */
         SHARE = 4,
-        PAUSE_MS = 250,     /* between looks */
-        LOOKS_MAX = 256,    /* in one job */
-        TRIES_MAX = 64,     /* owners that may get a watch in one turn of the loop */
-        RECORDS_MAX = 4096, /* records that are visited in one turn */
+        PAUSE_MS = 250,        /* between looks at owners without a watch */
+        GROUP_PAUSE_MS = 1000, /* the same while there are only watched groups */
+        GROUP_RECORDS = 16,    /* a reading of cgroup.events takes as long as so many records */
+        LOOKS_MAX = 256,       /* in one job */
+        TRIES_MAX = 64,        /* owners that may get a watch in one turn of the loop */
+        RECORDS_MAX = 4096,    /* records that are visited in one turn */
 };
 
 struct owner_watch {
@@ -60,10 +62,12 @@ struct owner_watches {
         struct users *users; /* the number of watches of each */
         unsigned int n, max;
         struct loop_source *timer;
-        uint32_t at;      /* the last record that was visited */
-        bool going_round; /* the timer is armed, or a job under way */
-        bool more;        /* an owner without a watch was seen in this round */
-        bool is_looking;  /* a job is under way */
+        uint32_t at;     /* the last record that was visited */
+        bool is_armed;   /* the timer */
+        uint64_t pause;  /* milliseconds that it was armed for */
+        bool more;       /* an owner without a watch was seen in this round */
+        bool groups;     /* a group with a watch was seen in this round */
+        bool is_looking; /* a job is under way */
 };
 
 struct owner_key owner_record_key(const struct owner *owner) {
@@ -207,14 +211,16 @@ static void looks_add(struct looks *looks, const struct journal *journal,
                 looks->n++;
 }
 
-static void watches_arm(struct owner_watches *watches, bool soon) {
-        watches->going_round = true;
-        if (watches->is_looking)
+/* Visits records in so many milliseconds, or sooner if that is planned already. */
+static void watches_arm(struct owner_watches *watches, uint64_t pause) {
+        if (watches->is_looking || (watches->is_armed && pause >= watches->pause))
                 return;
-        if (soon)
+        watches->is_armed = true;
+        watches->pause = pause;
+        if (pause == 0)
                 loop_arm_soon(watches->timer);
         else
-                loop_arm(watches->timer, PAUSE_MS);
+                loop_arm(watches->timer, pause);
 }
 
 static void looks_done(struct job *job) {
@@ -231,7 +237,7 @@ static void looks_done(struct job *job) {
                 if (look->ended && owner_key_equal(&key, &look->key))
                         watches->ended(watches->userdata, look->owner);
         }
-        watches_arm(watches, false);
+        watches_arm(watches, PAUSE_MS);
         looks_free(looks);
 }
 
@@ -250,14 +256,21 @@ static void looks_begin(struct owner_watches *watches, struct looks *looks) {
 
 /* Rounds */
 
-/* Gives the owner a watch, or adds it to those that are looked at.  Returns the number of tries. */
-static unsigned int visit(struct owner_watches *watches, struct looks *looks, uint32_t id) {
-        const struct owner *owner = owner_get(watches, id);
-        int r;
+/* Between two events of a group the kernel waits for 10 ms.  If the group is removed in that time, the
+ * second one never comes. */
+static void visit_group(struct owner_watches *watches, const struct owner_watch *watch) {
+        watches->groups = true;
+        if (owner_is_told(&watch->key, watch->fd))
+                watches->ended(watches->userdata, watch->owner);
+}
 
-        if (!owner || watch_find(watches, id))
-                return 0;
-        r = watch_try(watches, owner);
+/* Gives the owner a watch, or adds it to those that are looked at.  Returns the number of tries. */
+static unsigned int visit_unwatched(struct owner_watches *watches, struct looks *looks,
+                                    const struct owner *owner) {
+        uint32_t id = owner->id;
+        int r = watch_try(watches, owner);
+
+        watches->groups |= owner->kind == NODE_OWNER_SERVICE;
         if (r == 0)
                 return 1;
         if (r == -ESRCH) {
@@ -269,13 +282,41 @@ static unsigned int visit(struct owner_watches *watches, struct looks *looks, ui
         return r == -ENOSPC ? 0 : 1;
 }
 
-/* The round is over: another one follows if some owners have no watch. */
+/* The owner's watch.  One that is left of an earlier owner of that record is freed. */
+static struct owner_watch *watch_current(struct owner_watches *watches, uint32_t id,
+                                         const struct owner *owner) {
+        struct owner_watch *watch = watch_find(watches, id);
+        struct owner_key key = owner ? owner_record_key(owner) : (struct owner_key){0};
+
+        if (!watch || owner_key_equal(&watch->key, &key))
+                return watch;
+        watch_free(watch);
+        return NULL;
+}
+
+/* Visits the next record. */
+static void visit(struct owner_watches *watches, struct looks *looks, unsigned int *records,
+                  unsigned int *tries) {
+        const struct owner *owner = owner_get(watches, ++watches->at);
+        const struct owner_watch *watch = watch_current(watches, watches->at, owner);
+
+        ++*records;
+        if (watch && watch->key.kind == NODE_OWNER_SERVICE) {
+                visit_group(watches, watch);
+                *records += GROUP_RECORDS;
+        } else if (owner && !watch) {
+                *tries += visit_unwatched(watches, looks, owner);
+        }
+}
+
+/* The round is over: another one follows if some owners have no watch, or one that may fail. */
 static void round_end(struct owner_watches *watches) {
         watches->at = 0;
-        watches->going_round = false;
         if (watches->more)
-                watches_arm(watches, false);
-        watches->more = false;
+                watches_arm(watches, PAUSE_MS);
+        else if (watches->groups)
+                watches_arm(watches, GROUP_PAUSE_MS);
+        watches->more = watches->groups = false;
 }
 
 static void watches_on_timer(void *userdata, uint32_t events) {
@@ -285,20 +326,21 @@ static void watches_on_timer(void *userdata, uint32_t events) {
         uint32_t high = journal_high(watches->journal, TABLE_OWNER);
 
         (void)events;
+        watches->is_armed = false;
         if (watches->is_looking)
                 return; /* the end of that goes on with the round */
         looks = calloc(1, sizeof(*looks));
         if (!looks) {
-                watches_arm(watches, false);
+                watches_arm(watches, PAUSE_MS);
                 return;
         }
-        while (watches->at < high && records++ < RECORDS_MAX && tries < TRIES_MAX &&
+        while (watches->at < high && records < RECORDS_MAX && tries < TRIES_MAX &&
                looks->n < LOOKS_MAX)
-                tries += visit(watches, looks, ++watches->at);
+                visit(watches, looks, &records, &tries);
         if (watches->at >= high)
                 round_end(watches);
         else if (looks->n == 0)
-                watches_arm(watches, true);
+                watches_arm(watches, 0);
         if (looks->n > 0)
                 looks_begin(watches, looks);
         else
@@ -307,23 +349,25 @@ static void watches_on_timer(void *userdata, uint32_t events) {
 
 void owner_watches_take_up(struct owner_watches *watches) {
         watches->at = 0;
-        watches_arm(watches, true);
+        watches_arm(watches, 0);
 }
 
 /* Calls */
 
-void owner_watch_add(struct owner_watches *watches, uint32_t id) {
+void owner_watch_update(struct owner_watches *watches, uint32_t id) {
         const struct owner *owner = owner_get(watches, id);
-        int r = owner ? watch_try(watches, owner) : 0;
+        const struct owner_watch *watch = watch_current(watches, id, owner);
+        int r = owner && !watch ? watch_try(watches, owner) : 0;
 
+        if (r == 0 && owner && owner->kind == NODE_OWNER_SERVICE)
+                watches_arm(watches, GROUP_PAUSE_MS);
         if (r == 0)
                 return;
         /* One that has ended already is visited next. */
         if (r == -ESRCH && !watches->is_looking && watches->at >= id)
                 watches->at = id - 1;
         watches->more = true;
-        if (!watches->going_round || r == -ESRCH)
-                watches_arm(watches, r == -ESRCH);
+        watches_arm(watches, r == -ESRCH ? 0 : PAUSE_MS);
 }
 
 void owner_watch_remove(struct owner_watches *watches, uint32_t id) {

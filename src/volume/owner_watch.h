@@ -8,8 +8,10 @@
  * or the cgroup.events of a group of version 2.  Descriptors are limited, and users share them: a user
  * may have a quarter of what all together have left.  All other owners are looked at in turns, some
  * hundreds a second, by the queue for jobs that take long.  These are groups of version 1, groups that
- * the daemon itself is in, and processes and containers for which no descriptor is left.  While every
- * owner has a descriptor, nothing runs.
+ * the daemon itself is in, and processes and containers for which no descriptor is left.  The
+ * descriptors of groups are read once a second, because the kernel does not tell of a group that is
+ * removed within 10 ms of its last change.  While there are only processes and containers, and each has
+ * a descriptor, nothing runs.
  *
  * Owns the descriptors, and the list of owners that are being looked at.  None of them needs to outlive
  * the worker.  Never: changes a record.
@@ -30,9 +32,10 @@ int owner_watches_new(struct owner_watches **out, struct loop *loop, struct jour
                       struct job_queue *queue, owner_ended_fn ended, void *userdata);
 struct owner_watches *owner_watches_free(struct owner_watches *watches);
 
-/* Begins with the owner; never calls ended(). */
-void owner_watch_add(struct owner_watches *watches, uint32_t owner);
-/* The owner has ended, or its record is about to be deleted. */
+/* The owner's record was made, or deleted and perhaps used again for another owner.  Never calls
+ * ended(). */
+void owner_watch_update(struct owner_watches *watches, uint32_t owner);
+/* The owner has ended. */
 void owner_watch_remove(struct owner_watches *watches, uint32_t owner);
 /* Begins with all owners that have a record, in small steps. */
 void owner_watches_take_up(struct owner_watches *watches);
