@@ -13,13 +13,13 @@ static const struct verb {
         const char *name;
         const char *usage;
 } verbs[_COMMAND_N] = {
-        [COMMAND_CREATE] = {"create", "usage: NAME SIZE [mode=0640] [fixed] [populate] [huge] "
-                                      "[ephemeral | owner=process|service|container]\n"},
+        [COMMAND_CREATE] = {"create", "usage: NAME SIZE [mode=0640] [fixed] [ephemeral] "
+                                      "[owner=process|service|container] [populate] [huge]\n"},
         [COMMAND_RESIZE] = {"resize", "usage: NAME SIZE\n"},
         [COMMAND_SEAL] = {"seal", "usage: NAME shrink,grow,write\n"},
         [COMMAND_REMOVE] = {"remove", "usage: NAME\n"},
-        [COMMAND_DEFAULT] = {"default", "usage: none | [mode=0640] [huge] "
-                                        "[ephemeral | owner=process|service|container]\n"},
+        [COMMAND_DEFAULT] = {"default", "usage: none | [mode=0640] [ephemeral] "
+                                        "[owner=process|service|container] [huge]\n"},
         [COMMAND_OPEN] = {"open", "usage: [ro|rw] NAME\n"},
         [COMMAND_LIST] = {"list", "usage: [DIRECTORY]\n"},
         [COMMAND_STAT] = {"stat", "usage: NAME\n"},
