@@ -331,3 +331,91 @@ def test_postgresql_as_a_service(shm, postgres_folder, hierarchy):
             assert any(name.startswith("PostgreSQL.") for name in shm.names())
             group.kill()
         shm.wait_empty()
+
+
+# Others
+
+
+@owned_by("process")
+def test_open_mpi(shm, tmp_path):
+    """Each rank makes a segment that the others map."""
+    if not shutil.which("mpirun"):
+        pytest.skip("there is no Open MPI")
+    program = compiled(tmp_path, "mpicc", """
+        #include <mpi.h>
+        #include <stdio.h>
+        #include <stdlib.h>
+        #include <unistd.h>
+
+        int main(int argc, char **argv) {
+                enum { N = 1 << 20 };
+                int *numbers = calloc(N, sizeof(int)), rank, sum = 0;
+
+                MPI_Init(&argc, &argv);
+                MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+                for (int i = 0; i < 10; i++) {
+                        MPI_Bcast(numbers, N, MPI_INT, i % 2, MPI_COMM_WORLD);
+                        MPI_Allreduce(&rank, &sum, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
+                }
+                if (rank == 0) {
+                        printf("%d\\n", sum);
+                        fflush(stdout);
+                }
+                sleep(100);
+        }
+    """)  # fmt: skip
+    argv = [
+        "mpirun", "--allow-run-as-root", "--oversubscribe", "-np", "2", "--mca", "btl", "self,vader",
+        "--mca", "btl_vader_backing_directory", "/dev/shm", "--mca", "plm_rsh_agent", "/bin/false",
+        program,
+    ]  # fmt: skip
+    with shm.program(argv, container=True, stderr=subprocess.STDOUT) as ranks:
+        assert ranks.ready == "1\n"
+        assert shm.names()
+    shm.wait_empty()
+
+
+@owned_by("process")
+def test_jack(shm):
+    if not shutil.which("jackd") or not shutil.which("jack_lsp"):
+        pytest.skip("there is no JACK")
+    command = "jackd --no-realtime -d dummy & jack_wait -w -t 20 >&2; jack_lsp; jack_lsp; echo end; wait"
+    with shm.program(["sh", "-c", command], container=True, stderr=subprocess.DEVNULL) as server:
+        lines = []
+        while server.ready != "end\n" and server.ready:
+            lines.append(server.ready)
+            server.ready = server.stdout.readline()
+        assert lines.count("system:capture_1\n") == 2, lines
+        assert any(name.startswith("jack") for name in shm.names())
+    wait_for(lambda: not [n for n in os.listdir(shm.path) if (shm.path / n).is_file()], "the end of all")
+
+
+@owned_by("container")
+@pytest.mark.parametrize("strategy", ["file_system", "file_descriptor"])
+def test_pytorch(shm, strategy):
+    """Workers that make tensors have ended before these are read."""
+    if run([DEBIAN_PYTHON, "-c", "import torch"], timeout=120).returncode != 0:
+        pytest.skip("there is no PyTorch")
+    with shm.program(shm.script(f"""
+        import time
+        import torch, torch.multiprocessing as processes
+
+        def make(queue, ended):
+            queue.put(torch.ones(1000, 100))
+            ended.wait()
+
+        if __name__ == "__main__":
+            processes.set_sharing_strategy({strategy!r})
+            kept = []
+            for _ in range(2):
+                queue, ended = processes.Queue(), processes.Event()
+                worker = processes.Process(target=make, args=(queue, ended))
+                worker.start()
+                kept.append(queue.get())
+                ended.set()
+                worker.join()
+            print(sum(float(tensor.sum()) for tensor in kept), flush=True)
+            time.sleep(100)
+    """), container=True) as program:  # fmt: skip
+        assert program.ready == "200000.0\n"
+    shm.wait_empty()
