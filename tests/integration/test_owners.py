@@ -208,7 +208,7 @@ def test_process(tree, door):
     assert tree.stats()["iomemfs_used_bytes"] == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGSEGV, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT, signal.SIGKILL])
 def test_however_it_ended(mount, number):
     with Maker(by_command, mount, "x", "process") as maker:
         assert names(mount) == {"x"}
