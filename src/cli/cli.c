@@ -154,9 +154,9 @@ int cli_parse_size(const char *text, uint64_t *out) {
         return r < 0 ? cli_misuse("%s: not a size (" SIZE_HOW ")", text) : 0;
 }
 
-static const char *const flag_names[] = {"fixed",         "ephemeral",       "populate",
-                                         "huge",          "populating",      "owner=process",
-                                         "owner=service", "owner=container", "owner-ended"};
+static const char *const flag_names[] = {
+        "fixed",         "ephemeral",     "populate",        "huge",       "populating", "sparse",
+        "owner=process", "owner=service", "owner=container", "owner-ended"};
 static const char *const seal_names[] = {"shrink", "grow", "write"};
 
 static void format_bits(char *buffer, size_t size, uint32_t bits, const char *const *names,

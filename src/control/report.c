@@ -9,11 +9,17 @@ static const struct bit {
         const char *name;
 } flag_bits[] =
         {
-                {NODE_EPHEMERAL, "ephemeral"},         {NODE_FIXED, "fixed"},
-                {NODE_POPULATE, "populate"},           {NODE_HUGE, "huge"},
-                {NODE_PENDING, "populating"},          {NODE_OWNER_PROCESS, "owner=process"},
-                {NODE_OWNER_SERVICE, "owner=service"}, {NODE_OWNER_CONTAINER, "owner=container"},
-                {NODE_OWNER_ENDED, "owner-ended"},     {0, NULL},
+                {NODE_EPHEMERAL, "ephemeral"},
+                {NODE_FIXED, "fixed"},
+                {NODE_POPULATE, "populate"},
+                {NODE_HUGE, "huge"},
+                {NODE_SPARSE, "sparse"},
+                {NODE_PENDING, "populating"},
+                {NODE_OWNER_PROCESS, "owner=process"},
+                {NODE_OWNER_SERVICE, "owner=service"},
+                {NODE_OWNER_CONTAINER, "owner=container"},
+                {NODE_OWNER_ENDED, "owner-ended"},
+                {0, NULL},
 },
   seal_bits[] = {
           {F_SEAL_SHRINK, "shrink"},

@@ -83,6 +83,7 @@ int fs_new(struct fs **out, struct volume *volume, struct ctl *ctl) {
         return 0;
 }
 
-void fs_set_channel(struct fs *fs, struct channel *channel) {
+void fs_set_channel(struct fs *fs, struct channel *channel, struct notifier *notifier) {
         fs->channel = channel;
+        fs->notifier = notifier;
 }
