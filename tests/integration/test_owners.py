@@ -585,7 +585,7 @@ def test_one_watch_for_each_owner(mount):
 def test_more_owners_than_watches(mount):
     """A user with many processes has a bounded number of watches; others are told at once, and the end
     of the rest is seen in turns."""
-    number = 1500
+    number = 600
 
     def many():
         """Processes of one user, each of which makes a region, and which end together."""
