@@ -60,6 +60,21 @@ pid_t process_of(pid_t thread) {
         return (pid_t)value;
 }
 
+bool process_is_first(pid_t pid) {
+        FILE *file = status_open(pid);
+        char line[256] = "";
+        const char *last;
+
+        /* Its ids in all namespaces; the one of its own comes last. */
+        while (file && strncmp(line, "NSpid:", 6) != 0)
+                if (!fgets(line, sizeof(line), file))
+                        break;
+        if (file)
+                fclose(file);
+        last = strncmp(line, "NSpid:", 6) == 0 ? strrchr(line, '\t') : NULL;
+        return last && strtol(last, NULL, 10) == 1;
+}
+
 /* Signals whose default action does not end a process. */
 static uint64_t harmless(void) {
         static const int signals[] = {SIGCHLD, SIGCONT, SIGURG,  SIGWINCH,

@@ -19,6 +19,8 @@
 pid_t process_of(pid_t thread);
 /* The parent of a process; 0: it has none, is gone, or cannot be seen. */
 pid_t process_parent(pid_t pid);
+/* Whether it is the first process of its PID namespace, as far as can be seen. */
+bool process_is_first(pid_t pid);
 /* The time at which the process started, in clock ticks since boot, plus 1; 0: it is gone. */
 uint64_t process_start_time(pid_t pid);
 /* A descriptor (close-on-exec) that becomes readable when the process has ended.  -ESRCH: it is gone,

@@ -70,16 +70,12 @@ static uint64_t namespace_of(pid_t pid) {
         return inode;
 }
 
-/* For kernels without the ioctl: the last process of that namespace on the way to our own first. */
+/* For kernels without the ioctl: the first process, if it is a parent's parent, and so on. */
 static pid_t namespace_first_parent(pid_t pid, uint64_t inode) {
-        for (int i = 0; i < PARENTS_MAX; i++) {
-                pid_t parent = process_parent(pid);
-
-                if (parent == 0)
-                        return 0;
-                if (namespace_of(parent) != inode)
+        for (int i = 0; i < PARENTS_MAX && pid > 0 && namespace_of(pid) == inode; i++) {
+                if (process_is_first(pid))
                         return pid;
-                pid = parent;
+                pid = process_parent(pid);
         }
         return 0;
 }

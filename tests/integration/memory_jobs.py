@@ -48,6 +48,8 @@ class Held:
         self.held = False
 
     def hold(self):
+        # On one processor it makes huge pages in one thread, which is the one that is held.
+        os.sched_setaffinity(self.pid, {min(os.sched_getaffinity(self.pid))})
         ptrace(PTRACE_SEIZE, self.pid, PTRACE_O_TRACEFORK)
         self.held = True
         ptrace(PTRACE_INTERRUPT, self.pid)
