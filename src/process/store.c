@@ -29,6 +29,10 @@ bool store_exists(void) {
         return getenv("NOTIFY_SOCKET") != NULL;
 }
 
+bool store_works(void) {
+        return store_exists() && backing_handles_work();
+}
+
 /* Taking */
 
 /* There is no memory for it: the regions in it are lost. */
@@ -140,6 +144,9 @@ void store_put_tmpfs(uint32_t limit, int fd) {
                 return;
         }
         r = put_tmpfs(limit, fd);
+        /* It finds the service by its sender, who must not have died. */
+        if (r == 0)
+                r = put_await();
         if (r < 0)
                 log_line(LOG_WARNING, "the service manager does not keep a limit's tmpfs: %s",
                          strerror(-r));
@@ -248,31 +255,38 @@ static void revive_limits(struct journal *journal, struct stored *stored) {
         stored->n_tmpfs = 0;
 }
 
-/* Opens the node's file with the number that it had.  False: nobody has it any more. */
-static bool revive_region(struct node *node) {
-        int fd = backing_open_handle(&node->handle);
+/* Opens the node's file with the number that it had.  0 or negative errno. */
+static int revive_region(struct node *node) {
+        int r = backing_open_handle(&node->handle);
 
-        if (fd >= 0 && descriptor_move(fd, node->fd) == 0)
-                return true;
-        node->fd = -1;
-        return false;
+        if (r >= 0)
+                r = descriptor_move(r, node->fd);
+        if (r < 0)
+                node->fd = -1;
+        return r;
 }
 
 /* Files of a private tmpfs have names there; other regions have a descriptor. */
 static void revive_regions(struct journal *journal) {
         unsigned int lost = 0;
+        int reason = 0, r;
 
         for (uint32_t i = 1; i <= journal_high(journal, TABLE_DESCRIPTOR); i++) {
                 const struct descriptor *record = journal_get(journal, TABLE_DESCRIPTOR, i);
                 struct node *node =
                         record->id == i ? journal_get(journal, TABLE_NODE, record->node) : NULL;
 
-                if (node && node->id == record->node && node->fd == descriptor_number(journal, i) &&
-                    !revive_region(node))
-                        lost++;
+                if (!node || node->id != record->node || node->fd != descriptor_number(journal, i))
+                        continue;
+                r = revive_region(node);
+                if (r == 0)
+                        continue;
+                reason = r;
+                lost++;
         }
         if (lost > 0)
-                log_line(LOG_ERR, "%u regions were not kept: their memory is lost", lost);
+                log_line(LOG_ERR, "%u regions cannot be opened again and are lost; the last: %s",
+                         lost, strerror(-reason));
 }
 
 int store_revive(struct journal *journal, struct stored *stored) {
