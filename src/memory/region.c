@@ -9,26 +9,13 @@
 #include <unistd.h>
 #include "base/fault.h"
 #include "memory/backing.h"
-#include "memory/window.h"
+#include "memory/region_private.h"
 
 enum {
         PAGE = 4096,
         WINDOW_LEAST = 4 * PAGE, /* bytes; for less, pwrite(2) is as fast as finding a window */
         WRITE_TAIL = 64,         /* bytes */
-        OWNED_MAX = 8,
-        SEE_AT_ONCE = 4096, /* records that one regions_see() visits */
-};
-
-struct regions {
-        struct journal *journal;
-        struct root *root;
-        struct windows *windows;
-
-        /* Work for the end of the transaction. */
-        bool limit_stale; /* the limit of the private tmpfs has to be set to what the records say */
-        int new_tmpfs;    /* the private tmpfs that this transaction made, or -1 */
-        uint32_t owned[OWNED_MAX]; /* regions whose backing files got another owner or mode */
-        unsigned int n_owned;
+        SEE_AT_ONCE = 4096,      /* records that one regions_see() visits */
 };
 
 static uint64_t page_round(uint64_t n) {
@@ -66,25 +53,6 @@ struct regions *regions_free(struct regions *regions) {
         return NULL;
 }
 
-/* Sets owner and permissions of the backing file to those of the node. */
-static int backing_own(const struct node *node) {
-        mode_t mode = node->mode & 07777;
-        struct stat st;
-
-        /* fstat(2) is cheaper than fchown(2), and root's new files need no change. */
-        if (fstat(node->fd, &st) == 0 && st.st_uid == node->uid && st.st_gid == node->gid &&
-            (st.st_mode & 07777) == mode)
-                return 0;
-        if (fchown(node->fd, node->uid, node->gid) < 0) {
-                if (errno != EPERM)
-                        return -errno;
-                /* The user who runs the daemon owns the file.  The node's permissions would let
-                 * other people open a descriptor again that they were given for reading only. */
-                mode = 0600 | (mode & (S_ISUID | S_ISGID)); /* see region_note_setid() */
-        }
-        return fchmod(node->fd, mode) < 0 ? -errno : 0;
-}
-
 /* Accounting */
 
 static uint64_t *charge_sum(struct root *root, uint32_t backing) {
@@ -98,6 +66,10 @@ static void region_set_charge(struct regions *regions, struct node *node, uint64
         if (node->charge == charge)
                 return;
         JOURNAL_SET(regions->journal, *sum, *sum - node->charge + charge);
+        /* The private tmpfs gets what the region gives back, at the commit. */
+        if (charge < node->charge && node->backing != BACKING_TMPFS &&
+            regions->root->limit_bytes != 0)
+                regions->limit_stale = true;
         JOURNAL_SET(regions->journal, node->charge, charge);
 }
 
@@ -112,23 +84,25 @@ static void region_set_blocks(struct regions *regions, struct node *node, uint64
         JOURNAL_SET(regions->journal, node->blocks, blocks);
 }
 
+/* What a region counts for.  fallocate(2) can allocate beyond the end. */
+static uint64_t region_demand(const struct stat *st) {
+        uint64_t size = page_round((uint64_t)st->st_size), blocks = (uint64_t)st->st_blocks * 512;
+
+        return size > blocks ? size : blocks;
+}
+
 /* Records what fstat(2) returned. */
 static void region_note(struct regions *regions, struct node *node, const struct stat *st) {
         uint64_t size = (uint64_t)st->st_size, blocks = (uint64_t)st->st_blocks * 512;
-        uint64_t charge = page_round(size);
+        uint64_t charge = region_demand(st);
 
         if (node->size != size)
                 JOURNAL_SET(regions->journal, node->size, size);
         region_set_blocks(regions, node, blocks);
-        /* fallocate(2) can allocate beyond the end. */
-        region_set_charge(regions, node, charge > blocks ? charge : blocks);
-}
-
-static int region_look(struct regions *regions, struct node *node, struct stat *st) {
-        if (fstat(node->fd, st) < 0)
-                return -errno;
-        region_note(regions, node, st);
-        return 0;
+        /* A memfd that could not be cut back counts what it had reserved, or what it takes. */
+        if (node->backing == BACKING_MEMFD && charge > node->charge)
+                charge = node->charge > blocks ? node->charge : blocks;
+        region_set_charge(regions, node, charge);
 }
 
 /* Bytes by which tmpfs files have grown since the records were brought up to date. */
@@ -154,8 +128,9 @@ bool regions_see(struct regions *regions, uint32_t *at) {
                 struct node *node = journal_get(regions->journal, TABLE_NODE, ++*at);
 
                 if (node->id == *at && node_is_region(node) && node->backing == BACKING_TMPFS &&
-                    node->fd >= 0 && (node->flags & (NODE_WRITTEN | NODE_EXPORTED)))
-                        region_look(regions, node, &st);
+                    node->fd >= 0 && (node->flags & (NODE_WRITTEN | NODE_EXPORTED)) &&
+                    fstat(node->fd, &st) == 0)
+                        region_note(regions, node, &st);
         }
         return *at < high;
 }
@@ -199,7 +174,7 @@ static void regions_sync_limit(struct regions *regions) {
         regions->limit_stale = false;
 }
 
-/* Reserves `charge` bytes in all for a memfd region. */
+/* Reserves `charge` bytes in all for a node. */
 static int region_reserve(struct regions *regions, struct node *node, uint64_t charge) {
         struct root *root = regions->root;
         int r;
@@ -207,7 +182,7 @@ static int region_reserve(struct regions *regions, struct node *node, uint64_t c
         if (charge <= node->charge)
                 return 0;
         r = regions_reserve(regions, charge - node->charge);
-        if (r == 0 && node->backing == BACKING_MEMFD && root->limit_bytes != 0) {
+        if (r == 0 && node->backing != BACKING_TMPFS && root->limit_bytes != 0) {
                 regions->limit_stale = true;
                 r = regions_limit_tmpfs(regions, root->limit_bytes,
                                         root->charged_memfd + charge - node->charge);
@@ -223,8 +198,14 @@ static void region_unreserve(struct regions *regions, struct node *node, uint64_
         if (charge >= node->charge)
                 return;
         region_set_charge(regions, node, charge);
-        if (node->backing == BACKING_MEMFD && regions->root->limit_bytes != 0)
-                regions->limit_stale = true;
+}
+
+int regions_charge_link(struct regions *regions, struct node *link) {
+        return link->text_length < LAYOUT_TARGET_LEAST ? 0 : region_reserve(regions, link, PAGE);
+}
+
+void regions_uncharge_link(struct regions *regions, struct node *link) {
+        region_unreserve(regions, link, 0);
 }
 
 void regions_space(struct regions *regions, struct space *out) {
@@ -247,6 +228,91 @@ int regions_set_limit(struct regions *regions, uint64_t bytes) {
         return 0;
 }
 
+/* Growth that nobody has asked us for */
+
+uint64_t region_room(struct regions *regions, const struct node *node) {
+        struct space space;
+
+        regions_space(regions, &space);
+        if (space.limit == 0)
+                return REGION_MAX;
+        return node->charge +
+               (space.limit > space.used ? space.limit - space.used : 0) / PAGE * PAGE;
+}
+
+/*
+ * The size that a region keeps which is larger than what can be reserved: the data that follow what
+ * it has reserved, as far as there is room.  A byte far behind does not take all that is left.
+ */
+static uint64_t region_kept_size(struct regions *regions, const struct node *node, uint64_t size) {
+        uint64_t room = region_room(regions, node);
+        off_t hole;
+
+        if (size <= node->charge)
+                return size;
+        hole = lseek(node->fd, (off_t)node->charge, SEEK_HOLE);
+        if (hole < 0 || (uint64_t)hole < node->charge)
+                return node->charge;
+        return (uint64_t)hole < room ? (uint64_t)hole : room;
+}
+
+/* Frees what the region has beyond its new size, and beyond its end. */
+static int region_shrink(struct node *node, uint64_t size) {
+        if (ftruncate(node->fd, (off_t)size) == 0)
+                return 0;
+        /* Sealed against shrinking.  Its size stays, but what was never reserved is freed. */
+        return fallocate(node->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)node->charge,
+                         INT64_MAX / PAGE * PAGE - (off_t)node->charge) < 0
+                       ? -errno
+                       : 0;
+}
+
+/*
+ * A memfd can grow without our knowing, by write(2) through passthrough, and by its owner's
+ * descriptor.  What cannot be reserved is cut off.  This never fails: whatever the owner does, the
+ * region can be looked up and removed.
+ */
+static void region_cut_back(struct regions *regions, struct node *node, struct stat *st) {
+        uint64_t size = (uint64_t)st->st_size, kept;
+
+        if (node->backing != BACKING_MEMFD || region_demand(st) <= node->charge ||
+            region_reserve(regions, node, region_demand(st)) == 0)
+                return;
+        /* It was cut already, as far as that is possible. */
+        if ((node->seals & F_SEAL_SHRINK) && (uint64_t)st->st_blocks * 512 <= node->charge)
+                return;
+        windows_forget(regions->windows, node->id);
+        kept = region_kept_size(regions, node, size);
+        if (region_reserve(regions, node, page_round(kept)) < 0)
+                kept = node->charge < size ? node->charge : size;
+        if (region_shrink(node, kept) < 0 || fstat(node->fd, st) < 0)
+                return;
+        /* Somebody may still be writing.  What they add is cut at the next look. */
+        if ((uint64_t)st->st_size > kept && !(node->seals & F_SEAL_SHRINK)) {
+                st->st_size = (off_t)kept;
+                st->st_blocks = (blkcnt_t)(page_round(kept) / 512);
+        }
+        JOURNAL_SET(regions->journal, node->size, (uint64_t)st->st_size);
+        regions->root->counters.cut_back++;
+        if (regions->on_cut)
+                regions->on_cut(regions->on_cut_userdata, node);
+}
+
+void regions_on_cut(struct regions *regions, void (*fn)(void *userdata, struct node *node),
+                    void *userdata) {
+        regions->on_cut = fn;
+        regions->on_cut_userdata = userdata;
+}
+
+/* Reads the attributes, and brings the record up to date. */
+static int region_look(struct regions *regions, struct node *node, struct stat *st) {
+        if (fstat(node->fd, st) < 0)
+                return -errno;
+        region_cut_back(regions, node, st);
+        region_note(regions, node, st);
+        return 0;
+}
+
 /* The end of a transaction */
 
 void regions_commit(struct regions *regions) {
@@ -264,7 +330,7 @@ void regions_abort(struct regions *regions) {
                 struct node *node = journal_get(regions->journal, TABLE_NODE, id);
 
                 if (node && node->id == id && node_is_region(node) && node->fd >= 0)
-                        backing_own(node);
+                        region_set_owner(node);
         }
         regions_sync_limit(regions);
 }
@@ -353,7 +419,6 @@ static int region_check_size(uint64_t size) {
 }
 
 int region_resize(struct regions *regions, struct node *node, uint64_t size) {
-        uint64_t before = node->charge;
         struct stat st;
         int r;
 
@@ -376,11 +441,7 @@ int region_resize(struct regions *regions, struct node *node, uint64_t size) {
                 return -EIO;
         if (ftruncate(node->fd, (off_t)size) < 0)
                 return -errno;
-        r = region_look(regions, node, &st);
-        if (r == 0 && node->charge < before && node->backing == BACKING_MEMFD &&
-            regions->root->limit_bytes != 0)
-                regions->limit_stale = true;
-        return r;
+        return region_look(regions, node, &st);
 }
 
 int region_fallocate_begin(struct regions *regions, struct node *node, int mode, uint64_t offset,
@@ -461,66 +522,6 @@ ssize_t region_write(struct regions *regions, const struct node *node, const cha
         return (ssize_t)done;
 }
 
-uint64_t region_room(struct regions *regions, const struct node *node) {
-        struct space space;
-
-        regions_space(regions, &space);
-        if (space.limit == 0)
-                return REGION_MAX;
-        return node->charge +
-               (space.limit > space.used ? space.limit - space.used : 0) / PAGE * PAGE;
-}
-
-/*
- * Files grow without our knowing: memfds by write(2) through passthrough or an exported descriptor.
- * What lies beyond the limit is cut off: it was never reserved.
- */
-static int region_cut_back(struct regions *regions, struct node *node, struct stat *st) {
-        uint64_t now = page_round((uint64_t)st->st_size), room;
-
-        if (node->backing != BACKING_MEMFD || now <= node->charge)
-                return 0;
-        if (region_reserve(regions, node, now) == 0)
-                return 0;
-        room = region_room(regions, node);
-        region_reserve(regions, node, room);
-        /* Sealed against shrinking: charge the size as it is, because a lookup or an rm must not
-         * fail here. */
-        if (ftruncate(node->fd, (off_t)room) < 0)
-                return errno == EPERM ? 0 : -errno;
-        regions->root->counters.cut_back++;
-        if (fstat(node->fd, st) < 0)
-                return -errno;
-        /* Somebody may still be writing.  What they add is cut at the next look. */
-        if (st->st_size > (off_t)room) {
-                st->st_size = (off_t)room;
-                st->st_blocks = (blkcnt_t)(room / 512);
-        }
-        return 0;
-}
-
-/* A process that got a writable descriptor of an unsealed memfd can seal it. */
-static void region_note_seals(struct regions *regions, struct node *node) {
-        int seals;
-
-        if (node->backing != BACKING_MEMFD || !(node->flags & NODE_EXPORTED))
-                return;
-        seals = fcntl(node->fd, F_GET_SEALS);
-        if (seals < 0)
-                return;
-        seals &= F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
-        if (node->seals != (uint32_t)seals)
-                JOURNAL_SET(regions->journal, node->seals, (uint32_t)seals);
-}
-
-/* A write through an exported descriptor clears set-user-id bits of the backing file; follow it. */
-static void region_note_setid(struct regions *regions, struct node *node, const struct stat *st) {
-        uint32_t lost = node->mode & (S_ISUID | S_ISGID) & ~st->st_mode;
-
-        if (lost && (node->flags & NODE_EXPORTED))
-                JOURNAL_SET(regions->journal, node->mode, node->mode & ~lost);
-}
-
 int region_stat(struct regions *regions, struct node *node, struct stat *st) {
         int r;
 
@@ -531,12 +532,9 @@ int region_stat(struct regions *regions, struct node *node, struct stat *st) {
                 st->st_ctim = (struct timespec){node->ctime.sec, node->ctime.nsec};
                 return 0;
         }
-        if (fstat(node->fd, st) < 0)
-                return -errno;
-        r = region_cut_back(regions, node, st);
+        r = region_look(regions, node, st);
         if (r < 0)
                 return r;
-        region_note(regions, node, st);
         region_note_seals(regions, node);
         region_note_setid(regions, node, st);
         return 0;
@@ -547,78 +545,4 @@ int region_utimens(struct regions *regions, struct node *node, const struct time
         if (node->fd < 0)
                 return -ESTALE;
         return futimens(node->fd, times) < 0 ? -errno : 0;
-}
-
-int region_own(struct regions *regions, struct node *node) {
-        if (node->fd < 0)
-                return 0;
-        if (fault_strikes(FAULT_OWN))
-                return -EIO;
-        if (regions->n_owned < OWNED_MAX)
-                regions->owned[regions->n_owned++] = node->id;
-        return backing_own(node);
-}
-
-int region_seal(struct regions *regions, struct node *node, unsigned int seals) {
-        if (seals & ~(unsigned int)(F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE))
-                return -EINVAL;
-        if (node->fd < 0)
-                return -ESTALE;
-        if (node->backing != BACKING_MEMFD)
-                return -EOPNOTSUPP;
-        if ((seals & F_SEAL_WRITE) && !(node->seals & F_SEAL_WRITE) &&
-            (node->writers > 0 ||
-             ((node->flags & NODE_EXPORTED) && region_has_other_users(regions, node))))
-                return -EBUSY;
-        windows_forget(regions->windows, node->id);
-        JOURNAL_SET(regions->journal, node->seals, node->seals | seals);
-        if (fault_strikes(FAULT_SEAL))
-                return -EIO;
-        return fcntl(node->fd, F_ADD_SEALS, seals) < 0 ? -errno : 0;
-}
-
-/* An unprivileged daemon may lack permission to reopen its own file. */
-static int region_reopen_own(const struct node *node, int flags) {
-        int fd, r;
-
-        if (fchmod(node->fd, 0600) < 0)
-                return -errno;
-        fd = backing_reopen(node->fd, flags);
-        r = backing_own(node);
-        if (r < 0 && fd >= 0) {
-                close(fd);
-                return r;
-        }
-        return fd;
-}
-
-int region_export(struct regions *regions, struct node *node, int flags, bool owner) {
-        bool writable = (flags & O_ACCMODE) != O_RDONLY;
-        int fd;
-
-        if (node->fd < 0)
-                return -ESTALE;
-        /* The process that gets it may want to seal the region. */
-        windows_forget(regions->windows, node->id);
-        fd = backing_reopen(node->fd, flags);
-        if (fd == -EACCES)
-                fd = region_reopen_own(node, flags);
-        if (fd < 0)
-                return fd;
-        if (!(node->flags & NODE_EXPORTED))
-                JOURNAL_SET(regions->journal, node->flags, node->flags | NODE_EXPORTED);
-        /* Last, because it cannot be undone.  EPERM: it has that seal already. */
-        if (writable && !owner && node->backing == BACKING_MEMFD &&
-            fcntl(node->fd, F_ADD_SEALS, F_SEAL_SEAL) < 0 && errno != EPERM) {
-                int r = -errno;
-
-                close(fd);
-                return r;
-        }
-        return fd;
-}
-
-bool region_has_other_users(struct regions *regions, const struct node *node) {
-        (void)regions;
-        return node->fd >= 0 && backing_has_other_users(node->fd);
 }

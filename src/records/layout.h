@@ -23,13 +23,15 @@ enum {
 #ifdef IOMEMFS_TEST_LAYOUT_VERSION /* a build that must refuse the records of this one */
         LAYOUT_VERSION = IOMEMFS_TEST_LAYOUT_VERSION,
 #else
-        LAYOUT_VERSION = 6,
+        LAYOUT_VERSION = 7,
 #endif
         LAYOUT_ROOT_ID = 1, /* node id of the root directory, FUSE_ROOT_ID as well */
 
         LAYOUT_NO_MODE = 07777777,
         LAYOUT_NAME_MAX = 255,
         LAYOUT_TEXT_BYTES = 248,
+        LAYOUT_TARGET_LEAST = 128, /* bytes of a target that takes a page, as on tmpfs */
+        LAYOUT_TARGETS_MAX = 1024 * 1024,
         LAYOUT_CLOSING_MAX = 31,
         LAYOUT_BUCKETS_EACH = 16,
         LAYOUT_SUSPECTS = 4,
@@ -49,6 +51,7 @@ enum layout_table {
         TABLE_EVENT,
         TABLE_PENDING,
         TABLE_BUCKETS,
+        TABLE_TARGET,
         _TABLE_N,
 };
 
@@ -92,10 +95,11 @@ struct node {
         uint64_t rdev;
         uint32_t flags; /* NODE_… */
 
-        uint32_t opens;       /* open handles: the kernel's OPENs without a RELEASE */
-        uint32_t writers;     /* those among them that can write */
-        uint32_t dentry;      /* its first name, 0 for none; a directory has only one */
-        uint32_t ctl_lookups; /* directories: the kernel's lookups of its .ctl and files in it */
+        uint32_t opens;   /* open handles: the kernel's OPENs without a RELEASE */
+        uint32_t writers; /* those among them that can write */
+        uint32_t dentry;  /* its first name, 0 for none; a directory has only one */
+        uint32_t pad;
+        uint64_t ctl_lookups; /* directories: the kernel's lookups of its .ctl and files in it */
         uint64_t lookups;     /* the kernel's lookup count */
 
         struct stamp atime, mtime, ctime; /* regions: see region_stat() */
@@ -111,7 +115,7 @@ struct node {
         uint32_t default_mode; /* their permissions, or LAYOUT_NO_MODE: the program's count */
 
         /* symbolic links */
-        uint32_t text;        /* first text record of the target */
+        uint32_t text; /* record of the target: of TABLE_TEXT, or a long one of TABLE_TARGET */
         uint32_t text_length; /* bytes */
 
         /* regions (regular files) */
@@ -120,7 +124,7 @@ struct node {
         uint32_t backing;   /* enum backing_kind */
         uint32_t seals;     /* F_SEAL_… that the owner asked for */
         uint64_t size;      /* bytes, as last known */
-        uint64_t charge;    /* bytes that it counts for in the limit (page-rounded size) */
+        uint64_t charge;    /* bytes that it counts for in the limit; of links, too */
         uint64_t blocks;    /* bytes allocated, as last known */
         uint64_t huge;      /* bytes in huge pages when it was populated */
 
@@ -168,11 +172,16 @@ struct pending {
         char name[LAYOUT_NAME_MAX + 1]; /* terminated */
 };
 
-/* A piece of a text that is longer than one record, such as the target of a symbolic link. */
+/* A text, or a piece of one that is longer than one record. */
 struct text {
         uint32_t id;
         uint32_t next;
         char bytes[LAYOUT_TEXT_BYTES];
+};
+
+/* The target of a symbolic link, at least LAYOUT_TARGET_LEAST bytes.  It has no id. */
+struct target {
+        char bytes[PATH_MAX];
 };
 
 /* The position of a reader of events. */
@@ -414,7 +423,7 @@ struct root {
         uint64_t further_links;  /* names of files beyond the first of each */
         uint64_t limit_bytes;    /* size=, 0 for none */
         uint64_t limit_nodes;    /* nr_inodes=, 0 for none */
-        uint64_t charged_memfd;  /* sum of node.charge over regions of BACKING_MEMFD */
+        uint64_t charged_memfd;  /* sum of node.charge over all but those of BACKING_TMPFS */
         uint64_t charged_tmpfs;  /* the same over BACKING_TMPFS */
         uint64_t tmpfs_blocks;   /* sum of node.blocks over BACKING_TMPFS */
 

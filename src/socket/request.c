@@ -58,7 +58,7 @@ static const char *context_reason(int error) {
         case ENXIO:
                 return "is not a region";
         case EPERM:
-                return "is sealed against writing";
+                return "is sealed against writing, or handed out to its owner alone";
         default:
                 return strerrordesc_np(-error);
         }

@@ -43,6 +43,9 @@ struct tree *tree_free(struct tree *tree);
  * only later. */
 void tree_on_name(struct tree *tree, void (*fn)(void *userdata), void *userdata);
 
+/* fn is called before a node is freed, in the same transaction. */
+void tree_on_free(struct tree *tree, void (*fn)(void *userdata, struct node *node), void *userdata);
+
 /* The journal of the tree, and its root record. */
 struct journal *tree_journal(const struct tree *tree);
 struct root *tree_root_record(const struct tree *tree);

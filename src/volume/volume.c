@@ -47,9 +47,20 @@ int volume_make(struct volume *volume, const struct change *by, struct node *dir
         return r;
 }
 
+static int symlink_try(struct volume *volume, struct node *dir, const char *name, size_t length,
+                       const struct create_attrs *attrs, const char *target, struct node **out) {
+        int r = tree_symlink(volume->tree, dir, name, length, attrs, target, out);
+
+        return r < 0 ? r : regions_charge_link(volume->regions, *out);
+}
+
 int volume_symlink(struct volume *volume, struct node *dir, const char *name, size_t length,
                    const struct create_attrs *attrs, const char *target, struct node **out) {
-        return tree_symlink(volume->tree, dir, name, length, attrs, target, out);
+        int r = symlink_try(volume, dir, name, length, attrs, target, out);
+
+        if (volume_finds_room(volume, r))
+                r = symlink_try(volume, dir, name, length, attrs, target, out);
+        return r;
 }
 
 int volume_link(struct volume *volume, struct node *node, struct node *dir, const char *name,
@@ -302,6 +313,20 @@ static void volume_on_abort(void *userdata) {
         regions_abort(volume->regions);
 }
 
+/* A region has grown without our knowing, and was cut back. */
+static void volume_on_cut(void *userdata, struct node *node) {
+        const struct change by = {.unasked = true};
+
+        volume_event_node(userdata, &by, EVENT_CUT_BACK, node);
+}
+
+static void volume_on_free(void *userdata, struct node *node) {
+        struct volume *volume = userdata;
+
+        if (S_ISLNK(node->mode))
+                regions_uncharge_link(volume->regions, node);
+}
+
 static void volume_on_name(void *userdata) {
         struct volume *volume = userdata;
 
@@ -331,6 +356,8 @@ static int volume_build(struct volume *volume) {
         txn_set_after(volume->txn, TXN_AFTER_BACKING, volume_on_backing, volume);
         txn_set_close(volume->txn, reclaim_close, volume->memory_jobs);
         tree_on_name(volume->tree, volume_on_name, volume);
+        tree_on_free(volume->tree, volume_on_free, volume);
+        regions_on_cut(volume->regions, volume_on_cut, volume);
         return txn_commit(volume->txn);
 }
 
