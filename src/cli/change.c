@@ -55,7 +55,8 @@ int cli_create(int argc, char **argv) {
         if (!connection)
                 return EXIT_FAILURE;
         progress_begin(argv[optind]);
-        fd = iomem_create(connection, name, size, mode, flags);
+        /* One for writing would keep the region from being sealed later. */
+        fd = iomem_create(connection, name, size, mode, flags | IOMEM_READ_ONLY);
         progress_end();
         iomem_disconnect(connection);
         if (fd < 0)

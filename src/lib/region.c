@@ -62,13 +62,16 @@ int iomem_create(struct iomem_connection *connection, const char *name, uint64_t
 
         if (r < 0)
                 return r;
-        if (flags >> 4 != 0 || mode > 0777)
+        if ((flags & ~(15u | IOMEM_READ_ONLY)) != 0 || mode > 0777)
                 return error_set(-EINVAL, "%s: unknown flags, or a mode above 0777", name);
         for (int i = 0; i < 4; i++)
                 if (flags & 1u << i)
                         append(options, sizeof(options), "%s", names[i]);
         if (!connection->socket_path)
-                return files_create(connection, name, size, mode, options);
+                return files_create(connection, name, size, mode, options,
+                                    flags & IOMEM_READ_ONLY ? IOMEM_READ : IOMEM_WRITE);
+        if (flags & IOMEM_READ_ONLY)
+                append(options, sizeof(options), " ro");
         if (mode >= 0)
                 append(options, sizeof(options), " mode=%o", (unsigned int)mode);
         snprintf(rest, sizeof(rest), " %llu%s", (unsigned long long)size, options);

@@ -178,7 +178,7 @@ static void context_create(struct request_context *context) {
 
         if (r < 0)
                 return;
-        r = context_lend(context, true);
+        r = context_lend(context, !context->request->command.read_only_fd);
         if (r < 0)
                 context_fail(context, r);
         else
@@ -197,7 +197,7 @@ static void context_populated(struct request_context *context, int result, uint6
                 answer_fail(context->answer, context->request->tag, r, error.text);
                 return;
         }
-        r = context_lend(context, true);
+        r = context_lend(context, !context->request->command.read_only_fd);
         if (r < 0) {
                 txn_abort(volume->txn);
                 volume_drop(volume, context->node);

@@ -31,6 +31,10 @@ def fallocate(fd, mode, offset, length):
         raise OSError(ctypes.get_errno(), "fallocate")
 
 
+def create(client, line):
+    os.close(client.ask_fd(f"create {line}"))
+
+
 def used(mount):
     return mount.stats()["iomemfs_used_bytes"]
 
@@ -62,7 +66,7 @@ def test_no_descriptor_takes_seals(mount):
     support.as_user(ATTACKER, own)
     with Client(path) as client, client.opened("open rw mine") as fd:
         assert takes_no_seals(fd) == F_SEAL_SEAL
-        client.ask(f"create roots {PAGE} mode=0600")
+        create(client, f"roots {PAGE} mode=0600")
         with client.opened("open rw roots") as other:
             assert takes_no_seals(other) == F_SEAL_SEAL
 
@@ -94,7 +98,7 @@ def test_what_others_may_write_to_keeps_its_size(mount):
         with client.opened(f"create second {PAGE} mode=0620") as fd:
             assert takes_no_seals(fd) == F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW
         # What its owner got when nobody else could write to it does not leave any more.
-        client.ask(f"create private {PAGE} mode=0600")
+        create(client, f"private {PAGE} mode=0600")
         os.chmod(mount / "private", 0o666)
 
     def ask():
@@ -102,7 +106,7 @@ def test_what_others_may_write_to_keeps_its_size(mount):
             with pytest.raises(Refused) as caught:
                 client.ask("open rw private")
             assert caught.value.errno == errno.EPERM
-            client.ask("open ro private")
+            os.close(client.ask_fd("open ro private"))
 
     support.as_user(ATTACKER, ask)
 
@@ -149,7 +153,7 @@ def test_no_write_seal_while_a_stranger_can_write(mount, how):
         mount.create("shared", PAGE, "mode=0666")
     else:
         with Client(path) as client:
-            client.ask(f"create shared {PAGE} mode=0666")
+            create(client, f"shared {PAGE} mode=0666")
     ready, told = os.pipe()
     again, go = os.pipe()
 
@@ -207,7 +211,7 @@ def test_an_owner_cannot_undo_a_write_seal(mount):
 
     def own():
         with Client(path) as client:
-            client.ask(f"create mine {PAGE} mode=0600")
+            create(client, f"mine {PAGE} mode=0600")
             support.wait_for(lambda: seals(client), "the seal")
             with client.opened("open ro mine") as fd:
                 support.fails_with(errno.EPERM, os.fchmod, fd, 0o666)

@@ -134,16 +134,17 @@ def test_no_link_of_a_stranger_is_followed(mode, arguments):
 
 
 @pytest.mark.parametrize("arguments", [["--upgrade"], ["-o", "remount,size=1m"]])
+@pytest.mark.parametrize("option", ["ctl=off", "ctl=control"])
 @pytest.mark.parametrize("at", ["admin", "ctl"])
-def test_a_mount_of_a_stranger_is_not_written_to(mounts, arguments, at):
-    """A real mount without control files, whose owner has made some that lead to root's files."""
+def test_no_link_on_a_mount_is_followed(mounts, arguments, option, at):
+    """A mount of root's without .ctl, where a stranger has made one that leads to root's files."""
     of_root = support.scratch_directory()
     try:
         (of_root / "admin").write_text("precious")
         (of_root / "stats").write_text(
             "iomemfs_upgrades_total 0\niomemfs_upgrades_refused_total 0\n"
         )
-        mount = mounts("ctl=off,allow_other", user=support.NOBODY)
+        mount = mounts(f"mode=1777,{option}")
 
         def make():
             if at == "ctl":

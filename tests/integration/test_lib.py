@@ -68,7 +68,7 @@ VISIT = ctypes.CFUNCTYPE(
 ALL = 1  # IOMEM_LIST_POPULATING
 OTHER, CREATE, RESIZE, SEAL, RENAME, REMOVE, LAST_CLOSE, RESTART, OVERFLOW = range(9)
 READ, WRITE = 0, 1
-FIXED, EPHEMERAL, POPULATE, HUGE, POPULATING = 1, 2, 4, 8, 16
+FIXED, EPHEMERAL, POPULATE, HUGE, POPULATING, READ_ONLY = 1, 2, 4, 8, 16, 32
 SHRINK, GROW, SEAL_WRITE = 1, 2, 4
 
 
@@ -226,9 +226,13 @@ def test_life_of_a_region(connection, lib):
     assert region.inode == os.stat(connection.mount / "a").st_ino
     assert region.creator_pid == os.getpid()
     connection.resize("a", 131072)
-    connection.seal("a", SHRINK | GROW)
+    os.close(connection.create("b", 4096, 0o640, READ_ONLY))
+    connection.seal("b", SHRINK | GROW)
+    assert connection.stat("b").seals == SHRINK | GROW
+    connection.remove("b")
+    connection.seal("a", SHRINK | GROW | SEAL_WRITE)
     region = connection.stat("a")
-    assert (region.size, region.seals) == (131072, SHRINK | GROW)
+    assert (region.size, region.seals) == (131072, SHRINK | GROW | SEAL_WRITE)
     assert "a" in fails_with(errno.EPERM, connection.resize, "a", 4096)
     fd = connection.open("a")
     assert fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
