@@ -269,17 +269,19 @@ static int region_shrink(struct node *node, uint64_t size) {
 
 /*
  * A memfd can grow without our knowing, by write(2) through passthrough, and by its owner's
- * descriptor.  What cannot be reserved is cut off.  This never fails: whatever the owner does, the
- * region can be looked up and removed.
+ * descriptor.  A size that cannot be reserved is cut off, and so is what was allocated behind the
+ * end without being reserved first.  This never fails: whatever the owner does, the region can be
+ * looked up and removed.
  */
 static void region_cut_back(struct regions *regions, struct node *node, struct stat *st) {
-        uint64_t size = (uint64_t)st->st_size, kept;
+        uint64_t size = (uint64_t)st->st_size, blocks = (uint64_t)st->st_blocks * 512, kept;
 
-        if (node->backing != BACKING_MEMFD || region_demand(st) <= node->charge ||
-            region_reserve(regions, node, region_demand(st)) == 0)
+        if (node->backing != BACKING_MEMFD || region_demand(st) <= node->charge)
+                return;
+        if (region_reserve(regions, node, page_round(size)) == 0 && blocks <= node->charge)
                 return;
         /* It was cut already, as far as that is possible. */
-        if ((node->seals & F_SEAL_SHRINK) && (uint64_t)st->st_blocks * 512 <= node->charge)
+        if ((node->seals & F_SEAL_SHRINK) && blocks <= node->charge)
                 return;
         windows_forget(regions->windows, node->id);
         kept = region_kept_size(regions, node, size);
