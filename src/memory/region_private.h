@@ -16,11 +16,10 @@ enum { REGIONS_OWNED_MAX = 8 };
 struct regions {
         struct journal *journal;
         struct root *root;
+        struct quota *quota;
         struct windows *windows;
 
         /* Work for the end of the transaction. */
-        bool limit_stale; /* the limit of the private tmpfs has to be set to what the records say */
-        int new_tmpfs;    /* the private tmpfs that this transaction made, or -1 */
         uint32_t owned
                 [REGIONS_OWNED_MAX]; /* regions whose backing files got another owner or mode */
         unsigned int n_owned;

@@ -47,20 +47,11 @@ int volume_make(struct volume *volume, const struct change *by, struct node *dir
         return r;
 }
 
-static int symlink_try(struct volume *volume, struct node *dir, const char *name, size_t length,
-                       const struct create_attrs *attrs, const char *target, struct node **out) {
+int volume_symlink(struct volume *volume, struct node *dir, const char *name, size_t length,
+                   const struct create_attrs *attrs, const char *target, struct node **out) {
         int r = tree_symlink(volume->tree, dir, name, length, attrs, target, out);
 
         return r < 0 ? r : regions_charge_link(volume->regions, *out);
-}
-
-int volume_symlink(struct volume *volume, struct node *dir, const char *name, size_t length,
-                   const struct create_attrs *attrs, const char *target, struct node **out) {
-        int r = symlink_try(volume, dir, name, length, attrs, target, out);
-
-        if (volume_finds_room(volume, r))
-                r = symlink_try(volume, dir, name, length, attrs, target, out);
-        return r;
 }
 
 int volume_link(struct volume *volume, struct node *node, struct node *dir, const char *name,
@@ -158,49 +149,6 @@ void volume_set_defaults(struct volume *volume, struct node *dir, bool none, uin
         dir->default_mode = mode;
 }
 
-/* Space */
-
-/* Records the growth of files, in as many transactions as that takes. */
-static void volume_see_growth(struct volume *volume) {
-        uint32_t at = 0;
-        bool more = regions_have_unseen(volume->regions);
-
-        while (more) {
-                more = regions_see(volume->regions, &at);
-                txn_commit(volume->txn);
-        }
-}
-
-bool volume_finds_room(struct volume *volume, int error) {
-        if (error != -ENOSPC || !regions_have_unseen(volume->regions))
-                return false;
-        txn_abort(volume->txn);
-        volume_see_growth(volume);
-        return true;
-}
-
-void volume_space(struct volume *volume, struct space *out) {
-        volume_see_growth(volume);
-        regions_space(volume->regions, out);
-}
-
-int volume_set_limits(struct volume *volume, const struct volume_limits *limits) {
-        struct space space;
-        int r;
-
-        volume_space(volume, &space);
-        if (limits->set_nodes && limits->nodes != 0 && limits->nodes < tree_inodes(volume->tree))
-                return -EINVAL;
-        if (limits->set_nodes)
-                JOURNAL_SET(volume->journal, volume->root->limit_nodes, limits->nodes);
-        if (!limits->set_bytes)
-                return 0;
-        if (limits->bytes != 0 && limits->bytes < space.used)
-                return -EINVAL;
-        r = regions_set_limit(volume->regions, limits->bytes);
-        return r == -ENOSPC ? -EINVAL : r;
-}
-
 /* Backing ids */
 
 static void volume_on_backing(void *userdata) {
@@ -238,6 +186,12 @@ static bool volume_on_unused(void *userdata, struct node *node) {
         uint64_t blocks = 0;
         int fd;
 
+        /* A long target is there, and counts, until the kernel has forgotten the link. */
+        if (S_ISLNK(node->mode) && node->charge > 0) {
+                if (node->lookups > 0)
+                        return false;
+                regions_uncharge_link(volume->regions, node);
+        }
         if (!node_is_region(node))
                 return true;
         if (!lifetime_release(volume->lifetimes, node))
@@ -320,13 +274,6 @@ static void volume_on_cut(void *userdata, struct node *node) {
         volume_event_node(userdata, &by, EVENT_CUT_BACK, node);
 }
 
-static void volume_on_free(void *userdata, struct node *node) {
-        struct volume *volume = userdata;
-
-        if (S_ISLNK(node->mode))
-                regions_uncharge_link(volume->regions, node);
-}
-
 static void volume_on_name(void *userdata) {
         struct volume *volume = userdata;
 
@@ -356,8 +303,8 @@ static int volume_build(struct volume *volume) {
         txn_set_after(volume->txn, TXN_AFTER_BACKING, volume_on_backing, volume);
         txn_set_close(volume->txn, reclaim_close, volume->memory_jobs);
         tree_on_name(volume->tree, volume_on_name, volume);
-        tree_on_free(volume->tree, volume_on_free, volume);
         regions_on_cut(volume->regions, volume_on_cut, volume);
+        tree_on_limit_over(volume->tree, volume_limit_over, volume);
         return txn_commit(volume->txn);
 }
 
