@@ -40,13 +40,21 @@ struct iomem_connection;
 #define IOMEM_HUGE 8u      /* huge pages, as far as the kernel has them */
 /* The descriptor is for reading.  A region that was handed out for writing by the socket cannot be
  * sealed against shrinking or growing alone any more. */
-#define IOMEM_READ_ONLY 32u
+#define IOMEM_READ_ONLY 1024u
 
 /* In the flags of a region that has no name yet. */
 #define IOMEM_POPULATING 16u
 
 /* In the flags of a file that open(2) made: its size asks for no memory. */
 #define IOMEM_SPARSE 32u
+
+/* Whose end its name waits for: then it goes with the last reference.  One of them at most, and not
+ * with IOMEM_EPHEMERAL. */
+#define IOMEM_OWNER_PROCESS 64u    /* the process that made it */
+#define IOMEM_OWNER_SERVICE 128u   /* that one's control group */
+#define IOMEM_OWNER_CONTAINER 256u /* that one's PID namespace */
+/* In the flags of a region whose owner has ended. */
+#define IOMEM_OWNER_ENDED 512u
 
 /* What nobody can do to a region any more. */
 #define IOMEM_SEAL_SHRINK 1u
