@@ -177,6 +177,8 @@ void metrics_all(FILE *stream, const struct tree *tree, const uint64_t sums[4], 
         gauge(stream, "populating", "Regions that are being populated.", sums[METRICS_POPULATING]);
         gauge(stream, "populating_bytes", "Bytes of these regions that have no memory yet.",
               sums[METRICS_LACK]);
+        gauge(stream, "owners", "Processes, control groups and containers that own regions.",
+              journal_used(tree_journal(tree), TABLE_OWNER));
         metrics_counters(stream, &root->counters);
         metrics_wakeup(stream, &root->wakeup);
         metric_head(stream, "daemon_pid", "gauge", "Process ids.");
