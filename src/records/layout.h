@@ -306,6 +306,9 @@ struct event {
 };
 
 /* Counters of .ctl/stats, unlogged. */
+/* Upper bounds of the buckets: 1 µs, 4 µs, 16 µs, … about 1 s, and one for all others. */
+enum { LATENCY_BUCKETS = 12 };
+
 struct counters {
         uint64_t requests[64]; /* by FUSE opcode; 0: all larger opcodes */
         uint64_t restarts;     /* of the worker */
@@ -316,8 +319,9 @@ struct counters {
         uint64_t cut_back; /* regions cut back to the limit */
         uint64_t upgrades; /* replacements of the program */
         uint64_t upgrades_refused;
-        uint64_t given_up; /* notifications that the kernel did not take in time */
-        uint64_t pad[13];
+        uint64_t given_up;                 /* notifications that the kernel did not take in time */
+        uint64_t latency[LATENCY_BUCKETS]; /* requests by the time until their reply */
+        uint64_t latency_ns;               /* the sum of these times */
 };
 
 /* The most that one user can make the socket store. */
