@@ -68,7 +68,7 @@ static void metrics_requests(FILE *stream, const struct counters *counters) {
 static void metrics_latency(FILE *stream, const struct counters *counters) {
         static const char *const bounds[LATENCY_BUCKETS] = {
                 "1e-06",    "4e-06",    "1.6e-05",  "6.4e-05",  "0.000256", "0.001024",
-                "0.004096", "0.016384", "0.065536", "0.262144", "1.048576", "+Inf"};
+                "0.004096", "0.016384", "0.065536", "0.262144", "+Inf"};
         uint64_t n = 0;
 
         metric_head(stream, "request_duration_seconds", "histogram",
@@ -88,6 +88,9 @@ static void metrics_counters(FILE *stream, const struct counters *counters) {
         metrics_latency(stream, counters);
         counter(stream, "takeovers_total", "Workers that became the keeper after its death.",
                 counters->takeovers);
+        counter(stream, "revivals_total",
+                "Starts after the death of all processes, with what the service manager had kept.",
+                counters->revivals);
         counter(stream, "upgrades_total", "Times that the program was replaced.",
                 counters->upgrades);
         counter(stream, "upgrades_refused_total", "Upgrades that were not made; see the log.",

@@ -83,13 +83,15 @@ int fs_new(struct fs **out, struct volume *volume, struct ctl *ctl) {
         return 0;
 }
 
-void fs_set_channel(struct fs *fs, struct channel *channel) {
+void fs_set_channel(struct fs *fs, struct channel *channel, struct notifier *notifier) {
         fs->channel = channel;
+        fs->notifier = notifier;
 }
 
 struct fs *fs_free(struct fs *fs) {
         if (!fs)
                 return NULL;
+        fs_drop_waiting(&fs->unwritten);
         fs_drop_waiting(&fs->waiting);
         fs_drop_waiting(&fs->spare);
         free(fs->buffer);

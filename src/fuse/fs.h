@@ -14,6 +14,7 @@
  *   fs_names.c   looking up, making and removing names
  *   fs_dir.c     reading directories
  *   fs_io.c      open files: regions, with and without passthrough
+ *   fs_write_back.c  requests that wait for the kernel to write its dirty pages
  *   fs_xattr.c   extended attributes
  *   fs_ctl.c     open files of .ctl, and requests that wait for them
  *
@@ -27,13 +28,15 @@
 #include "control/ctl.h"
 
 struct fs;
+struct notifier;
 
 /* The table of handlers, for channel_new(). */
 const struct channel_operations *fs_operations(void);
 /* volume and ctl stay the caller's and must outlive the fs.  0, -ENOMEM. */
 int fs_new(struct fs **out, struct volume *volume, struct ctl *ctl);
-/* To be called after the channel was made with the fs as its userdata. */
-void fs_set_channel(struct fs *fs, struct channel *channel);
+/* To be called after the channel was made with the fs as its userdata.  The notifier may be NULL:
+ * then the fs does not know what is in dirty pages, and replies with care. */
+void fs_set_channel(struct fs *fs, struct channel *channel, struct notifier *notifier);
 struct fs *fs_free(struct fs *fs);
 
 /* For the channel: the kernel drops `count` lookups of a node. */

@@ -9,15 +9,20 @@ enum { TMPFS_DIRENT_SIZE = 20 }; /* as tmpfs counts an entry in the size of its 
 
 /*
  * How long the kernel may keep attributes.  It knows of writes through passthrough and of changes
- * by request.  It does not know of pages that a mapping fills in a sparse region, and of changes
- * through exported descriptors.
+ * by request.  It does not know of changes through exported descriptors.  Nor does it know what is
+ * done through a mapping of the memory itself: a store fills a hole and moves the times, and
+ * MADV_REMOVE makes a hole.  A mapping of the page cache fills holes only.
  */
+static bool has_holes(const struct stat *st) {
+        return st->st_blocks * 512 < st->st_size;
+}
+
 static uint64_t fs_valid(struct fs *fs, struct node *node, const struct stat *st) {
         if (!node_is_region(node) || node->fd < 0)
                 return FS_FOREVER;
         if (node->flags & NODE_EXPORTED)
                 return 0;
-        if (!(node->flags & NODE_WRITTEN) || st->st_blocks * 512 >= st->st_size)
+        if (!(node->flags & NODE_WRITTEN) || (!fs->volume->root->passthrough && !has_holes(st)))
                 return FS_FOREVER;
         if (node->opens > 0 || region_has_other_users(fs->volume->regions, node))
                 return 0;
@@ -85,9 +90,9 @@ static int fs_attributes_of(struct fs *fs, uint64_t id, struct wire_attributes *
         return 0;
 }
 
-void fs_getattr(struct fuse_request *req) {
+static void fs_reply_attributes(struct fuse_request *req, struct fs *fs) {
         struct wire_attributes attributes;
-        int r = fs_attributes_of(fs_of(req), req->node, &attributes);
+        int r = fs_attributes_of(fs, req->node, &attributes);
 
         if (r < 0)
                 reply_error(req, r);
@@ -95,14 +100,56 @@ void fs_getattr(struct fuse_request *req) {
                 reply_attributes(req, &attributes);
 }
 
-void fs_statx(struct fuse_request *req) {
+static void fs_reply_statx(struct fuse_request *req, struct fs *fs) {
         struct wire_attributes attributes;
-        int r = fs_attributes_of(fs_of(req), req->node, &attributes);
+        int r = fs_attributes_of(fs, req->node, &attributes);
 
         if (r < 0)
                 reply_error(req, r);
         else
                 reply_statx(req, &attributes);
+}
+
+/* Whether a hole of the region may have been filled in the page cache: programs that copy take a
+ * file without blocks for one without data. */
+static bool fs_misses_blocks(struct fs *fs, uint64_t id) {
+        struct node *node = fs_kind(id) == CTL_NONE ? fs_node(fs, id) : NULL;
+        struct stat st;
+
+        return node && fs_has_unwritten(fs, node) &&
+               region_stat(fs->volume->regions, node, &st) == 0 && has_holes(&st);
+}
+
+static void fs_written_getattr(struct fuse_request *req, struct fs *fs,
+                               const struct fs_waiting *waiting, bool written) {
+        (void)waiting;
+        (void)written; /* if not, the number of blocks is the one known so far */
+        fs_reply_attributes(req, fs);
+}
+
+static void fs_written_statx(struct fuse_request *req, struct fs *fs,
+                             const struct fs_waiting *waiting, bool written) {
+        (void)waiting;
+        (void)written;
+        fs_reply_statx(req, fs);
+}
+
+void fs_getattr(struct fuse_request *req) {
+        struct fs *fs = fs_of(req);
+
+        if (fs_misses_blocks(fs, req->node))
+                fs_write_back(req, fs, 0, 0, fs_written_getattr);
+        else
+                fs_reply_attributes(req, fs);
+}
+
+void fs_statx(struct fuse_request *req) {
+        struct fs *fs = fs_of(req);
+
+        if (fs_misses_blocks(fs, req->node))
+                fs_write_back(req, fs, 0, 0, fs_written_statx);
+        else
+                fs_reply_statx(req, fs);
 }
 
 static struct timespec fs_new_time(uint64_t sec, uint32_t nsec, bool now) {
@@ -148,6 +195,7 @@ static int fs_set_attributes(struct fuse_request *req, struct fs *fs, struct nod
 
 static void fs_grown(void *userdata, int result, uint64_t huge) {
         struct fs_waiting *waiting = userdata;
+        struct fs *fs = waiting->fs;
         struct fuse_request req = channel_undefer(&waiting->deferred);
 
         (void)huge;
@@ -155,7 +203,7 @@ static void fs_grown(void *userdata, int result, uint64_t huge) {
         if (result < 0)
                 reply_error(&req, result == -ECANCELED ? -EINTR : result);
         else
-                fs_getattr(&req);
+                fs_reply_attributes(&req, fs);
 }
 
 static void fs_growth_interrupted(struct deferred_request *deferred) {
@@ -206,7 +254,7 @@ void fs_setattr(struct fuse_request *req) {
         if (r < 0)
                 reply_error(req, r);
         else if (!fs_await_growth(req, fs, node, before))
-                fs_getattr(req);
+                fs_reply_attributes(req, fs); /* does not wait, see fs_write_back.c */
 }
 
 void fs_statfs(struct fuse_request *req) {

@@ -141,7 +141,10 @@ void fs_write(struct fuse_request *req) {
                 fs_write_ctl(req, fs);
                 return;
         }
-        if (node)
+        if (node && (in->write_flags & WIRE_WRITE_CACHE))
+                n = volume_write_back(fs->volume, &by, node, req->in->payload, in->size,
+                                      in->offset);
+        else if (node)
                 n = volume_write(fs->volume, &by, node, req->in->payload, in->size, in->offset);
         caller_clear(&caller);
         if (n < 0)
@@ -202,21 +205,48 @@ void fs_fallocate(struct fuse_request *req) {
         reply_error(req, r);
 }
 
-void fs_lseek(struct fuse_request *req) {
-        const struct wire_lseek_in *in = req->in->args;
-        struct fs *fs = fs_of(req);
-        struct node *node = fs_node(fs, req->node);
+/* SEEK_DATA and SEEK_HOLE, as if there were no holes: where they are is not known. */
+static off_t fs_seek_blindly(const struct node *node, uint64_t offset, uint32_t whence) {
+        struct stat st;
+
+        if (fstat(node->fd, &st) < 0)
+                return -errno;
+        if (offset >= (uint64_t)st.st_size)
+                return -ENXIO;
+        return whence == SEEK_DATA ? (off_t)offset : st.st_size;
+}
+
+static void fs_seek(struct fuse_request *req, struct fs *fs, const struct fs_waiting *call,
+                    bool written) {
+        const struct node *node = fs_node(fs, req->node);
         off_t r;
 
-        if (!node || fs_kind(req->node) != CTL_NONE || node->fd < 0) {
-                reply_error(req, node ? -EINVAL : -ESTALE);
+        if (!node || node->fd < 0) {
+                reply_error(req, -ESTALE);
                 return;
         }
-        /* Only SEEK_DATA and SEEK_HOLE come here; they do not depend on the position of our
-         * descriptor. */
-        r = lseek(node->fd, (off_t)in->offset, (int)in->whence);
+        /* These two do not depend on the position of our descriptor. */
+        r = written ? lseek(node->fd, (off_t)call->offset, (int)call->handle)
+                    : fs_seek_blindly(node, call->offset, call->handle);
         if (r < 0)
-                reply_error(req, -errno);
+                reply_error(req, r == -1 ? -errno : (int)r);
         else
                 reply_offset(req, (uint64_t)r);
+}
+
+/* Only SEEK_DATA and SEEK_HOLE come here. */
+void fs_lseek(struct fuse_request *req) {
+        const struct wire_lseek_in *in = req->in->args;
+        const struct fs_waiting call = {.offset = in->offset, .handle = in->whence};
+        struct fs *fs = fs_of(req);
+        const struct node *node = fs_node(fs, req->node);
+
+        if (!node || fs_kind(req->node) != CTL_NONE || node->fd < 0)
+                reply_error(req, node ? -EINVAL : -ESTALE);
+        else if (in->offset > INT64_MAX)
+                reply_error(req, -ENXIO);
+        else if (fs_has_unwritten(fs, node))
+                fs_write_back(req, fs, in->offset, in->whence, fs_seek);
+        else
+                fs_seek(req, fs, &call, true);
 }

@@ -7,6 +7,7 @@
 
 #include "control/report_json.h"
 #include "fuse/fs.h"
+#include "fuse/notifier.h"
 #include "fuse/reply.h"
 
 /* Seconds; for data that changes only through the kernel, which may keep it as long as it likes. */
@@ -18,18 +19,26 @@ enum {
         FS_READDIRPLUS_MAX = JOURNAL_OUTCOME_MAX - 4096,
 };
 
-/* A request that is replied to later: when the kernel was told of its invalidations, or on an
- * event. */
+struct fs;
+struct fs_waiting;
+/* Replies to a request for which the kernel has written its dirty pages; written: it has. */
+typedef void (*fs_written_back_fn)(struct fuse_request *req, struct fs *fs,
+                                   const struct fs_waiting *waiting, bool written);
+
+/* A request that is replied to later: when the kernel was told of its invalidations or has written
+ * its pages, or on an event. */
 struct fs_waiting {
         struct deferred_request deferred; /* first */
         struct fs *fs;
         uint64_t unique; /* of a request that waits for invalidations */
-        uint32_t handle; /* handle of a reader of a .ctl file, and its request */
+        uint32_t handle; /* handle of a reader of a .ctl file, and its request; LSEEK's whence */
         bool blocks;
         size_t size;
         uint64_t offset;
         struct turns_job job;
-        struct work *work; /* the work that it waits for, NULL for none */
+        fs_written_back_fn then; /* of fs_write_back(), with the offset */
+        bool begun;              /* the kernel has been asked to write */
+        struct work *work;       /* the work that it waits for, NULL for none */
         struct fs_waiting *next;
 };
 
@@ -37,9 +46,12 @@ struct fs {
         struct volume *volume;
         struct ctl *ctl;
         struct channel *channel;
-        struct fs_waiting *waiting; /* for invalidations */
-        struct fs_waiting *spare;   /* for the next one that has to wait */
-        char *buffer;               /* FS_BUFFER_SIZE bytes, for the current reply */
+        struct notifier *notifier;
+        struct fs_waiting *unwritten; /* for pages that the kernel writes, the oldest first */
+        uint64_t writing_back;        /* the node that it writes now, 0 for none */
+        struct fs_waiting *waiting;   /* for invalidations */
+        struct fs_waiting *spare;     /* for the next one that has to wait */
+        char *buffer;                 /* FS_BUFFER_SIZE bytes, for the current reply */
 };
 
 static inline struct fs *fs_of(const struct fuse_request *req) {
@@ -115,6 +127,13 @@ void fs_drop_waiting(struct fs_waiting **list);
 void fs_getxattr(struct fuse_request *req);
 void fs_listxattr(struct fuse_request *req);
 void fs_refuse_xattr(struct fuse_request *req);
+
+/* fs_write_back.c */
+/* Whether what was stored through mappings of the region may not have come here yet. */
+bool fs_has_unwritten(const struct fs *fs, const struct node *node);
+/* Has the kernel write such pages from `offset` on, and calls then(), which replies. */
+void fs_write_back(struct fuse_request *req, struct fs *fs, uint64_t offset, uint32_t whence,
+                   fs_written_back_fn then);
 
 /* fs_io.c */
 void fs_open(struct fuse_request *req);

@@ -24,6 +24,7 @@ enum {
 /* The message to a process. */
 struct message {
         uint64_t node;
+        int64_t offset; /* of a node's pages that have changed */
         uint32_t is_entry;
         uint32_t length;
         char name[LAYOUT_NAME_MAX + 1];
@@ -65,7 +66,7 @@ static void message_tell(const struct message *message, int fuse_fd) {
         if (message->is_entry)
                 notify_entry(fuse_fd, message->node, message->name, message->length);
         else
-                notify_inode(fuse_fd, message->node, true);
+                notify_inode(fuse_fd, message->node, message->offset);
 }
 
 /* Closes all but two descriptors.  Our standard error must not stay open: somebody may wait for its
@@ -326,6 +327,12 @@ int notifier_tell_entry(struct notifier *notifier, uint64_t dir, const char *nam
 
 int notifier_tell_inode(struct notifier *notifier, uint64_t node, notifier_fn fn, void *userdata) {
         return notifier_tell(notifier, &(struct message){.node = node}, fn, userdata);
+}
+
+int notifier_write_back(struct notifier *notifier, uint64_t node, int64_t offset, notifier_fn fn,
+                        void *userdata) {
+        return notifier_tell(notifier, &(struct message){.node = node, .offset = offset}, fn,
+                             userdata);
 }
 
 unsigned int notifier_stuck(const struct notifier *notifier) {

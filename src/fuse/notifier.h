@@ -45,6 +45,11 @@ int notifier_tell_entry(struct notifier *notifier, uint64_t dir, const char *nam
                         notifier_fn fn, void *userdata);
 int notifier_tell_inode(struct notifier *notifier, uint64_t node, notifier_fn fn, void *userdata);
 
+/* Has the kernel write to us what was stored through mappings into pages from an offset on, and drop
+ * these pages.  fn is called after the last WRITE was handled; as above. */
+int notifier_write_back(struct notifier *notifier, uint64_t node, int64_t offset, notifier_fn fn,
+                        void *userdata);
+
 /* The number of processes that are stuck now; and of notifications given up so far. */
 unsigned int notifier_stuck(const struct notifier *notifier);
 uint64_t notifier_given_up(const struct notifier *notifier);

@@ -25,9 +25,8 @@ int notify_entry(int fuse_fd, uint64_t dir, const char *name, size_t length) {
         return notify(fuse_fd, WIRE_NOTIFY_INVAL_ENTRY, &body, sizeof(body), name, length);
 }
 
-int notify_inode(int fuse_fd, uint64_t node, bool pages) {
-        /* A negative offset leaves the pages alone. */
-        struct wire_inval_inode body = {.node = node, .offset = pages ? 0 : -1};
+int notify_inode(int fuse_fd, uint64_t node, int64_t offset) {
+        struct wire_inval_inode body = {.node = node, .offset = offset};
 
         return notify(fuse_fd, WIRE_NOTIFY_INVAL_INODE, &body, sizeof(body), NULL, 0);
 }

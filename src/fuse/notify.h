@@ -18,8 +18,9 @@
 
 /* A name is gone, or now belongs to another node. */
 int notify_entry(int fuse_fd, uint64_t dir, const char *name, size_t length);
-/* Attributes have changed; with `pages`, cached pages as well. */
-int notify_inode(int fuse_fd, uint64_t node, bool pages);
+/* Attributes have changed, and so have cached pages from an offset on.  The kernel first writes back
+ * what was stored into these pages through mappings.  A negative offset leaves the pages alone. */
+int notify_inode(int fuse_fd, uint64_t node, int64_t offset);
 /* Wakes poll(2) on a file.  kh: from its POLL request.  Any thread may call it. */
 int notify_poll(int fuse_fd, uint64_t kh);
 /* Makes the kernel look up all names anew, without taking locks (Linux 6.16).  Any thread may call

@@ -109,7 +109,11 @@ enum {
         WIRE_SET_KILL_SUIDGID = 1 << 11,
 };
 
-enum { WIRE_WRITE_KILL_SUIDGID = 1 << 2, WIRE_POLL_NOTIFY = 1 << 0 };
+enum {
+        WIRE_WRITE_CACHE = 1 << 0, /* dirty pages of a mapping, and no write(2) */
+        WIRE_WRITE_KILL_SUIDGID = 1 << 2,
+        WIRE_POLL_NOTIFY = 1 << 0,
+};
 
 /* Flags in the reply to OPEN. */
 enum {

@@ -52,31 +52,6 @@ static void mount_complain_point(const char *mountpoint, int r) {
                                  : "");
 }
 
-int mount_check(struct options *options) {
-        struct stat st;
-        int r = 0;
-        char *path = realpath(options->mountpoint, NULL);
-
-        if (!path || stat(path, &st) < 0) {
-                r = -errno;
-                /* Another user's mount lets nobody in, not even to look at it. */
-                if (path && r == -EACCES && mount_is_iomemfs(path))
-                        fprintf(stderr, "iomemfs: %s: already mounted\n", path);
-                else
-                        mount_complain_point(options->mountpoint, r);
-        } else if (!S_ISDIR(st.st_mode)) {
-                r = -ENOTDIR;
-                fprintf(stderr, "iomemfs: %s: not a directory\n", options->mountpoint);
-        }
-        if (r < 0) {
-                free(path);
-                return r;
-        }
-        free(options->mountpoint);
-        options->mountpoint = path;
-        return 0;
-}
-
 bool mount_is_iomemfs(const char *path) {
         char line[MOUNT_LINE_MAX];
         struct mntent entry;
@@ -216,6 +191,77 @@ static int mount_detach_by_fusermount(const char *mountpoint) {
         return status == 0 ? 0 : -EPERM;
 }
 
+static int mount_remove(const char *mountpoint) {
+        if (umount2(mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+                return 0;
+        return errno == EPERM ? mount_detach_by_fusermount(mountpoint) : -errno;
+}
+
+bool mount_is_new(const struct options *options) {
+        return !options->fake && !options->upgrade && !options->remount;
+}
+
+/*
+ * As stat(2).  If all processes of a daemon have died, their mount stays, and whoever looks gets
+ * ENOTCONN.  It cannot come to life again, so it is unmounted for the one that we are to make.
+ */
+static int mount_stat(const struct options *options, const char *path, struct stat *st) {
+        while (stat(path, st) < 0) {
+                int r = -errno;
+
+                if (r != -ENOTCONN || !mount_is_new(options) || !mount_is_iomemfs(path) ||
+                    mount_remove(path) < 0)
+                        return r;
+                fprintf(stderr, "iomemfs: %s: unmounted what a dead daemon had left there\n", path);
+        }
+        return 0;
+}
+
+/* As mkdir -p.  Only if there is nothing: nobody may answer at a mount that has lost its daemon. */
+static void mount_make_directory(const struct options *options) {
+        char *path = strdup(options->mountpoint);
+        struct stat st;
+
+        for (char *slash = path; slash; *slash = '/') {
+                slash = strchr(slash + 1, '/');
+                if (slash)
+                        *slash = '\0';
+                if (lstat(path, &st) < 0 && errno == ENOENT)
+                        mkdir(path, slash ? 0755 : options->make_directory);
+                if (!slash)
+                        break;
+        }
+        free(path);
+}
+
+int mount_check(struct options *options) {
+        struct stat st;
+        char *path;
+        int r;
+
+        if (options->make_directory && mount_is_new(options))
+                mount_make_directory(options);
+        path = realpath(options->mountpoint, NULL);
+        r = path ? mount_stat(options, path, &st) : -errno;
+        if (r < 0) {
+                /* Another user's mount lets nobody in, not even to look at it. */
+                if (path && r == -EACCES && mount_is_iomemfs(path))
+                        fprintf(stderr, "iomemfs: %s: already mounted\n", path);
+                else
+                        mount_complain_point(options->mountpoint, r);
+        } else if (!S_ISDIR(st.st_mode)) {
+                r = -ENOTDIR;
+                fprintf(stderr, "iomemfs: %s: not a directory\n", options->mountpoint);
+        }
+        if (r < 0) {
+                free(path);
+                return r;
+        }
+        free(options->mountpoint);
+        options->mountpoint = path;
+        return 0;
+}
+
 /* The number after `key` at the start of a line of /proc/self/fdinfo/FD.  False: there is none. */
 static bool fdinfo_number(int fd, const char *key, unsigned long *out) {
         char path[64], line[256];
@@ -298,9 +344,7 @@ int mount_detach(const char *mountpoint, int fuse_fd, uint32_t device) {
                 close(fuse_fd);
         if (device == 0 || mount_top_device(mountpoint) != device)
                 return -ENOENT;
-        if (umount2(mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
-                return 0;
-        return errno == EPERM ? mount_detach_by_fusermount(mountpoint) : -errno;
+        return mount_remove(mountpoint);
 }
 
 /*

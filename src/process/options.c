@@ -367,20 +367,39 @@ static int options_ctl(struct options *options, const char *value) {
         return 0;
 }
 
+/* As for mount(8), which makes the directory itself: for calls without it. */
+static int options_mkdir(struct options *options, const char *value) {
+        options->make_directory = 0755;
+        if (value[0] &&
+            (value[0] != '=' || !options_integer(value + 1, 8, 07777, &options->make_directory)))
+                return options_complain("x-mount.mkdir%s: say x-mount.mkdir=MODE", value);
+        return 0;
+}
+
 /* Our own options, each with a value. */
 static const struct options_own {
-        const char *name; /* with '=' */
+        const char *name; /* with '=', if it must have a value */
         int (*set)(struct options *options, const char *value);
 } options_own[] = {
-        {"size=", options_size},     {"nr_inodes=", options_nr_inodes},
-        {"mode=", options_mode},     {"uid=", options_uid},
-        {"gid=", options_gid},       {"passthrough=", options_passthrough},
-        {"socket=", options_socket}, {"spin=", options_spin},
-        {"grace=", options_grace},   {"huge=", options_huge},
-        {"xattr=", options_xattr},   {"clients=", options_clients},
-        {"waits=", options_waits},   {"unfinished=", options_unfinished},
-        {"unread=", options_unread}, {"latency=", options_latency},
+        {"size=", options_size},
+        {"nr_inodes=", options_nr_inodes},
+        {"mode=", options_mode},
+        {"uid=", options_uid},
+        {"gid=", options_gid},
+        {"passthrough=", options_passthrough},
+        {"socket=", options_socket},
+        {"spin=", options_spin},
+        {"grace=", options_grace},
+        {"huge=", options_huge},
+        {"xattr=", options_xattr},
+        {"clients=", options_clients},
+        {"waits=", options_waits},
+        {"unfinished=", options_unfinished},
+        {"unread=", options_unread},
+        {"latency=", options_latency},
         {"ctl=", options_ctl},
+        {"x-mount.mkdir", options_mkdir},
+        {"X-mount.mkdir", options_mkdir},
 };
 
 static bool options_set_flag(struct options *options, const char *option) {

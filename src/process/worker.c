@@ -14,12 +14,14 @@
 #include "socket/server.h"
 #include "fuse/channel.h"
 #include "fuse/fs.h"
+#include "process/mount_watch.h"
 #include "process/recovery.h"
 #include "process/reexec.h"
 #include "process/spin.h"
 #include "process/wakeup.h"
 #include "base/log.h"
 #include "fuse/notifier.h"
+#include "socket/listener.h"
 
 enum {
         REQUESTS_PER_TURN = 64, /* then other descriptors get their turn */
@@ -50,12 +52,22 @@ struct worker {
 
 /* Requests. */
 
+/* Tells the keeper that this worker serves. */
+static void worker_tell_keeper(const struct worker *worker) {
+        syscall(SYS_pidfd_send_signal, worker->keeper_pidfd, SIGUSR2, NULL, 0);
+}
+
 /* Reports that the mount works: to the mounting command through the pipe, to systemd by the
  * keeper. */
 static void worker_announce(struct worker *worker) {
         struct root *root = worker->root;
         ssize_t n;
 
+        int r = volume_prepare_store(worker->volume);
+
+        if (r < 0)
+                log_line(LOG_WARNING, "cannot prepare for the service manager's store: %s",
+                         strerror(-r));
         log_detach();
         if (worker->ready_fd >= 0) {
                 n = write(worker->ready_fd, "", 1);
@@ -65,7 +77,7 @@ static void worker_announce(struct worker *worker) {
         if (worker->ready_fd >= 0)
                 close(worker->ready_fd);
         worker->ready_fd = -1;
-        syscall(SYS_pidfd_send_signal, worker->keeper_pidfd, SIGUSR2, NULL, 0);
+        worker_tell_keeper(worker);
 }
 
 /* Handles the waiting requests, up to a limit; returns their number. */
@@ -139,6 +151,32 @@ static void worker_succeed(void *userdata, uint32_t events) {
         loop_arm(worker->retry, KEEPER_RETRY_MS);
 }
 
+static void worker_on_mount_gone(void *userdata) {
+        struct worker *worker = userdata;
+        const struct root *root = worker->root;
+
+        log_line(
+                LOG_NOTICE,
+                "%s was unmounted, but is still in use: a container or another mount namespace has "
+                "it mounted, or files in it are open; the daemon ends with the last of them",
+                root->settings.mountpoint);
+        listener_remove(root->settings.socket, &root->socket_file);
+}
+
+/* Without the watch, only a line in the log is missing.  In a copy of the namespace our mount is
+ * not there anyway. */
+static void worker_watch_mount(struct worker *worker) {
+        struct mount_watch *watch;
+        int r;
+
+        if (worker->root->home != 0 || worker->root->mount_device == 0)
+                return;
+        r = mount_watch_new(&watch, worker->loop, worker->memory_jobs, worker->root->mount_device,
+                            worker_on_mount_gone, worker);
+        if (r < 0)
+                log_line(LOG_WARNING, "cannot watch the mounts: %s", strerror(-r));
+}
+
 static int worker_watch(struct worker *worker) {
         sigset_t signals;
         int r;
@@ -203,7 +241,7 @@ static int worker_build_fs(struct worker *worker) {
                 r = channel_new(&worker->channel, worker->volume->txn, fs_operations(), worker->fs);
         if (r < 0)
                 return r;
-        fs_set_channel(worker->fs, worker->channel);
+        fs_set_channel(worker->fs, worker->channel, worker->notifier);
         kernel.userdata = worker->channel;
         volume_set_kernel(worker->volume, &kernel);
         return 0;
@@ -227,6 +265,7 @@ static int worker_build(void *userdata, struct recovered *out) {
                 r = worker_watch(worker);
         if (r < 0)
                 return r;
+        worker_watch_mount(worker);
         spin_init(&worker->spin, &worker->root->wakeup, worker->root->settings.spin_us);
         *out = (struct recovered){worker->volume, worker->channel, ctl_listings(worker->ctl)};
         return 0;
@@ -250,6 +289,8 @@ static int worker_start(struct worker *worker) {
                 return r;
         log_line(LOG_DEBUG, "serving, %llu microseconds after the start",
                  (unsigned long long)(clock_ns() - start) / 1000);
+        if (worker->root->ready)
+                worker_tell_keeper(worker);
         return 0;
 }
 

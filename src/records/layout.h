@@ -23,7 +23,7 @@ enum {
 #ifdef IOMEMFS_TEST_LAYOUT_VERSION /* a build that must refuse the records of this one */
         LAYOUT_VERSION = IOMEMFS_TEST_LAYOUT_VERSION,
 #else
-        LAYOUT_VERSION = 6,
+        LAYOUT_VERSION = 7,
 #endif
         LAYOUT_ROOT_ID = 1, /* node id of the root directory, FUSE_ROOT_ID as well */
 
@@ -56,6 +56,12 @@ enum layout_table {
 struct stamp {
         int64_t sec;
         int64_t nsec;
+};
+
+/* The kernel's file handle of a backing file: by it the file can be opened as long as anybody has
+ * it. */
+struct file_handle_words {
+        uint32_t type, words[3];
 };
 
 /* Where the memory of a region comes from; see memory/backing.h. */
@@ -123,6 +129,8 @@ struct node {
         uint64_t charge;    /* bytes that it counts for in the limit (page-rounded size) */
         uint64_t blocks;    /* bytes allocated, as last known */
         uint64_t huge;      /* bytes in huge pages when it was populated */
+
+        struct file_handle_words handle; /* of the backing file, if root.settings.keep */
 
         /* its creator */
         uint32_t creator_uid;
@@ -306,8 +314,8 @@ struct event {
 };
 
 /* Counters of .ctl/stats, unlogged. */
-/* Upper bounds of the buckets: 1 µs, 4 µs, 16 µs, … about 1 s, and one for all others. */
-enum { LATENCY_BUCKETS = 12 };
+/* Upper bounds of the buckets: 1 µs, 4 µs, 16 µs, … 262 ms, and one for all others. */
+enum { LATENCY_BUCKETS = 11 };
 
 struct counters {
         uint64_t requests[64]; /* by FUSE opcode; 0: all larger opcodes */
@@ -320,6 +328,7 @@ struct counters {
         uint64_t upgrades; /* replacements of the program */
         uint64_t upgrades_refused;
         uint64_t given_up;                 /* notifications that the kernel did not take in time */
+        uint64_t revivals;                 /* starts with what the service manager had kept */
         uint64_t latency[LATENCY_BUCKETS]; /* requests by the time until their reply */
         uint64_t latency_ns;               /* the sum of these times */
 };
@@ -336,6 +345,11 @@ enum passthrough { PASSTHROUGH_AUTO, PASSTHROUGH_ON, PASSTHROUGH_OFF };
 
 enum latency { LATENCY_AUTO, LATENCY_LOW, LATENCY_NORMAL };
 
+/* Identifies a file, as in struct stat. */
+struct file_identity {
+        uint64_t dev, ino;
+};
+
 /* The options of the mount that are needed after a change of process. */
 struct settings {
         char mountpoint[PATH_MAX]; /* absolute */
@@ -351,7 +365,8 @@ struct settings {
         uint32_t grace_s; /* seconds an ephemeral region waits for its first use; 0: no limit */
         uint32_t huge;    /* 1: regions get huge pages unless the request says otherwise */
         uint32_t xattr;   /* 1: regions have extended attributes, if the kernel makes that cheap */
-        uint32_t read_only;                 /* 1: mounted ro */
+        uint32_t read_only; /* 1: mounted ro */
+        uint32_t keep; /* 1: descriptors are kept by the service manager, see process/store.h */
         char ctl_name[LAYOUT_NAME_MAX + 1]; /* name of .ctl, "" for none (ctl=) */
         struct socket_limits limits;
 };
@@ -428,6 +443,8 @@ struct root {
         uint32_t mount_device;      /* of our mount, see mount.h; 0: not known */
         uint32_t background_deaths; /* unlogged: deaths of workers in a row in background work */
         uint32_t root_pad;
+        uint64_t home;                    /* see process/mount_namespace.h */
+        struct file_identity socket_file; /* of the file at settings.socket */
         struct wakeup wakeup;
         struct counters counters;
 };

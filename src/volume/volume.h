@@ -66,6 +66,9 @@ int volume_new(struct volume **out, struct journal *journal, struct loop *loop,
 struct volume *volume_free(struct volume *volume);
 void volume_set_kernel(struct volume *volume, const struct volume_kernel *kernel);
 
+/* Makes all that is to be given to the service manager, and commits.  0 or negative errno. */
+int volume_prepare_store(struct volume *volume);
+
 /* For a worker that replaces another one: */
 /* Closes backing ids that the worker before was about to close, or opened without recording
  * them. */
@@ -140,6 +143,10 @@ int volume_fallocate(struct volume *volume, const struct change *by, struct node
 /* As pwrite(2) on tmpfs: writes as much as fits; an error only if nothing does. */
 ssize_t volume_write(struct volume *volume, const struct change *by, struct node *node,
                      const char *bytes, size_t size, uint64_t offset);
+/* The same for what was stored through a mapping.  That never makes a file longer, so bytes beyond
+ * its end are dropped: the file may have been cut meanwhile.  Returns size, or negative errno. */
+ssize_t volume_write_back(struct volume *volume, const struct change *by, struct node *node,
+                          const char *bytes, size_t size, uint64_t offset);
 int volume_seal(struct volume *volume, const struct change *by, struct node *node,
                 unsigned int seals);
 

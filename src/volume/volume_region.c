@@ -12,6 +12,26 @@ enum { FALLOCATE_AT_ONCE = 4 * 1024 * 1024 }; /* bytes; a larger request is work
 
 /* Making */
 
+/*
+ * The region's only backing id.  It is made at the first open and kept as long as the region,
+ * because the kernel refuses a second one while the first is in use.  If regions shall outlive the
+ * daemon, it is made with the region, and keeps it.  0 without passthrough.
+ */
+static int volume_backing(struct volume *volume, struct node *node) {
+        const struct volume_kernel *kernel = &volume->kernel;
+        int id;
+
+        if (node->backing_id > 0 || !volume->root->passthrough || !kernel->backing_open)
+                return node->backing_id;
+        id = fault_strikes(FAULT_BACKING) ? -ENOMEM
+                                          : kernel->backing_open(kernel->userdata, node->fd);
+        if (id > 0) {
+                volume->new_backing = id;
+                JOURNAL_SET(volume->journal, node->backing_id, id);
+        }
+        return id;
+}
+
 /* Gives a new region its memory.  The descriptor belongs to the transaction, which closes it on
  * abort. */
 static int storage_init(struct volume *volume, const struct change *by, struct node *node,
@@ -29,6 +49,10 @@ static int storage_init(struct volume *volume, const struct change *by, struct n
                 r = region_own(volume->regions, node);
         if (r == 0)
                 r = lifetime_created(volume->lifetimes, node);
+        if (r == 0 && regions_are_kept(volume->regions)) {
+                r = volume_backing(volume, node);
+                r = r < 0 ? r : 0;
+        }
         return r;
 }
 
@@ -112,25 +136,6 @@ int volume_create_finish(struct volume *volume, const struct change *by, struct 
 }
 
 /* Opening */
-
-/*
- * The region's only backing id.  It is made at the first open and kept as long as the region,
- * because the kernel refuses a second one while the first is in use.  0 without passthrough.
- */
-static int volume_backing(struct volume *volume, struct node *node) {
-        const struct volume_kernel *kernel = &volume->kernel;
-        int id;
-
-        if (node->backing_id > 0 || !volume->root->passthrough || !kernel->backing_open)
-                return node->backing_id;
-        id = fault_strikes(FAULT_BACKING) ? -ENOMEM
-                                          : kernel->backing_open(kernel->userdata, node->fd);
-        if (id > 0) {
-                volume->new_backing = id;
-                JOURNAL_SET(volume->journal, node->backing_id, id);
-        }
-        return id;
-}
 
 int volume_open(struct volume *volume, struct node *node, bool writable, int *backing) {
         struct stat st;
@@ -388,6 +393,25 @@ ssize_t volume_write(struct volume *volume, const struct change *by, struct node
         if (n > 0 && by->kills_setid)
                 (void)volume_drop_setid(volume, by, node);
         return n;
+}
+
+ssize_t volume_write_back(struct volume *volume, const struct change *by, struct node *node,
+                          const char *bytes, size_t size, uint64_t offset) {
+        struct stat st;
+        size_t within;
+        ssize_t n;
+        int r;
+
+        if (!node_is_region(node))
+                return -EINVAL;
+        r = region_stat(volume->regions, node, &st);
+        if (r < 0 || offset >= (uint64_t)st.st_size)
+                return r < 0 ? r : (ssize_t)size;
+        within = (uint64_t)st.st_size - offset < size ? (size_t)st.st_size - offset : size;
+        n = volume_write(volume, by, node, bytes, within, offset);
+        if (n < 0)
+                return n;
+        return (size_t)n < within ? -ENOSPC : (ssize_t)size;
 }
 
 /* Seals */

@@ -7,6 +7,7 @@ import mmap
 import os
 import random
 import signal
+import subprocess
 
 from posix_trace import *
 
@@ -348,6 +349,79 @@ def advice(t, advice):
         mapping[2 * P] = 7
         mapping.flush()
     _show(t, fd)
+
+
+def _program(*argv):
+    subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, timeout=60)
+
+
+def _tar(name):
+    """Into an archive that leaves holes out, and back."""
+    _program("tar", "-S", "-cf", "archive", name)
+    _program("tar", "--transform", "s/a/b/", "-xf", "archive")
+
+
+def _copied(t, name):
+    with open(name, "rb") as file:
+        content = file.read()
+    t.note(f"{name}: {len(content)} bytes, stored at {content.find(b'stored')}")
+
+
+HERE = 160 * P  # in a hole of the file
+# What answers from the memory of a file, of which a part is only in a mapping so far.
+AFTER_STORE = {
+    "holes": lambda t, fd: _holes(t, fd),
+    "data_from_0": lambda t, fd: t.lseek(fd, 0, os.SEEK_DATA),
+    "hole_at_data": lambda t, fd: t.lseek(fd, HERE, os.SEEK_HOLE),
+    "read": lambda t, fd: t.pread(fd, 10, HERE),
+    "fstat": lambda t, fd: t.fstat(fd),
+    "stat": lambda t, fd: t.stat("a"),
+    "cp": lambda t, fd: _program("cp", "a", "b"),
+    "cp_sparse": lambda t, fd: _program("cp", "--sparse=always", "a", "b"),
+    "mv": lambda t, fd: _program("mv", "a", "b"),
+    "tar_sparse": lambda t, fd: _tar("a"),
+    "copy_file_range": lambda t, fd: t.copy_file_range(
+        fd, t.open("b", os.O_CREAT | os.O_RDWR), 4096, HERE, 0
+    ),
+    "sendfile": lambda t, fd: t.sendfile(t.open("b", os.O_CREAT | os.O_RDWR), fd, HERE, 4096),
+    "truncate_before": lambda t, fd: (t.truncate("a", HERE), t.truncate("a", 2 * HERE)),
+    "truncate_within": lambda t, fd: (t.truncate("a", HERE + 3), t.truncate("a", 2 * HERE)),
+    "truncate_behind": lambda t, fd: t.truncate("a", HERE + 16 * P),
+    "punch_it": lambda t, fd: t.fallocate(fd, KEEP | PUNCH, HERE, P),
+    "punch_part": lambda t, fd: t.fallocate(fd, KEEP | PUNCH, HERE + 2, 2),
+    "punch_other": lambda t, fd: t.fallocate(fd, KEEP | PUNCH, 0, P),
+    "allocate_around": lambda t, fd: t.fallocate(fd, 0, HERE - 16 * P, 32 * P),
+    "allocate_end": lambda t, fd: t.fallocate(fd, 0, HERE * 2 - P, 2 * P),
+    "write_beside": lambda t, fd: t.pwrite(fd, b"written", HERE + 100),
+    "write_over": lambda t, fd: t.pwrite(fd, b"WRITTEN", HERE + 3),
+    "remove": lambda t, fd: t.unlink("a"),
+}
+
+
+@family(AFTER_STORE, ["mapped", "unmapped", "closed"])
+def stores(t, then, state):
+    """What was stored into a hole through a mapping is there for whatever comes then."""
+    make("file", "a")
+    os.truncate("a", 2 * HERE)
+    writer = os.open("a", os.O_RDWR)
+    mapping = mmap.mmap(writer, 2 * HERE)
+    fd = t.open("a", os.O_RDWR)
+    mapping[HERE : HERE + 6] = b"stored"
+    if state == "closed":
+        os.close(writer)
+    if state == "unmapped":
+        mapping.close()
+    then(t, fd)
+    for name in "ab":
+        if os.path.exists(name):
+            _copied(t, name)
+    t.fstat(fd)
+    _holes(t, fd)
+    if state != "unmapped":
+        t.note(f"mapped {mapping[HERE : HERE + 10]!r}")
+        mapping.close()
+    if state != "closed":
+        os.close(writer)
 
 
 @family(["within", "beyond_page", "cut"])

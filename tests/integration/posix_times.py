@@ -183,6 +183,41 @@ def read_moves(t, how, age):
     t.moved(seen)
 
 
+@family(["hole", "written"], ["read_first", "not_read"], ["store", "remove", "second_mapping"])
+def stores_move(t, page, read, what):
+    """What is done through a mapping shows in times and blocks, also of a file just looked at."""
+    import mmap
+
+    with open("a", "wb") as file:
+        if page == "written":
+            file.write(b"x" * 16384)
+        file.truncate(16384)
+    yield
+    t.stat("a")
+    t.stat("a")
+    fd = os.open("a", os.O_RDWR)
+    mapping = mmap.mmap(fd, 16384)
+    if read == "read_first":
+        t.note(f"{mapping[4096]}")
+    if what != "store":
+        mapping[4096] = 7
+    if what == "second_mapping":
+        mapping.close()
+        mapping = mmap.mmap(fd, 16384)
+    os.close(fd)
+    seen = t.look("a")
+    yield
+    if what == "remove":
+        mapping.madvise(9, 4096, 4096)
+    else:
+        mapping[4096:4100] = b"abcd"
+    mapping.flush()
+    t.moved(seen)
+    t.stat("a")
+    mapping.close()
+    t.stat("a")
+
+
 @family(["mmap", "write"], ["msync", "close", "stat"])
 def mapping_moves(t, how, then):
     """A store through a mapping shows in the file by all ways, and the size stays."""

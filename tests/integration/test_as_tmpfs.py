@@ -47,6 +47,8 @@ ALLOWED = (
     (ANY, "truncation", "^truncate-0-0-"),
     # What a mapping of the page cache has stored is memory of the region's from msync() on.
     (CACHED, "mapping_moves", "^mmap-stat$"),
+    # The page cache reports the first store into each page; tmpfs the first fault of a mapping.
+    (CACHED, "stores_move", "-read_first-store$"),
 )
 if not support.kernel_is_from(6, 6):
     # tmpfs has no O_DIRECT there.

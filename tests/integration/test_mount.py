@@ -338,6 +338,17 @@ def test_bad_options_by_mount(target, fstype):
     assert not is_mounted(target)
 
 
+@pytest.mark.parametrize("word, permissions", [("x-mount.mkdir", 0o755), ("X-mount.mkdir=0700", 0o700)])
+def test_mount_point_is_made(home, word, permissions):
+    path = home / "a" / "b" / "c"
+    refused([program(), path], 32, "make the directory first")
+    with mounted_by([program(), path, "-o", word], path):
+        use(path)
+    assert stat.S_IMODE(path.stat().st_mode) == permissions
+    with mounted_by([program(), path, "-o", word], path):
+        use(path)
+
+
 def test_bad_mount_points(home):
     refused([program(), home / "missing"], 32, "missing", "no such file")
     (home / "file").write_text("")

@@ -47,9 +47,9 @@ int notify_entry(int fuse_fd, uint64_t dir, const char *name, size_t length) {
         return 0;
 }
 
-int notify_inode(int fuse_fd, uint64_t node, bool pages) {
+int notify_inode(int fuse_fd, uint64_t node, int64_t offset) {
         (void)fuse_fd;
-        (void)pages;
+        (void)offset;
         kernel_wait(node);
         return 0;
 }
