@@ -10,7 +10,8 @@
 #include <time.h>
 #include "base/words.h"
 
-const char *const json_out_flags[] = {"fixed", "ephemeral", "populate", "huge", "populating", NULL};
+const char *const json_out_flags[] = {"fixed",      "ephemeral", "populate", "huge",
+                                      "populating", "sparse",    NULL};
 const char *const json_out_seals[] = {"shrink", "grow", "write", NULL};
 
 void json_out_string(FILE *stream, const char *text) {

@@ -183,19 +183,24 @@ static void add_limit(struct top_model *model, const struct top_limit *limit) {
         new[model->n_limits++] = *limit;
 }
 
-/* The limit of the mount is the first one. */
-static void read_limits(struct top_model *model) {
-        const struct top_numbers *numbers = &model->numbers;
+static int take_limit(void *userdata, const char *directory, const struct iomem_space *space) {
+        struct top_model *model = userdata;
+        bool top = strcmp(directory, ".") == 0;
 
+        add_limit(model, &(struct top_limit){
+                                 .name = strdup(top && model->mount[0] ? model->mount : directory),
+                                 .used = space->used,
+                                 .limit = space->size,
+                                 .files = space->inodes_used,
+                                 .files_limit = space->inodes,
+                         });
+        return 0;
+}
+
+/* The limit of the directory that is shown is the first one. */
+static void read_limits(struct top_model *model) {
         free_limits(model);
-        if (numbers->known)
-                add_limit(model, &(struct top_limit){
-                                         .name = strdup(model->mount),
-                                         .used = (uint64_t)numbers->used,
-                                         .limit = (uint64_t)numbers->size,
-                                         .files = (uint64_t)numbers->files,
-                                         .files_limit = (uint64_t)numbers->files_max,
-                                 });
+        (void)iomem_space(model->connection, model->directory, take_limit, model);
 }
 
 /* Samples */

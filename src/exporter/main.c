@@ -108,8 +108,12 @@ static int try_help(void) {
 }
 
 static int once(const struct exporter *exporter) {
-        if (families_write(stdout, exporter) < 0 || fflush(stdout) != 0) {
-                complain("write error", errno_text(errno));
+        int r = families_write(stdout, exporter);
+
+        if (r == 0 && fflush(stdout) != 0)
+                r = -errno;
+        if (r < 0 || ferror(stdout)) {
+                complain("write error", r < 0 ? errno_text(r) : "not all was written");
                 return EXIT_FAILURE;
         }
         return EXIT_SUCCESS;

@@ -142,6 +142,14 @@ def test_who(mount, regions):
         assert whole["references"]
 
 
+def test_limits(mount):
+    (mount / BYTES).mkdir()
+    (mount / BYTES / ".ctl/limit").write_text("size=1m nr_inodes=10\n")
+    document = check("limits", iomem(mount, "df", "-J"))
+    assert [limit["size"] for limit in document["limits"]][1:] == [1 << 20]
+    assert check("limits", json.loads((mount.ctl / "limits.json").read_text())) == document
+
+
 def test_events(mount):
     command = [build_dir() / "src/cli/iomem", "-m", mount, "events", "-J"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as events:

@@ -56,6 +56,16 @@ def test_batch(mount):
     assert names(text) == ["big", "camera/two", "camera/left/one", "full"]
 
 
+@pytest.mark.options("size=100m")
+def test_limits_are_bars(mount):
+    (mount / "camera").mkdir()
+    (mount / "camera/.ctl/limit").write_text("size=10m nr_inodes=100\n")
+    mount.create("camera/one", 9 * MIB + MIB // 2)
+    text = batch(mount)
+    assert re.search(rf"^{mount} +\[#{{4}}\.{{36}}\] +10M of 100M ", text, re.M), text
+    assert re.search(r"^camera +\[#{38}\.{2}\] +9\.5M of 10M +\d of 100 files$", text, re.M), text
+
+
 @pytest.mark.parametrize(
     "arguments, expected",
     [
