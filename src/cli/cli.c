@@ -167,7 +167,11 @@ static void format_bits(char *buffer, size_t size, uint32_t bits, const char *co
 }
 
 void cli_format_flags(char *buffer, size_t size, uint32_t flags) {
-        format_bits(buffer, size, flags, json_out_flags, 6);
+        unsigned int n = 0;
+
+        while (json_out_flags[n])
+                n++;
+        format_bits(buffer, size, flags, json_out_flags, n);
 }
 
 void cli_format_seals(char *buffer, size_t size, uint32_t seals) {

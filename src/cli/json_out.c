@@ -10,8 +10,9 @@
 #include <time.h>
 #include "base/words.h"
 
-const char *const json_out_flags[] = {"fixed",      "ephemeral", "populate", "huge",
-                                      "populating", "sparse",    NULL};
+const char *const json_out_flags[] = {
+        "fixed",         "ephemeral",     "populate",        "huge",        "populating", "sparse",
+        "owner=process", "owner=service", "owner=container", "owner-ended", NULL};
 const char *const json_out_seals[] = {"shrink", "grow", "write", NULL};
 
 void json_out_string(FILE *stream, const char *text) {
