@@ -23,7 +23,7 @@ enum {
 #ifdef IOMEMFS_TEST_LAYOUT_VERSION /* a build that must refuse the records of this one */
         LAYOUT_VERSION = IOMEMFS_TEST_LAYOUT_VERSION,
 #else
-        LAYOUT_VERSION = 6,
+        LAYOUT_VERSION = 7,
 #endif
         LAYOUT_ROOT_ID = 1, /* node id of the root directory, FUSE_ROOT_ID as well */
 
@@ -49,6 +49,7 @@ enum layout_table {
         TABLE_EVENT,
         TABLE_PENDING,
         TABLE_BUCKETS,
+        TABLE_XATTR,
         _TABLE_N,
 };
 
@@ -100,6 +101,13 @@ struct node {
 
         struct stamp atime, mtime, ctime; /* regions: see region_stat() */
         struct stamp btime;
+
+        /* extended attributes, see xattr.h */
+        uint32_t xattrs;                  /* the first of its list */
+        uint32_t access_acl, default_acl; /* those of the list that are access lists, 0: none */
+        uint32_t xattr_count;
+        uint32_t xattr_bytes;
+        uint32_t xattr_pad;
 
         /* directories */
         uint32_t parent;      /* node id; of the root, itself */
@@ -173,6 +181,16 @@ struct text {
         uint32_t id;
         uint32_t next;
         char bytes[LAYOUT_TEXT_BYTES];
+};
+
+/* An extended attribute: its name, and behind it the value, are in text records. */
+struct xattr {
+        uint32_t id;
+        uint32_t next; /* in the list of the node, which begins with the last name */
+        uint32_t text; /* first text record */
+        uint32_t name_length;
+        uint32_t value_length;
+        uint32_t pad;
 };
 
 /* The position of a reader of events. */
@@ -286,6 +304,8 @@ enum {
 struct event_guard {
         uint32_t end; /* bytes of the event's path up to the directory's end; 0: the root */
         uint32_t uid, gid, mode;
+        uint32_t acl_dir; /* node id of the directory if it has an access list, else 0 */
+        uint32_t acl_generation;
 };
 
 /* An event of a region; see event.h. */
@@ -344,10 +364,11 @@ struct settings {
         uint32_t spin_us;          /* the longest time that the loop spins, microseconds */
         uint32_t want_passthrough; /* enum passthrough */
         uint32_t root_mode, root_uid, root_gid;
-        uint32_t grace_s; /* seconds an ephemeral region waits for its first use; 0: no limit */
-        uint32_t huge;    /* 1: regions get huge pages unless the request says otherwise */
-        uint32_t xattr;   /* 1: regions have extended attributes, if the kernel makes that cheap */
-        uint32_t read_only;                 /* 1: mounted ro */
+        uint32_t grace_s;   /* seconds an ephemeral region waits for its first use; 0: no limit */
+        uint32_t huge;      /* 1: regions get huge pages unless the request says otherwise */
+        uint32_t xattr;     /* 1: there are extended attributes, if the kernel makes that cheap */
+        uint32_t acl;       /* 1: there are access lists, if there are extended attributes */
+        uint32_t read_only; /* 1: mounted ro */
         char ctl_name[LAYOUT_NAME_MAX + 1]; /* name of .ctl, "" for none (ctl=) */
         struct socket_limits limits;
 };
@@ -412,6 +433,7 @@ struct root {
         uint64_t next_generation;
         uint64_t detached_nodes; /* number of NODE_DETACHED nodes: gone, except for the kernel */
         uint64_t further_links;  /* names of files beyond the first of each */
+        uint64_t xattr_bytes;    /* sum of node.xattr_bytes */
         uint64_t limit_bytes;    /* size=, 0 for none */
         uint64_t limit_nodes;    /* nr_inodes=, 0 for none */
         uint64_t charged_memfd;  /* sum of node.charge over regions of BACKING_MEMFD */

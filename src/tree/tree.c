@@ -7,8 +7,12 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "tree/dentry_index.h"
+#include "tree/xattr.h"
 
-enum { FIRST_COOKIE = 3 }; /* readers of directories use 1 and 2 for "." and ".." */
+enum {
+        FIRST_COOKIE = 3,        /* readers of directories use 1 and 2 for "." and ".." */
+        XATTR_INODE_BYTES = 1024 /* of extended attributes that count as an inode */
+};
 
 struct tree {
         struct journal *journal;
@@ -156,6 +160,7 @@ void tree_reap(struct tree *tree, struct node *node) {
         if (node->lookups > 0 || node->ctl_lookups > 0)
                 return;
         tree_delete_text(tree, node);
+        xattr_clear(tree->journal, node);
         JOURNAL_SET(tree->journal, tree->root->detached_nodes, tree->root->detached_nodes - 1);
         journal_delete(tree->journal, TABLE_NODE, node->id);
 }
@@ -262,9 +267,20 @@ static void tree_remove_name(struct tree *tree, struct node *dir, struct dentry 
 
 /* Making */
 
-uint64_t tree_inodes(const struct tree *tree) {
+static uint64_t tree_inodes_with(const struct tree *tree, uint64_t xattr_bytes) {
         return journal_used(tree->journal, TABLE_NODE) - tree->root->detached_nodes +
-               tree->root->further_links;
+               tree->root->further_links +
+               (xattr_bytes + XATTR_INODE_BYTES - 1) / XATTR_INODE_BYTES;
+}
+
+uint64_t tree_inodes(const struct tree *tree) {
+        return tree_inodes_with(tree, tree->root->xattr_bytes);
+}
+
+bool tree_has_room_for_xattr(const struct tree *tree, uint64_t bytes) {
+        uint64_t limit = tree->root->limit_nodes;
+
+        return limit == 0 || tree_inodes_with(tree, tree->root->xattr_bytes + bytes) <= limit;
 }
 
 static bool tree_is_below_limit(const struct tree *tree) {

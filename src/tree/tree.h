@@ -29,7 +29,8 @@ typedef bool (*tree_release_fn)(void *userdata, struct node *node);
 
 /* The attributes of a new node. */
 struct create_attrs {
-        uint32_t mode; /* type and permissions, umask applied */
+        uint32_t mode;  /* type and permissions, without those of the umask */
+        uint32_t umask; /* for the volume, which applies it where no default access list holds */
         uint32_t uid, gid;
         uint64_t rdev;
 };
@@ -100,8 +101,11 @@ const struct dentry *tree_next(const struct tree *tree, const struct node *dir, 
  */
 const struct dentry *tree_before(const struct tree *tree, const struct node *dir, uint64_t before);
 
-/* Inodes in use, as df -i counts them.  Nodes that only the kernel's lookups keep do not count. */
+/* Inodes in use, as df -i counts them.  Nodes that only the kernel's lookups keep do not count.  Each
+ * KiB of extended attributes counts as an inode, as on tmpfs. */
 uint64_t tree_inodes(const struct tree *tree);
+/* Whether so many bytes of extended attributes fit. */
+bool tree_has_room_for_xattr(const struct tree *tree, uint64_t bytes);
 
 /* The kernel's references. */
 void tree_lookup_ref(struct tree *tree, struct node *node);
