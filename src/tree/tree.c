@@ -660,6 +660,7 @@ int tree_new(struct tree **out, struct journal *journal, tree_release_fn release
         tree = calloc(1, sizeof(*tree));
         if (!tree)
                 return -ENOMEM;
+        stamp_open();
         tree->journal = journal;
         tree->root = journal_root(journal);
         tree->release = release;
