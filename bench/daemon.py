@@ -258,13 +258,17 @@ def restarts(peer, kills):
     return {"regions": int(peer.stats()["iomemfs_regions"]), **spread(times)}
 
 
-def all_checks(peers, quick, trees):
-    """By name; what cannot be told here is left out."""
+def all_checks(peers, quick, trees, failures):
+    """By name; what cannot be told here is left out, and what went wrong is in `failures`."""
     checks = {}
 
     def check(name, function, key, *args):
-        if key in peers:
+        if key not in peers:
+            return
+        try:
             checks[name] = function(peers[key], *args)
+        except (OSError, RuntimeError, subprocess.SubprocessError) as why:
+            failures[f"check of the daemon: {name}"] = str(why)
 
     seconds = 0.5 if quick else 5
     check("requests", requests_of_data, "iomemfs", 1000 if quick else 100000)

@@ -36,19 +36,27 @@ void log_detach(void) {
         close(null);
 }
 
-/* Sends a datagram to the socket at path; a leading '@' is the abstract name space. */
-static void log_send(const char *path, const char *text, size_t length) {
-        struct sockaddr_un address = {.sun_family = AF_UNIX};
-        size_t path_length = strlen(path);
+/* The address of the socket at path; a leading '@' is the abstract name space.  Its length, or 0. */
+static socklen_t log_address(struct sockaddr_un *address, const char *path) {
+        size_t length = strlen(path);
 
-        if (log_state.fd < 0 || path_length == 0 || path_length >= sizeof(address.sun_path))
-                return;
-        memcpy(address.sun_path, path, path_length);
+        *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+        if (length == 0 || length >= sizeof(address->sun_path))
+                return 0;
+        memcpy(address->sun_path, path, length);
         if (path[0] == '@')
-                address.sun_path[0] = '\0';
-        (void)sendto(log_state.fd, text, length, MSG_DONTWAIT | MSG_NOSIGNAL,
-                     (struct sockaddr *)&address,
-                     offsetof(struct sockaddr_un, sun_path) + path_length);
+                address->sun_path[0] = '\0';
+        return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length);
+}
+
+/* Sends a datagram to the socket at path. */
+static void log_send(const char *path, const char *text, size_t length) {
+        struct sockaddr_un address;
+        socklen_t size = log_address(&address, path);
+
+        if (log_state.fd >= 0 && size > 0)
+                (void)sendto(log_state.fd, text, length, MSG_DONTWAIT | MSG_NOSIGNAL,
+                             (struct sockaddr *)&address, size);
 }
 
 /* One write(2), so that lines of two processes do not mix.  An error here cannot be reported
@@ -101,4 +109,27 @@ void log_notify_service(const char *format, ...) {
         va_end(arguments);
         if (length > 0 && length < LOG_LINE_MAX)
                 log_send(path, message, (size_t)length);
+}
+
+int log_notify_fd(int fd, const char *text) {
+        const char *path = getenv("NOTIFY_SOCKET");
+        union {
+                struct cmsghdr header;
+                char space[CMSG_SPACE(sizeof(int))];
+        } control = {.header = {CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS}};
+        struct iovec iov = {(char *)text, strlen(text)};
+        struct sockaddr_un address;
+        struct msghdr message = {
+                .msg_name = &address,
+                .msg_iov = &iov,
+                .msg_iovlen = 1,
+                .msg_control = &control,
+                .msg_controllen = sizeof(control.space),
+        };
+
+        message.msg_namelen = log_address(&address, path ? path : "");
+        if (log_state.fd < 0 || message.msg_namelen == 0)
+                return -ENOENT;
+        memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+        return sendmsg(log_state.fd, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }

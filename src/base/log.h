@@ -26,3 +26,6 @@ void log_detach(void);
 void log_line(int priority, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Sends sd_notify(3)'s datagram, e.g. "READY=1"; does nothing if $NOTIFY_SOCKET is not set. */
 void log_notify_service(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The same with a descriptor, as sd_pid_notify_with_fds(3).  0 or negative errno; -ENOENT if
+ * $NOTIFY_SOCKET is not set. */
+int log_notify_fd(int fd, const char *text);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -14,6 +13,7 @@
 
 enum { OPTION_FIXED = 256, OPTION_EPHEMERAL, OPTION_POPULATE, OPTION_HUGE };
 
+/* 0, or an exit status after a message. */
 static int parse_mode(const char *text, int *out) {
         char *end;
         long mode = strtol(text, &end, 8);
@@ -24,7 +24,15 @@ static int parse_mode(const char *text, int *out) {
         return 0;
 }
 
-int cli_create(int argc, char **argv) {
+struct creation {
+        const char *name;
+        uint64_t size;
+        int mode;
+        unsigned int flags;
+};
+
+/* 0, or an exit status after a message. */
+static int parse_creation(struct creation *out, int argc, char **argv) {
         static const struct option options[] = {
                 {"mode", required_argument, NULL, 'M'},
                 {"fixed", no_argument, NULL, OPTION_FIXED},
@@ -33,103 +41,136 @@ int cli_create(int argc, char **argv) {
                 {"huge", no_argument, NULL, OPTION_HUGE},
                 {NULL, 0, NULL, 0},
         };
-        struct iomem_connection *connection;
-        unsigned int flags = 0;
-        int option, mode = -1, fd;
-        const char *name;
-        uint64_t size;
+        int option, r = 0;
 
-        while ((option = getopt_long(argc, argv, "M:", options, NULL)) != -1) {
+        *out = (struct creation){.mode = -1};
+        while (r == 0 && (option = cli_getopt(argc, argv, "M:", options)) != -1) {
                 if (option == '?')
                         return cli_try_help();
                 if (option != 'M')
-                        flags |= IOMEM_FIXED << (option - OPTION_FIXED);
-                else if (parse_mode(optarg, &mode) != 0)
-                        return EXIT_FAILURE;
+                        out->flags |= IOMEM_FIXED << (option - OPTION_FIXED);
+                else
+                        r = parse_mode(optarg, &out->mode);
         }
+        if (r != 0)
+                return r;
         if (argc - optind != 2)
                 return cli_misuse("create needs a name and a size");
-        if (!cli_parse_size(argv[optind + 1], &size))
-                return cli_misuse("not a size: %s", argv[optind + 1]);
-        connection = cli_connect(argv[optind], &name);
-        if (!connection)
-                return EXIT_FAILURE;
-        progress_begin(argv[optind]);
-        fd = iomem_create(connection, name, size, mode, flags);
+        out->name = argv[optind];
+        return cli_parse_size(argv[optind + 1], &out->size);
+}
+
+int cli_create(int argc, char **argv) {
+        struct iomem_connection *connection;
+        struct creation creation;
+        const char *name;
+        int fd, r;
+
+        r = parse_creation(&creation, argc, argv);
+        if (r == 0)
+                r = cli_connect(&connection, creation.name, &name);
+        if (r != 0)
+                return r;
+        progress_begin(creation.name);
+        fd = iomem_create(connection, name, creation.size, creation.mode, creation.flags);
         progress_end();
         iomem_disconnect(connection);
         if (fd < 0)
-                return cli_fail_iomem();
+                return cli_fail_iomem(fd);
         close(fd);
         return EXIT_SUCCESS;
 }
 
-/* For commands without options: accepts only --. */
-static bool no_options(int argc, char **argv) {
+/* For commands without options of their own.  0, or an exit status. */
+static int no_options(int argc, char **argv) {
         static const struct option options[] = {{NULL, 0, NULL, 0}};
 
-        if (getopt_long(argc, argv, "", options, NULL) == -1)
-                return true;
-        cli_try_help();
-        return false;
+        return cli_getopt(argc, argv, "", options) == -1 ? 0 : cli_try_help();
+}
+
+/* Says who is in the way of a smaller size, as far as this user may see that. */
+static int resize_refused(int error, const char *argument) {
+        int status = cli_fail_iomem(error);
+
+        if (error != -EBUSY)
+                return status;
+        cli_fail("its users would get SIGBUS beyond the new size; --force shrinks it all the same");
+        cli_who_complain(argument);
+        return status;
 }
 
 int cli_resize(int argc, char **argv) {
+        static const struct option options[] = {
+                {"force", no_argument, NULL, 'f'},
+                {NULL, 0, NULL, 0},
+        };
         struct iomem_connection *connection;
+        bool force = false;
         const char *name;
         uint64_t size;
-        int r;
+        int option, r;
 
-        if (!no_options(argc, argv))
-                return EXIT_FAILURE;
+        while ((option = cli_getopt(argc, argv, "f", options)) != -1) {
+                if (option != 'f')
+                        return cli_try_help();
+                force = true;
+        }
         if (argc - optind != 2)
                 return cli_misuse("resize needs a name and a size");
-        if (!cli_parse_size(argv[optind + 1], &size))
-                return cli_misuse("not a size: %s", argv[optind + 1]);
-        connection = cli_connect(argv[optind], &name);
-        if (!connection)
-                return EXIT_FAILURE;
-        r = iomem_resize(connection, name, size);
+        r = cli_parse_size(argv[optind + 1], &size);
+        if (r == 0)
+                r = cli_connect(&connection, argv[optind], &name);
+        if (r != 0)
+                return r;
+        r = force ? iomem_resize(connection, name, size)
+                  : iomem_resize_unused(connection, name, size);
         iomem_disconnect(connection);
-        return r < 0 ? cli_fail_iomem() : EXIT_SUCCESS;
+        return r < 0 ? resize_refused(r, argv[optind]) : EXIT_SUCCESS;
 }
 
 int cli_seal(int argc, char **argv) {
         struct iomem_connection *connection;
         const char *name;
         uint32_t seals;
-        int r;
+        int r = no_options(argc, argv);
 
-        if (!no_options(argc, argv))
-                return EXIT_FAILURE;
+        if (r != 0)
+                return r;
         if (argc - optind != 2)
                 return cli_misuse("seal needs a name and seals");
         if (!cli_parse_seals(argv[optind + 1], &seals))
                 return cli_misuse("not a list of shrink, grow, write: %s", argv[optind + 1]);
-        connection = cli_connect(argv[optind], &name);
-        if (!connection)
-                return EXIT_FAILURE;
+        r = cli_connect(&connection, argv[optind], &name);
+        if (r != 0)
+                return r;
         r = iomem_seal(connection, name, seals);
         iomem_disconnect(connection);
-        return r < 0 ? cli_fail_iomem() : EXIT_SUCCESS;
+        return r < 0 ? cli_fail_iomem(r) : EXIT_SUCCESS;
+}
+
+static int remove_one(const char *argument) {
+        struct iomem_connection *connection;
+        const char *name;
+        int r = cli_connect(&connection, argument, &name);
+
+        if (r != 0)
+                return r;
+        r = iomem_remove(connection, name);
+        iomem_disconnect(connection);
+        return r < 0 ? cli_fail_iomem(r) : EXIT_SUCCESS;
 }
 
 int cli_rm(int argc, char **argv) {
-        int status = EXIT_SUCCESS;
+        int status = no_options(argc, argv);
 
-        if (!no_options(argc, argv))
-                return EXIT_FAILURE;
+        if (status != 0)
+                return status;
         if (optind == argc)
                 return cli_misuse("rm needs a name");
         for (int i = optind; i < argc; i++) {
-                const char *name;
-                struct iomem_connection *connection = cli_connect(argv[i], &name);
+                int r = remove_one(argv[i]);
 
-                if (!connection)
-                        return EXIT_FAILURE;
-                if (iomem_remove(connection, name) < 0)
-                        status = cli_fail_iomem();
-                iomem_disconnect(connection);
+                status = r ? r : status;
         }
         return status;
 }
@@ -145,6 +186,18 @@ static bool parse_seconds(const char *text, int *out) {
         return true;
 }
 
+static int wait_for_one(const char *argument, int timeout) {
+        struct iomem_connection *connection;
+        const char *name;
+        int r = cli_connect(&connection, argument, &name);
+
+        if (r != 0)
+                return r;
+        r = iomem_wait(connection, name, timeout);
+        iomem_disconnect(connection);
+        return r < 0 ? cli_fail_iomem(r) : EXIT_SUCCESS;
+}
+
 int cli_wait(int argc, char **argv) {
         static const struct option options[] = {
                 {"timeout", required_argument, NULL, 't'},
@@ -152,7 +205,7 @@ int cli_wait(int argc, char **argv) {
         };
         int option, timeout = -1, r = 0;
 
-        while ((option = getopt_long(argc, argv, "t:", options, NULL)) != -1) {
+        while ((option = cli_getopt(argc, argv, "t:", options)) != -1) {
                 if (option == '?')
                         return cli_try_help();
                 if (!parse_seconds(optarg, &timeout))
@@ -160,16 +213,9 @@ int cli_wait(int argc, char **argv) {
         }
         if (optind == argc)
                 return cli_misuse("wait needs a name");
-        for (int i = optind; i < argc && r == 0; i++) {
-                const char *name;
-                struct iomem_connection *connection = cli_connect(argv[i], &name);
-
-                if (!connection)
-                        return EXIT_FAILURE;
-                r = iomem_wait(connection, name, timeout);
-                iomem_disconnect(connection);
-        }
-        return r < 0 ? cli_fail_iomem() : EXIT_SUCCESS;
+        for (int i = optind; i < argc && r == 0; i++)
+                r = wait_for_one(argv[i], timeout);
+        return r;
 }
 
 static void set_number(const char *name, uint64_t number) {
@@ -182,10 +228,10 @@ static void set_number(const char *name, uint64_t number) {
 static int run(int fd, char **argv) {
         set_number("IOMEM_FD", (uint64_t)fd);
         if (fcntl(fd, F_SETFD, 0) < 0)
-                return cli_fail("descriptor: %s", strerror(errno));
+                return cli_fail_errno(-errno, "descriptor");
         execvp(argv[0], argv);
         int status = errno == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN;
-        cli_fail("%s: %s", argv[0], strerror(errno));
+        cli_fail_errno(-errno, argv[0]);
         return status;
 }
 
@@ -194,21 +240,21 @@ int cli_exec(int argc, char **argv) {
                 {"read-only", no_argument, NULL, 'r'},
                 {NULL, 0, NULL, 0},
         };
-        int option, access = IOMEM_WRITE, fd;
+        int option, access = IOMEM_WRITE, fd, r;
         struct iomem_connection *connection;
         const char *name;
 
         /* +: options after the name belong to the command */
-        while ((option = getopt_long(argc, argv, "+r", options, NULL)) != -1) {
+        while ((option = cli_getopt(argc, argv, "+r", options)) != -1) {
                 if (option != 'r')
                         return cli_try_help();
                 access = IOMEM_READ;
         }
         if (optind == argc)
                 return cli_misuse("exec needs a name and a command");
-        connection = cli_connect(argv[optind++], &name);
-        if (!connection)
-                return EXIT_FAILURE;
+        r = cli_connect(&connection, argv[optind++], &name);
+        if (r != 0)
+                return r;
         if (optind < argc && strcmp(argv[optind], "--") == 0)
                 optind++;
         if (optind == argc) {
@@ -217,5 +263,5 @@ int cli_exec(int argc, char **argv) {
         }
         fd = iomem_open(connection, name, access);
         iomem_disconnect(connection);
-        return fd < 0 ? cli_fail_iomem() : run(fd, argv + optind);
+        return fd < 0 ? cli_fail_iomem(fd) : run(fd, argv + optind);
 }

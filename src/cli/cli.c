@@ -3,13 +3,16 @@
 
 #include <errno.h>
 #include <grp.h>
-#include <inttypes.h>
 #include <pwd.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/errno_text.h"
+#include "base/size.h"
 
-const char *cli_where;
+enum { OPTIONS_MAX = 32, WORD_MAX = 32 };
+
+/* Messages */
 
 static void complain(const char *format, va_list arguments) {
         fflush(stdout);
@@ -24,16 +27,52 @@ int cli_fail(const char *format, ...) {
         va_start(arguments, format);
         complain(format, arguments);
         va_end(arguments);
-        return EXIT_FAILURE;
+        return CLI_FAILED;
 }
 
-int cli_fail_iomem(void) {
-        return cli_fail("%s", iomem_error());
+/* The exit status for a negative errno. */
+static int status_of(int error) {
+        switch (-error) {
+        case ENOENT:
+        case ENODEV:
+        case ENOTDIR:
+        case ENOTSOCK:
+        case ECONNREFUSED:
+        case ENOTCONN:
+                return CLI_ABSENT;
+        case EACCES:
+        case EPERM:
+        case EROFS:
+                return CLI_DENIED;
+        case ENOSPC:
+        case ENOMEM:
+        case EFBIG:
+        case EDQUOT:
+                return CLI_NO_ROOM;
+        case ETIMEDOUT:
+                return CLI_TIMED_OUT;
+        case EEXIST:
+        case EBUSY:
+        case ENOTEMPTY:
+                return CLI_IN_THE_WAY;
+        default:
+                return CLI_FAILED;
+        }
+}
+
+int cli_fail_iomem(int error) {
+        cli_fail("%s", iomem_error());
+        return status_of(error);
+}
+
+int cli_fail_errno(int error, const char *what) {
+        cli_fail("%s: %s", what, errno_text(error));
+        return status_of(error);
 }
 
 int cli_try_help(void) {
         fputs("Try 'iomem --help' for more information.\n", stderr);
-        return EXIT_FAILURE;
+        return CLI_USAGE;
 }
 
 int cli_misuse(const char *format, ...) {
@@ -45,80 +84,74 @@ int cli_misuse(const char *format, ...) {
         return cli_try_help();
 }
 
-int cli_try_connect(struct iomem_connection **out, const char *argument, const char **name) {
-        const char *slash = argument && argument[0] == '/' ? strrchr(argument, '/') : NULL;
-        char *directory;
-        int r;
-
-        *name = argument;
-        if (!slash)
-                return iomem_connect(out, cli_where);
-        *name = slash + 1;
-        directory = strndup(argument, slash == argument ? 1 : (size_t)(slash - argument));
-        if (!directory)
-                return -ENOMEM;
-        r = iomem_connect(out, directory);
-        free(directory);
-        return r;
+static unsigned int least(unsigned int a, unsigned int b) {
+        return a < b ? a : b;
 }
 
-struct iomem_connection *cli_connect(const char *argument, const char **name) {
-        struct iomem_connection *connection = NULL;
-        int r;
+/* How many letters must be added, removed, changed or swapped to make one word of the other. */
+static unsigned int distance(const char *one, const char *other) {
+        unsigned int rows[3][WORD_MAX + 1];
+        size_t n = strlen(other);
 
-        if (argument && argument[0] == '/' && cli_where) {
-                cli_fail("%s: with -m, names are relative", argument);
-                return NULL;
+        if (strlen(one) > WORD_MAX || n > WORD_MAX)
+                return WORD_MAX;
+        for (unsigned int j = 0; j <= n; j++)
+                rows[0][j] = j;
+        for (unsigned int i = 1; one[i - 1]; i++) {
+                unsigned int *row = rows[i % 3], *above = rows[(i + 2) % 3];
+
+                row[0] = i;
+                for (unsigned int j = 1; j <= n; j++) {
+                        row[j] = least(least(row[j - 1], above[j]) + 1,
+                                       above[j - 1] + (one[i - 1] != other[j - 1]));
+                        if (i > 1 && j > 1 && one[i - 1] == other[j - 2] &&
+                            one[i - 2] == other[j - 1])
+                                row[j] = least(row[j], rows[(i + 1) % 3][j - 2] + 1);
+                }
         }
-        r = cli_try_connect(&connection, argument, name);
-        if (r == -ENOMEM)
-                cli_fail("out of memory");
-        else if (r < 0)
-                cli_fail_iomem();
-        return connection;
+        return rows[strlen(one) % 3][n];
 }
 
-bool cli_parse_size(const char *text, uint64_t *out) {
-        static const char units[] = "kmgt";
-        const char *unit;
-        char *end;
-        unsigned int shift = 0;
+const char *cli_suggest(const char *word, const char *const *names) {
+        /* Half of a short word is no likeness. */
+        unsigned int best = strlen(word) < 4 ? 2 : 3;
+        const char *found = NULL;
 
-        if (text[0] < '0' || text[0] > '9')
-                return false;
-        unsigned long long number = strtoull(text, &end, 10);
-        unit = *end ? strchr(units, *end | 0x20) : NULL;
-        if (unit) {
-                shift = 10 * (unsigned int)(unit - units + 1);
-                end++;
-                if (strcmp(end, "iB") == 0)
-                        end += 2;
+        for (; *names; names++) {
+                unsigned int letters = distance(word, *names);
+
+                if (letters < best) {
+                        best = letters;
+                        found = *names;
+                }
         }
-        if (*end || number > (uint64_t)INT64_MAX >> shift)
-                return false;
-        *out = (uint64_t)number << shift;
-        return true;
+        return found;
 }
 
-void cli_format_size(char *buffer, size_t size, uint64_t bytes) {
-        static const char units[] = "BKMGTPE";
-        unsigned int unit = 0;
-        uint64_t whole = bytes, rest = 0, tenths;
+/* Options */
 
-        while (whole >= 1024) {
-                rest = whole % 1024;
-                whole /= 1024;
-                unit++;
-        }
-        tenths = (rest * 10 + 512) / 1024;
-        whole += tenths / 10;
-        tenths %= 10;
-        if (unit == 0)
-                snprintf(buffer, size, "%" PRIu64 "B", bytes);
-        else if (tenths == 0)
-                snprintf(buffer, size, "%" PRIu64 "%c", whole, units[unit]);
-        else
-                snprintf(buffer, size, "%" PRIu64 ".%" PRIu64 "%c", whole, tenths, units[unit]);
+int cli_getopt(int argc, char **argv, const char *short_options, const struct option *options) {
+        struct option all[OPTIONS_MAX] = {{"mount", required_argument, NULL, 'm'}};
+        bool ordered = *short_options == '+';
+        char letters[64];
+        int n = 1, option;
+
+        snprintf(letters, sizeof(letters), "%sm:%s", ordered ? "+" : "", short_options + ordered);
+        while (options->name && n < OPTIONS_MAX - 1)
+                all[n++] = *options++;
+        while ((option = getopt_long(argc, argv, letters, all, NULL)) == 'm')
+                cli_where = optarg;
+        return option;
+}
+
+/* Words */
+
+int cli_parse_size(const char *text, uint64_t *out) {
+        int r = size_parse(text, strlen(text), out);
+
+        if (r == -EFBIG)
+                return cli_misuse("%s: size too large", text);
+        return r < 0 ? cli_misuse("%s: not a size (" SIZE_HOW ")", text) : 0;
 }
 
 static const char *const flag_names[] = {"fixed", "ephemeral", "populate", "huge", "populating"};

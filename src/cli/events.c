@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
-#include <getopt.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,7 +122,23 @@ static int follow(FILE *events, const char *path, bool json) {
                         break;
         }
         free(line);
-        return ferror(events) ? cli_fail("%s: %s", path, strerror(errno)) : EXIT_SUCCESS;
+        return ferror(events) ? cli_fail_errno(-errno, path) : EXIT_SUCCESS;
+}
+
+/* The directory: a path, or a name in the place where names are. */
+static int open_events(FILE **out, char path[PATH_MAX], const char *directory) {
+        int r = directory && cli_is_path(directory) && cli_where
+                        ? cli_misuse("%s: with -m, names are relative to that", directory)
+                        : 0;
+
+        if (r != 0)
+                return r;
+        if (!directory || cli_is_path(directory))
+                snprintf(path, PATH_MAX, "%s/.ctl/events", directory ? directory : cli_place());
+        else
+                snprintf(path, PATH_MAX, "%s/%s/.ctl/events", cli_place(), directory);
+        *out = fopen(path, "re");
+        return *out ? 0 : cli_fail_errno(-errno, path);
 }
 
 int cli_events(int argc, char **argv) {
@@ -131,26 +146,22 @@ int cli_events(int argc, char **argv) {
                 {"json", no_argument, NULL, 'J'},
                 {NULL, 0, NULL, 0},
         };
-        const char *where = cli_where ? cli_where : getenv("IOMEMFS");
         char path[PATH_MAX];
         bool json = false;
         FILE *events;
-        int option, status;
+        int option, r;
 
-        while ((option = getopt_long(argc, argv, "J", options, NULL)) != -1) {
+        while ((option = cli_getopt(argc, argv, "J", options)) != -1) {
                 if (option != 'J')
                         return cli_try_help();
                 json = true;
         }
         if (argc - optind > 1)
                 return cli_misuse("events takes one directory at most");
-        if (optind < argc)
-                where = argv[optind];
-        snprintf(path, sizeof(path), "%s/.ctl/events", where && *where ? where : "/mnt/mem");
-        events = fopen(path, "re");
-        if (!events)
-                return cli_fail("%s: %s", path, strerror(errno));
-        status = follow(events, path, json);
+        r = open_events(&events, path, argv[optind]);
+        if (r != 0)
+                return r;
+        r = follow(events, path, json);
         fclose(events);
-        return status;
+        return r;
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#include <getopt.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include "base/size.h"
 #include "base/words.h"
 #include "cli.h"
 #include "table.h"
@@ -76,13 +76,13 @@ static void set_number(struct table *table, struct libscols_line *line, int colu
 }
 
 static void set_size(struct table *table, struct libscols_line *line, int column, uint64_t bytes) {
-        char text[32];
+        char text[SIZE_TEXT_MAX];
 
         if (table->bytes) {
                 set_number(table, line, column, bytes);
                 return;
         }
-        cli_format_size(text, sizeof(text), bytes);
+        size_format(text, bytes);
         table_set(table, line, column, text);
 }
 
@@ -107,6 +107,9 @@ static int add_region(void *userdata, const char *name, const struct iomem_stat 
         struct libscols_line *line = table_line(table);
         char text[256];
 
+        if (table->colored && (region->flags & IOMEM_POPULATING))
+                scols_line_set_color(line, "yellow"); /* it does not exist yet */
+
         set_name(table, line, name);
         set_size(table, line, COL_SIZE, region->size);
         set_size(table, line, COL_ALLOCATED, region->allocated);
@@ -127,29 +130,13 @@ static int add_region(void *userdata, const char *name, const struct iomem_stat 
         return 0;
 }
 
+/* 0, or an exit status after a message. */
 static int parse_options(struct table *table, int argc, char **argv) {
         static const struct option options[] = {TABLE_LONG_OPTIONS, {NULL, 0, NULL, 0}};
-        int option;
+        int r = table_parse(table, argc, argv, TABLE_OPTIONS, options);
 
-        while ((option = getopt_long(argc, argv, TABLE_OPTIONS, options, NULL)) != -1) {
-                int r = table_option(table, option, optarg);
-
-                if (r == 0)
-                        cli_try_help();
-                if (r <= 0)
-                        return -1;
-        }
         table->columns = columns_for(table->bytes);
-        return 0;
-}
-
-/* Connects to an absolute directory; any other is relative to the connection. */
-static struct iomem_connection *connect_listed(const char *argument, const char **directory) {
-        if (argument && argument[0] == '/' && !cli_where) {
-                cli_where = argument;
-                argument = NULL;
-        }
-        return cli_connect(argument, directory);
+        return r;
 }
 
 int cli_ls(int argc, char **argv) {
@@ -159,53 +146,60 @@ int cli_ls(int argc, char **argv) {
         int r;
 
         table_setup(&table, "regions", columns, _COL_DEFAULT);
-        if (parse_options(&table, argc, argv) < 0)
-                return EXIT_FAILURE;
+        r = parse_options(&table, argc, argv);
+        if (r != 0)
+                return r;
         if (argc - optind > 1)
                 return cli_misuse("ls takes one directory at most");
-        connection = connect_listed(argv[optind], &directory);
-        if (!connection || table_begin(&table) < 0) {
+        r = cli_connect_directory(&connection, argv[optind], &directory);
+        if (r == 0)
+                r = table_begin(&table);
+        if (r != 0) {
                 iomem_disconnect(connection);
-                return EXIT_FAILURE;
+                return r;
         }
         r = iomem_list(connection, directory, IOMEM_LIST_POPULATING, add_region, &table);
         iomem_disconnect(connection);
         if (r == 0)
                 return table_end(&table);
         table_drop(&table);
-        return cli_fail_iomem();
+        return cli_fail_iomem(r);
 }
 
 static int stat_one(struct table *table, const char *argument) {
+        struct iomem_connection *connection;
         struct iomem_stat region;
         const char *name;
-        struct iomem_connection *connection = cli_connect(argument, &name);
-        int r;
+        int r = cli_connect(&connection, argument, &name);
 
-        if (!connection)
-                return EXIT_FAILURE;
+        if (r != 0)
+                return r;
         r = iomem_stat(connection, name, &region);
         iomem_disconnect(connection);
         if (r < 0)
-                return cli_fail_iomem();
+                return cli_fail_iomem(r);
         add_region(table, name, &region);
         return EXIT_SUCCESS;
 }
 
 int cli_stat(int argc, char **argv) {
-        int status = EXIT_SUCCESS, shown;
+        int status, shown;
         struct table table;
 
         table_setup(&table, "regions", columns, COL_LINKS + 1);
-        if (parse_options(&table, argc, argv) < 0)
-                return EXIT_FAILURE;
+        status = parse_options(&table, argc, argv);
+        if (status != 0)
+                return status;
         if (optind == argc)
                 return cli_misuse("stat needs a name");
-        if (table_begin(&table) < 0)
-                return EXIT_FAILURE;
-        for (int i = optind; i < argc; i++)
-                if (stat_one(&table, argv[i]) != EXIT_SUCCESS)
-                        status = EXIT_FAILURE;
+        status = table_begin(&table);
+        if (status != 0)
+                return status;
+        for (int i = optind; i < argc; i++) {
+                int r = stat_one(&table, argv[i]);
+
+                status = r ? r : status;
+        }
         shown = table_end(&table);
         return status ? status : shown;
 }

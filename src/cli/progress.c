@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/size.h"
 #include "cli.h"
 
 enum {
@@ -56,11 +57,11 @@ static int terminal_columns(void) {
 
 /* `populating [####......]  37%  1.5G of 4G`, or as much of it as there is room for. */
 static int bar_format(char *buffer, int columns, uint64_t done, uint64_t size) {
-        char cells[BAR_MAX + 1], now[32], all[32], text[COLUMNS_MAX];
+        char cells[BAR_MAX + 1], now[SIZE_TEXT_MAX], all[SIZE_TEXT_MAX], text[COLUMNS_MAX];
         int percent = size ? (int)((double)done * 100 / (double)size) : 0, room;
 
-        cli_format_size(now, sizeof(now), done);
-        cli_format_size(all, sizeof(all), size);
+        size_format(now, done);
+        size_format(all, size);
         room = columns -
                snprintf(text, sizeof(text), "populating [] %3d%%  %s of %s", percent, now, all);
         if (room > BAR_MAX)

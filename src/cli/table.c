@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "table.h"
 
+#include <ctype.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 #include "base/words.h"
 #include "cli.h"
 
@@ -22,6 +25,26 @@ static int column_find(const struct table *table, const char *name, size_t lengt
         return -1;
 }
 
+static int column_unknown(const struct table *table, const char *name, size_t length) {
+        const char *names[TABLE_COLUMNS_MAX + 1], *meant;
+        char word[64];
+        int n = 0;
+
+        snprintf(word, sizeof(word), "%.*s", (int)length, name);
+        for (char *at = word; *at; at++)
+                *at = (char)toupper((unsigned char)*at);
+        while (table->columns[n].name && n < TABLE_COLUMNS_MAX) {
+                names[n] = table->columns[n].name;
+                n++;
+        }
+        names[n] = NULL;
+        meant = cli_suggest(word, names);
+        if (meant)
+                return cli_misuse("unknown column: %.*s; did you mean '%s'?", (int)length, name,
+                                  meant);
+        return cli_misuse("unknown column: %.*s", (int)length, name);
+}
+
 /* A list of columns; one that begins with + is added to the default columns. */
 static int table_choose(struct table *table, const char *list) {
         if (*list == '+')
@@ -32,47 +55,94 @@ static int table_choose(struct table *table, const char *list) {
                 size_t length = strcspn(list, ",");
                 int column = column_find(table, list, length);
 
-                if (column < 0) {
-                        cli_misuse("unknown column: %.*s", (int)length, list);
-                        return -1;
-                }
-                if (table->n_wanted == TABLE_COLUMNS_MAX) {
-                        cli_misuse("too many columns");
-                        return -1;
-                }
+                if (column < 0)
+                        return column_unknown(table, list, length);
+                if (table->n_wanted == TABLE_COLUMNS_MAX)
+                        return cli_misuse("too many columns");
                 table->wanted[table->n_wanted++] = column;
                 if (list[length] == '\0')
-                        return 1;
+                        return 0;
                 list += length + 1;
         }
 }
 
-static int table_check(const struct table *table) {
-        if (!table->json || !table->raw)
-                return 1;
-        cli_misuse("-J and -r exclude each other");
-        return -1;
+static int table_color(struct table *table, const char *when) {
+        if (!when || strcmp(when, "auto") == 0)
+                table->color = when ? COLOR_AUTO : COLOR_ALWAYS;
+        else if (strcmp(when, "always") == 0)
+                table->color = COLOR_ALWAYS;
+        else if (strcmp(when, "never") == 0)
+                table->color = COLOR_NEVER;
+        else
+                return cli_misuse("--color=%s: say auto, always or never", when);
+        return 0;
 }
 
-int table_option(struct table *table, int option, const char *argument) {
+/* 0, or an exit status after a message. */
+static int table_option(struct table *table, int option, const char *argument) {
         switch (option) {
         case 'b':
                 table->bytes = true;
-                return 1;
+                return 0;
         case 'J':
                 table->json = true;
-                return table_check(table);
+                return 0;
         case 'n':
                 table->no_headings = true;
-                return 1;
+                return 0;
         case 'o':
                 return table_choose(table, argument);
         case 'r':
                 table->raw = true;
-                return table_check(table);
-        default:
                 return 0;
+        case TABLE_OPTION_COLOR:
+                return table_color(table, argument);
+        default:
+                return cli_try_help();
         }
+}
+
+int table_parse(struct table *table, int argc, char **argv, const char *short_options,
+                const struct option *options) {
+        int option;
+
+        while ((option = cli_getopt(argc, argv, short_options, options)) != -1) {
+                int r = table_option(table, option, optarg);
+
+                if (r != 0)
+                        return r;
+        }
+        return table->json && table->raw ? cli_misuse("-J and -r exclude each other") : 0;
+}
+
+/* Whether the administrator or the user has colors off: terminal-colors.d(5), NO_COLOR. */
+static bool colors_are_off(void) {
+        static const char *const files[] = {"iomem.disable", "disable"};
+        const char *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
+        const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
+        char directory[PATH_MAX / 2], path[PATH_MAX];
+        bool off = (no_color && *no_color) || !term || strcmp(term, "dumb") == 0;
+
+        snprintf(directory, sizeof(directory), "%s%s",
+                 config ? config
+                 : home ? home
+                        : "",
+                 config ? "" : "/.config");
+        for (size_t i = 0; i < sizeof(files) / sizeof(*files) && !off; i++) {
+                snprintf(path, sizeof(path), "%s/terminal-colors.d/%s", directory, files[i]);
+                off = access(path, F_OK) == 0;
+                snprintf(path, sizeof(path), "/etc/terminal-colors.d/%s", files[i]);
+                off = off || access(path, F_OK) == 0;
+        }
+        return off;
+}
+
+static bool table_is_colored(const struct table *table) {
+        if (table->json || table->raw || table->color == COLOR_NEVER)
+                return false;
+        if (table->color == COLOR_ALWAYS)
+                return true;
+        return isatty(fileno(table->stream ? table->stream : stdout)) && !colors_are_off();
 }
 
 static int table_add_column(struct table *table, const struct table_column *column) {
@@ -82,25 +152,27 @@ static int table_add_column(struct table *table, const struct table_column *colu
         if (!new)
                 return -1;
         scols_column_set_json_type(new, column->json);
+        if (table->colored)
+                scols_cell_set_color(scols_column_get_header(new), "\033[1m");
         return 0;
 }
 
 int table_begin(struct table *table) {
         scols_init_debug(0);
         table->scols = scols_new_table();
-        if (!table->scols) {
-                cli_fail("out of memory");
-                return -1;
-        }
+        if (!table->scols)
+                return cli_fail("out of memory");
+        table->colored = table_is_colored(table);
         scols_table_set_name(table->scols, table->name);
         scols_table_enable_json(table->scols, table->json);
         scols_table_enable_raw(table->scols, table->raw);
         scols_table_enable_noheadings(table->scols, table->no_headings);
+        scols_table_enable_colors(table->scols, table->colored);
+        if (table->stream)
+                scols_table_set_stream(table->scols, table->stream);
         for (int i = 0; i < table->n_wanted; i++)
-                if (table_add_column(table, &table->columns[table->wanted[i]]) < 0) {
-                        cli_fail("out of memory");
-                        return -1;
-                }
+                if (table_add_column(table, &table->columns[table->wanted[i]]) < 0)
+                        return cli_fail("out of memory");
         return 0;
 }
 

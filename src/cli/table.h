@@ -7,8 +7,10 @@
  * Owns the libsmartcols table.
  */
 
+#include <getopt.h>
 #include <libsmartcols.h>
 #include <stdbool.h>
+#include <stdio.h>
 
 enum { TABLE_COLUMNS_MAX = 32 };
 
@@ -26,25 +28,31 @@ struct table {
         int wanted[TABLE_COLUMNS_MAX];
         int n_wanted;
         bool bytes, json, raw, no_headings;
+        bool colored; /* valid after table_begin() */
+        enum { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER } color;
+        FILE *stream; /* default: stdout */
         struct libscols_table *scols;
 };
 
+enum { TABLE_OPTION_COLOR = 512 };
+
 /* Short options to be added to those of the command, and the long ones. */
 #define TABLE_OPTIONS "bJno:r"
-#define TABLE_LONG_OPTIONS                                                                        \
-        {"bytes", no_argument, NULL, 'b'}, {"json", no_argument, NULL, 'J'},                      \
-                {"noheadings", no_argument, NULL, 'n'}, {"output", required_argument, NULL, 'o'}, \
-        {                                                                                         \
-                "raw", no_argument, NULL, 'r'                                                     \
+#define TABLE_LONG_OPTIONS                                                                         \
+        {"bytes", no_argument, NULL, 'b'}, {"color", optional_argument, NULL, TABLE_OPTION_COLOR}, \
+                {"json", no_argument, NULL, 'J'}, {"noheadings", no_argument, NULL, 'n'},          \
+                {"output", required_argument, NULL, 'o'}, {                                        \
+                "raw", no_argument, NULL, 'r'                                                      \
         }
 
 /* The first n_default columns are shown unless an option chooses others. */
 void table_setup(struct table *table, const char *name, const struct table_column *columns,
                  int n_default);
-/* Handles an option of getopt_long(3).  1: done; 0: not an option of the table; -1 after a
- * message. */
-int table_option(struct table *table, int option, const char *argument);
-/* To be called after the options.  0, or -1 after a message. */
+/* Parses the arguments of a command whose only options are those of a table.  0, or an exit status
+ * after a message. */
+int table_parse(struct table *table, int argc, char **argv, const char *short_options,
+                const struct option *options);
+/* To be called after the options.  0, or an exit status after a message. */
 int table_begin(struct table *table);
 struct libscols_line *table_line(struct table *table);
 /* Sets the cell of a column, given by its number in `columns`, if it is shown. */

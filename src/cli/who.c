@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include <ctype.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,21 +13,22 @@
 #include "table.h"
 
 /*
- * who: lists the processes that have a region open or mapped.  A file of the mount and the memory
- * behind it have different device and inode numbers: descriptors from the socket and, with some
- * kernels, mappings have those of the memory.  Processes that the user may not inspect are skipped,
- * and so is the daemon.
+ * who: lists the processes that have a region open or mapped, or use the mount in any way.  A file
+ * of the mount and the memory behind it have different device and inode numbers: descriptors from
+ * the socket and, with some kernels, mappings have those of the memory.  Processes that the user
+ * may not inspect are skipped, and so is the daemon.
  */
 
-enum column { COL_PID, COL_USER, COL_COMMAND, COL_FD, COL_ACCESS, COL_VIA, _COL_N };
+enum column { COL_PID, COL_USER, COL_COMMAND, COL_FD, COL_ACCESS, COL_VIA, COL_NAME, _COL_N };
 
 static const struct table_column columns[] = {
         [COL_PID] = {"PID", 5, SCOLS_FL_RIGHT, SCOLS_JSON_NUMBER, "process"},
         [COL_USER] = {"USER", 0.1, 0, SCOLS_JSON_STRING, "its user"},
         [COL_COMMAND] = {"COMMAND", 0.2, 0, SCOLS_JSON_STRING, "its command"},
-        [COL_FD] = {"FD", 3, SCOLS_FL_RIGHT, SCOLS_JSON_STRING, "descriptor, or mem for a mapping"},
+        [COL_FD] = {"FD", 3, SCOLS_FL_RIGHT, SCOLS_JSON_STRING, "descriptor, mem, cwd or root"},
         [COL_ACCESS] = {"ACCESS", 2, 0, SCOLS_JSON_STRING, "r, w or rw"},
         [COL_VIA] = {"VIA", 6, 0, SCOLS_JSON_STRING, "mount or memfd"},
+        [COL_NAME] = {"NAME", 0.2, 0, SCOLS_JSON_STRING, "the file"},
         {NULL},
 };
 
@@ -40,7 +41,11 @@ struct identity {
 struct search {
         struct identity identities[2];
         int n;
+        bool whole; /* everything in the file system of the mount */
+        dev_t dev;
+        char mount[PATH_MAX]; /* the directory that names are shown from */
         struct table table;
+        unsigned int found;
 };
 
 static void add_identity(struct search *search, dev_t dev, ino_t ino, const char *via) {
@@ -50,62 +55,40 @@ static void add_identity(struct search *search, dev_t dev, ino_t ino, const char
         search->identities[search->n++] = (struct identity){dev, ino, via};
 }
 
+/* How the file belongs to what is searched for, or NULL. */
 static const char *via_of(const struct search *search, dev_t dev, ino_t ino) {
+        if (search->whole)
+                return dev == search->dev ? "mount" : NULL;
         for (int i = 0; i < search->n; i++)
                 if (search->identities[i].dev == dev && search->identities[i].ino == ino)
                         return search->identities[i].via;
         return NULL;
 }
 
-/* Finds the mount whose socket was given; copies its path to out. */
-static bool mount_of_socket(const char *socket, char out[PATH_MAX]) {
-        FILE *mounts = fopen("/proc/self/mountinfo", "re");
-        char line[2 * PATH_MAX], link[PATH_MAX + 16], target[PATH_MAX];
-        bool found = false;
-
-        while (mounts && !found && fgets(line, sizeof(line), mounts)) {
-                ssize_t n;
-
-                if (!strstr(line, " - fuse.iomemfs ") ||
-                    sscanf(line, "%*s %*s %*s %*s %4095s", out) != 1)
-                        continue;
-                snprintf(link, sizeof(link), "%s/.ctl/socket", out);
-                n = readlink(link, target, sizeof(target) - 1);
-                target[n > 0 ? n : 0] = '\0';
-                found = strcmp(target, socket) == 0;
-        }
-        if (mounts)
-                fclose(mounts);
-        return found;
-}
-
 /* Finds the region's file, if its mount is visible. */
 static void identify_file(struct search *search, const char *argument, const char *name) {
-        const char *where = cli_where ? cli_where : getenv("IOMEMFS");
         char path[2 * PATH_MAX], mount[PATH_MAX];
         struct stat st;
 
-        if (!where || !*where)
-                where = "/mnt/mem";
-        if (argument[0] == '/')
+        if (cli_is_path(argument)) {
                 snprintf(path, sizeof(path), "%s", argument);
-        else if (stat(where, &st) == 0 && S_ISSOCK(st.st_mode) && mount_of_socket(where, mount))
+        } else {
+                cli_find_mount(mount);
                 snprintf(path, sizeof(path), "%s/%s", mount, name);
-        else
-                snprintf(path, sizeof(path), "%s/%s", where, name);
+        }
         if (stat(path, &st) == 0 && S_ISREG(st.st_mode))
                 add_identity(search, st.st_dev, st.st_ino, "mount");
 }
 
-/* 0, or -1 after a message. */
+/* 0, or an exit status after a message. */
 static int identify(struct search *search, const char *argument) {
+        struct iomem_connection *connection;
         const char *name;
-        struct iomem_connection *connection = cli_connect(argument, &name);
         struct stat st;
-        int fd;
+        int fd, r = cli_connect(&connection, argument, &name);
 
-        if (!connection)
-                return -1;
+        if (r != 0)
+                return r;
         identify_file(search, argument, name);
         fd = iomem_open(connection, name, IOMEM_READ);
         iomem_disconnect(connection);
@@ -113,10 +96,27 @@ static int identify(struct search *search, const char *argument) {
                 add_identity(search, st.st_dev, st.st_ino, "memfd");
         if (fd >= 0)
                 close(fd);
-        if (search->n > 0)
-                return 0;
-        cli_fail_iomem();
-        return -1;
+        return search->n > 0 ? 0 : cli_fail_iomem(fd);
+}
+
+/* The whole file system. */
+static int identify_mount(struct search *search) {
+        struct iomem_connection *connection;
+        char mount[PATH_MAX];
+        struct stat st;
+        int r = iomem_connect(&connection, cli_place());
+
+        if (r < 0)
+                return cli_fail_iomem(r);
+        iomem_disconnect(connection);
+        cli_find_mount(mount);
+        if (!realpath(mount, search->mount) || stat(search->mount, &st) < 0)
+                return cli_fail_errno(-errno, mount);
+        if (!S_ISDIR(st.st_mode))
+                return cli_fail("%s: the mount is not visible here; give a name", mount);
+        search->whole = true;
+        search->dev = st.st_dev;
+        return 0;
 }
 
 /* Processes */
@@ -145,20 +145,46 @@ static void add_user(struct search *search, struct libscols_line *line, pid_t pi
         table_set(&search->table, line, COL_USER, user);
 }
 
-static void add_reference(struct search *search, pid_t pid, const char *fd, bool readable,
-                          bool writable, const char *via) {
-        struct libscols_line *line = table_line(&search->table);
-        char text[64], access[3] = "";
+/* A use of a file by a process. */
+struct reference {
+        pid_t pid;
+        const char *fd;
+        const char *access;
+        const char *via;
+        const char *path; /* of the file, as the kernel shows it */
+};
 
-        snprintf(text, sizeof(text), "%d", (int)pid);
+/* The path below the mount, if it is there. */
+static const char *name_of(const struct search *search, const char *path) {
+        size_t length = strlen(search->mount);
+
+        if (length == 0 || strncmp(path, search->mount, length) != 0)
+                return path;
+        if (path[length] == '\0')
+                return ".";
+        return path[length] == '/' ? path + length + 1 : path;
+}
+
+static void add_reference(struct search *search, const struct reference *reference) {
+        struct libscols_line *line = table_line(&search->table);
+        char text[64];
+
+        snprintf(text, sizeof(text), "%d", (int)reference->pid);
         table_set(&search->table, line, COL_PID, text);
-        read_comm(pid, text);
+        read_comm(reference->pid, text);
         table_set(&search->table, line, COL_COMMAND, text);
-        add_user(search, line, pid);
-        table_set(&search->table, line, COL_FD, fd);
-        snprintf(access, sizeof(access), "%s%s", readable ? "r" : "", writable ? "w" : "");
-        table_set(&search->table, line, COL_ACCESS, access);
-        table_set(&search->table, line, COL_VIA, via);
+        add_user(search, line, reference->pid);
+        table_set(&search->table, line, COL_FD, reference->fd);
+        table_set(&search->table, line, COL_ACCESS, reference->access);
+        table_set(&search->table, line, COL_VIA, reference->via);
+        table_set(&search->table, line, COL_NAME, name_of(search, reference->path));
+        search->found++;
+}
+
+static void read_path(int dir, const char *name, char out[PATH_MAX]) {
+        ssize_t n = readlinkat(dir, name, out, PATH_MAX - 1);
+
+        out[n > 0 ? n : 0] = '\0';
 }
 
 /* Does not ask the file system, which may not reply. */
@@ -173,7 +199,7 @@ static bool stat_quickly(int dir, const char *name, dev_t *dev, ino_t *ino) {
 }
 
 static void scan_fds(struct search *search, pid_t pid) {
-        char path[64];
+        char path[PATH_MAX], access[3];
         struct dirent *entry;
         DIR *dir;
 
@@ -190,11 +216,60 @@ static void scan_fds(struct search *search, pid_t pid) {
                     !(via = via_of(search, dev, ino)) ||
                     fstatat(dirfd(dir), entry->d_name, &link, AT_SYMLINK_NOFOLLOW) < 0)
                         continue;
-                add_reference(search, pid, entry->d_name, link.st_mode & S_IRUSR,
-                              link.st_mode & S_IWUSR, via);
+                snprintf(access, sizeof(access), "%s%s", link.st_mode & S_IRUSR ? "r" : "",
+                         link.st_mode & S_IWUSR ? "w" : "");
+                read_path(dirfd(dir), entry->d_name, path);
+                add_reference(search, &(struct reference){pid, entry->d_name, access, via, path});
         }
         if (dir)
                 closedir(dir);
+}
+
+/* Working and root directories keep a mount busy, too. */
+static void scan_directories(struct search *search, pid_t pid) {
+        static const char *const names[] = {"cwd", "root"};
+        char path[PATH_MAX];
+        dev_t dev;
+        ino_t ino;
+        int dir;
+
+        snprintf(path, sizeof(path), "/proc/%d", (int)pid);
+        dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (dir < 0)
+                return;
+        for (int i = 0; i < 2; i++) {
+                if (!stat_quickly(dir, names[i], &dev, &ino) || dev != search->dev)
+                        continue;
+                read_path(dir, names[i], path);
+                add_reference(search, &(struct reference){pid, names[i], "", "mount", path});
+        }
+        close(dir);
+}
+
+/* Whether the path, of a mapping, is below the mount: there the device is that of the memory. */
+static bool is_below_mount(const struct search *search, const char *path) {
+        return search->whole && path[0] == '/' && name_of(search, path) != path;
+}
+
+static void scan_map(struct search *search, pid_t pid, char *line) {
+        unsigned int major_number, minor_number;
+        unsigned long inode;
+        char access[8];
+        const char *via;
+        int at = 0;
+
+        line[strcspn(line, "\n")] = '\0';
+        if (sscanf(line, "%*s %7s %*s %x:%x %lu %n", access, &major_number, &minor_number, &inode,
+                   &at) != 4)
+                return;
+        via = via_of(search, makedev(major_number, minor_number), inode);
+        if (!via && is_below_mount(search, line + at))
+                via = "mount";
+        access[access[1] == 'w' ? 2 : 1] = '\0';
+        if (via)
+                add_reference(search, &(struct reference){pid, "mem",
+                                                          access[0] == 'r' ? access : access + 1,
+                                                          via, line + at});
 }
 
 static void scan_maps(struct search *search, pid_t pid) {
@@ -203,19 +278,8 @@ static void scan_maps(struct search *search, pid_t pid) {
 
         snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
         maps = fopen(path, "re");
-        while (maps && fgets(line, sizeof(line), maps)) {
-                unsigned int major_number, minor_number;
-                unsigned long inode;
-                char access[8];
-                const char *via;
-
-                if (sscanf(line, "%*s %7s %*s %x:%x %lu", access, &major_number, &minor_number,
-                           &inode) != 4)
-                        continue;
-                via = via_of(search, makedev(major_number, minor_number), inode);
-                if (via)
-                        add_reference(search, pid, "mem", access[0] == 'r', access[1] == 'w', via);
-        }
+        while (maps && fgets(line, sizeof(line), maps))
+                scan_map(search, pid, line);
         if (maps)
                 fclose(maps);
 }
@@ -245,6 +309,8 @@ static void scan_processes(struct search *search) {
 
                 if (pid <= 0 || pid == getpid() || is_daemon(pid))
                         continue;
+                if (search->whole)
+                        scan_directories(search, pid);
                 scan_fds(search, pid);
                 scan_maps(search, pid);
         }
@@ -255,21 +321,34 @@ static void scan_processes(struct search *search) {
 int cli_who(int argc, char **argv) {
         static const struct option options[] = {TABLE_LONG_OPTIONS, {NULL, 0, NULL, 0}};
         struct search search = {0};
-        int option;
+        int r;
 
         table_setup(&search.table, "references", columns, _COL_N);
-        while ((option = getopt_long(argc, argv, TABLE_OPTIONS, options, NULL)) != -1) {
-                int r = table_option(&search.table, option, optarg);
-
-                if (r == 0)
-                        return cli_try_help();
-                if (r < 0)
-                        return EXIT_FAILURE;
-        }
-        if (argc - optind != 1)
-                return cli_misuse("who needs one name");
-        if (identify(&search, argv[optind]) < 0 || table_begin(&search.table) < 0)
-                return EXIT_FAILURE;
+        r = table_parse(&search.table, argc, argv, TABLE_OPTIONS, options);
+        if (r != 0)
+                return r;
+        if (argc - optind > 1)
+                return cli_misuse("who takes one name at most");
+        r = optind < argc ? identify(&search, argv[optind]) : identify_mount(&search);
+        if (r == 0)
+                r = table_begin(&search.table);
+        if (r != 0)
+                return r;
         scan_processes(&search);
         return table_end(&search.table);
+}
+
+void cli_who_complain(const char *argument) {
+        struct search search = {0};
+
+        table_setup(&search.table, "references", columns, COL_NAME);
+        search.table.stream = stderr;
+        if ((argument ? identify(&search, argument) : identify_mount(&search)) != 0 ||
+            table_begin(&search.table) != 0)
+                return;
+        scan_processes(&search);
+        if (search.found > 0)
+                table_end(&search.table);
+        else
+                table_drop(&search.table);
 }

@@ -7,8 +7,7 @@
  * One line is one command.  Words are separated by spaces or tabs.  In names a space, tab, newline
  * or backslash is written as a backslash and three octal digits, as in /proc/self/mounts.  Any
  * other byte except NUL and slash may be written so; listings escape these four and the bytes that
- * words.h lists.  Sizes are bytes with an optional k, m, g or t (1024 and so on, in either case).
- * A name is a path below the directory that the command is relative to.
+ * words.h lists.  Sizes are as size.h has them.  A name is a path below the directory that the command is relative to.
  *
  * Parsing yields a struct command, which is run on behalf of a caller.  It needs the rights that
  * open, truncate or unlink of the name would have needed.  An error is an errno and a text of one
@@ -42,6 +41,7 @@ struct command {
         enum command_verb verb;
         char name[PATH_MAX]; /* unescaped */
         uint64_t size;       /* create, resize: bytes */
+        bool unused;         /* resize: do not shrink a region that somebody uses */
         bool has_mode;
         uint32_t mode;       /* create, default: permissions */
         uint32_t flags;      /* create, default: NODE_EPHEMERAL, NODE_FIXED, … */
@@ -77,9 +77,6 @@ int command_verb_of(const char *line, size_t length, enum command_verb *verb, co
  * text. */
 int command_parse(struct command *out, enum command_verb verb, const char *line, size_t length,
                   struct command_error *error);
-
-/* Parses a size with a suffix, such as `64M`; 0, -EINVAL, -EFBIG (more than INT64_MAX). */
-int command_parse_size(const char *text, size_t length, uint64_t *out);
 
 /*
  * Runs create, resize, seal, remove or default relative to dir.  *node is the region concerned

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "base/errno_text.h"
+#include "base/size.h"
 #include "base/words.h"
 
 static const struct verb {
@@ -15,7 +17,7 @@ static const struct verb {
 } verbs[_COMMAND_N] = {
         [COMMAND_CREATE] = {"create",
                             "usage: NAME SIZE [mode=0640] [fixed] [ephemeral] [populate] [huge]\n"},
-        [COMMAND_RESIZE] = {"resize", "usage: NAME SIZE\n"},
+        [COMMAND_RESIZE] = {"resize", "usage: NAME SIZE [unused]\n"},
         [COMMAND_SEAL] = {"seal", "usage: NAME shrink,grow,write\n"},
         [COMMAND_REMOVE] = {"remove", "usage: NAME\n"},
         [COMMAND_DEFAULT] = {"default", "usage: none | [mode=0640] [ephemeral] [huge]\n"},
@@ -76,32 +78,24 @@ struct command_shown command_show(const char *word, size_t length) {
 
 static const char *reason(int r) {
         switch (-r) {
-        case EACCES:
-                return "permission denied";
         case EEXIST:
                 return "exists already";
         case EFBIG:
                 return "too large";
         case EINVAL:
                 return "not a region";
-        case EISDIR:
-                return "is a directory";
         case ELOOP:
                 return "leads through a symbolic link";
         case ENAMETOOLONG:
                 return "name too long (255 bytes a component, 4095 in all)";
-        case ENOENT:
-                return "no such file or directory";
         case ENOMEM:
                 return "out of memory";
         case ENOTDIR:
                 return "leads through something that is no directory";
-        case EPERM:
-                return "operation not permitted";
         case EOPNOTSUPP:
                 return "not supported";
         default:
-                return strerrordesc_np(-r);
+                return errno_text(r);
         }
 }
 
@@ -150,28 +144,6 @@ static uint32_t flag_find(const struct flag *flags, const char *word, size_t len
         for (; flags->name; flags++)
                 if (word_is(word, length, flags->name))
                         return flags->value;
-        return 0;
-}
-
-int command_parse_size(const char *text, size_t length, uint64_t *out) {
-        static const char units[] = "kmgt";
-        const char *unit = length > 0 ? memchr(units, text[length - 1] | 0x20, 4) : NULL;
-        size_t digits = unit ? length - 1 : length;
-        unsigned int shift = unit ? 10 * (unsigned int)(unit - units + 1) : 0;
-        uint64_t value = 0;
-        bool fits = true;
-
-        if (digits == 0)
-                return -EINVAL;
-        for (size_t i = 0; i < digits; i++) {
-                if (text[i] < '0' || text[i] > '9')
-                        return -EINVAL;
-                fits = fits && !__builtin_mul_overflow(value, UINT64_C(10), &value) &&
-                       !__builtin_add_overflow(value, (uint64_t)(text[i] - '0'), &value);
-        }
-        if (!fits || value > (uint64_t)INT64_MAX >> shift)
-                return -EFBIG;
-        *out = value << shift;
         return 0;
 }
 
@@ -229,12 +201,24 @@ static int parse_name(struct command *out, const char *word, size_t length,
 /* Parsing each verb */
 
 static int parse_size(uint64_t *out, const char *word, size_t length, struct command_error *error) {
-        int r = command_parse_size(word, length, out);
+        int r = size_parse(word, length, out);
 
         if (r < 0)
                 return command_fail(error, r, "%s: %s", command_show(word, length).text,
-                                    r == -EFBIG ? "size too large"
-                                                : "not a size (a whole number with k, m, g or t)");
+                                    r == -EFBIG ? "size too large (8E and more)"
+                                                : "not a size (" SIZE_HOW ")");
+        return 0;
+}
+
+/* A number of files, for example. */
+static int parse_count(uint64_t *out, const char *word, size_t length,
+                       struct command_error *error) {
+        int r = size_parse_count(word, length, out);
+
+        if (r < 0)
+                return command_fail(error, r, "%s: %s", command_show(word, length).text,
+                                    r == -EFBIG ? "too many"
+                                                : "not a number (such as 10000 or 100k)");
         return 0;
 }
 
@@ -312,10 +296,18 @@ static int parse_default(struct command *out, struct words *words, struct comman
 static int parse_resize(struct command *out, struct words *words, struct command_error *error) {
         const char *word;
         size_t length;
+        int r;
 
         if (!word_next(words, &word, &length))
                 return command_fail(error, -EINVAL, "the size is missing");
-        return parse_size(&out->size, word, length, error);
+        r = parse_size(&out->size, word, length, error);
+        if (r < 0 || !word_next(words, &word, &length))
+                return r;
+        out->unused = word_is(word, length, "unused");
+        if (!out->unused)
+                return command_fail(error, -EINVAL, "%s: unknown option",
+                                    command_show(word, length).text);
+        return 0;
 }
 
 static int parse_seal(struct command *out, struct words *words, struct command_error *error) {
@@ -350,8 +342,7 @@ static int parse_wait(struct command *out, struct words *words, struct command_e
                 return 0;
         dot = memchr(word, '.', length);
         whole = dot ? (size_t)(dot - word) : length;
-        if (command_parse_size(word, whole, &seconds) < 0 || seconds > UINT32_MAX ||
-            word[whole - 1] > '9')
+        if (size_parse_whole(word, whole, &seconds) < 0 || seconds > UINT32_MAX)
                 return command_fail(error, -EINVAL, "%s: not a time in seconds",
                                     command_show(word, length).text);
         out->timeout_ms = seconds * 1000;
@@ -376,7 +367,7 @@ static int parse_remount(struct command *out, struct words *words, struct comman
                         r = parse_size(&out->limit_bytes, value, n, error);
                 } else if ((value = word_value(word, length, "nr_inodes=", &n))) {
                         out->has_limit_nodes = true;
-                        r = parse_size(&out->limit_nodes, value, n, error);
+                        r = parse_count(&out->limit_nodes, value, n, error);
                 } else if (word_is(word, length, "ro") || word_is(word, length, "rw")) {
                         out->has_read_only = true;
                         out->read_only = word_is(word, length, "ro");
@@ -402,9 +393,9 @@ static int parse_crash(struct command *out, struct words *words, bool by_point,
                 return command_fail(error, -EINVAL, "crash wants a number");
         out->has_crash = by_point;
         out->has_crash_opcode = !by_point;
-        r = parse_size(by_point ? &out->crash_after : &out->crash_opcode, word, length, error);
+        r = parse_count(by_point ? &out->crash_after : &out->crash_opcode, word, length, error);
         if (r == 0 && by_point && word_next(words, &word, &length))
-                r = parse_size(&out->crash_again, word, length, error);
+                r = parse_count(&out->crash_again, word, length, error);
         return r;
 }
 
@@ -421,7 +412,7 @@ static int parse_fault(struct command *out, struct words *words, struct command_
         out->fault = fault_kind(word, length);
         if (out->fault == FAULT_NONE || !word_next(words, &word, &length))
                 return command_fail(error, -EINVAL, "fault wants a kind of call, and a number");
-        return parse_size(&out->fault_after, word, length, error);
+        return parse_count(&out->fault_after, word, length, error);
 }
 
 static int parse_admin(struct command *out, struct words *words, struct command_error *error) {

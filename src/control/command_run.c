@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "base/size.h"
 
 /* A command that is being carried out, and the place of its name. */
 struct command_context {
@@ -47,18 +48,21 @@ static int context_begin(struct command_context *context, struct volume *volume,
 
 /* Explains why a size was refused: a limit that can be raised, or another reason. */
 static int fail_space(struct command_context *context, uint64_t more) {
+        char wanted[SIZE_TEXT_MAX], left[SIZE_TEXT_MAX], limit[SIZE_TEXT_MAX];
         struct space space;
 
         regions_space(context->volume->regions, &space);
-        if (space.limit != 0 && space.used + more > space.limit)
+        if (space.limit == 0 || space.used + more <= space.limit)
                 return command_fail(
                         context->error, -ENOSPC,
-                        "%s: no space: %llu bytes more, %llu of %llu are reserved (size=)",
-                        command_show(context->name, context->length).text, (unsigned long long)more,
-                        (unsigned long long)space.used, (unsigned long long)space.limit);
+                        "%s: no space: nr_inodes= is used up, or descriptors or memory ran out",
+                        command_show(context->name, context->length).text);
+        size_format(wanted, more);
+        size_format(left, space.used < space.limit ? space.limit - space.used : 0);
+        size_format(limit, space.limit);
         return command_fail(context->error, -ENOSPC,
-                            "%s: no space: nr_inodes= is used up, or descriptors or memory ran out",
-                            command_show(context->name, context->length).text);
+                            "%s: no space: %s wanted, %s of %s left (size=)",
+                            command_show(context->name, context->length).text, wanted, left, limit);
 }
 
 static struct create_attrs attrs_of(const struct command_context *context) {
@@ -114,6 +118,12 @@ static int context_region(struct command_context *context) {
         return node_is_region(context->node) ? 0 : context_fail(context, -EINVAL);
 }
 
+/* Open on the mount, or open or mapped by whoever got a descriptor. */
+static bool is_used(const struct command_context *context) {
+        return context->node->opens > 0 ||
+               region_has_other_users(context->volume->regions, context->node);
+}
+
 static int run_resize(struct command_context *context) {
         uint64_t size = context->command->size;
         int r;
@@ -123,6 +133,9 @@ static int run_resize(struct command_context *context) {
                 return r;
         if (!access_allows(context->volume->tree, context->by.caller, context->node, ACCESS_WRITE))
                 return context_fail(context, -EACCES);
+        if (context->command->unused && size < context->node->size && is_used(context))
+                return command_fail(context->error, -EBUSY, "%s: somebody has it open or mapped",
+                                    command_show(context->name, context->length).text);
         r = volume_resize(context->volume, &context->by, context->node, size);
         if (r == -EPERM)
                 return command_fail(context->error, r, "%s: %s",

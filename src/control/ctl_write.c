@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/errno_text.h"
 #include "base/fault.h"
 
 enum {
@@ -55,7 +56,7 @@ static int ctl_remount(struct ctl *ctl, const struct command *command,
         if (r == -EINVAL)
                 return ctl_error(error, r, "size= is less than what is in use");
         if (r < 0)
-                return ctl_error(error, r, strerrordesc_np(-r));
+                return ctl_error(error, r, errno_text(-r));
         /* The kernel refuses writes on a read-only mount; for the socket we have to do it. */
         if (command->has_read_only)
                 JOURNAL_SET(ctl->journal, ctl->root->settings.read_only, command->read_only);
@@ -213,7 +214,7 @@ static int run_lines(struct run *run, struct node *dir) {
                 if (run->line < run->lines)
                         r = txn_commit(txn);
                 if (r < 0) {
-                        ctl_error(&error, r, strerrordesc_np(-r));
+                        ctl_error(&error, r, errno_text(-r));
                         break;
                 }
         }
@@ -276,7 +277,7 @@ static int run_end_line(struct run *run, struct node *dir, int result, uint64_t 
                 r = txn_commit(volume->txn);
                 if (r == 0)
                         return 0;
-                ctl_error(&error, r, strerrordesc_np(-r));
+                ctl_error(&error, r, errno_text(-r));
                 volume_drop(volume, node);
         }
         run->ctl->root->counters.command_errors++;

@@ -68,6 +68,9 @@ static void metrics_counters(FILE *stream, const struct counters *counters) {
         metrics_requests(stream, counters);
         counter(stream, "takeovers_total", "Workers that became the keeper after its death.",
                 counters->takeovers);
+        counter(stream, "revivals_total",
+                "Starts after the death of all processes, with what the service manager had kept.",
+                counters->revivals);
         counter(stream, "upgrades_total", "Times that the program was replaced.",
                 counters->upgrades);
         counter(stream, "upgrades_refused_total", "Upgrades that were not made; see the log.",

@@ -2,6 +2,7 @@
 #include "fuse/channel.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -9,6 +10,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "fuse/backing_id.h"
+#include "memory/backing.h"
 #include "fuse/killpriv.h"
 #include "fuse/negotiate.h"
 #include "records/blame.h"
@@ -537,9 +539,24 @@ struct txn *channel_txn(const struct channel *channel) {
 
 /* Backing ids */
 
+/*
+ * With a descriptor for neither reading nor writing (access mode 3, see open(2)), which the lease
+ * probe does not count: the id may outlive all other descriptors (process/store.h).
+ */
+static int backing_id_open_uncounted(int fuse_fd, int fd) {
+        int copy = backing_reopen(fd, O_ACCMODE), id;
+
+        if (copy < 0)
+                return copy;
+        id = backing_id_open(fuse_fd, copy);
+        close(copy);
+        return id;
+}
+
 int channel_backing_open(void *userdata, int fd) {
         struct channel *channel = userdata;
-        int id = backing_id_open(channel_fd(channel), fd);
+        int id = channel->root->settings.keep ? backing_id_open_uncounted(channel_fd(channel), fd)
+                                              : backing_id_open(channel_fd(channel), fd);
 
         if (id < 0)
                 return id;

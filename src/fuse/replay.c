@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/errno_text.h"
 #include "base/log.h"
 #include "fuse/backing_id.h"
 #include "fuse/notify.h"
@@ -51,5 +52,5 @@ void replay_requests(struct journal *journal) {
         int r = notify_resend(root->fuse_fd);
 
         if (r < 0 && r != -ENODEV)
-                log_line(LOG_WARNING, "cannot have unanswered requests resent: %s", strerror(-r));
+                log_line(LOG_WARNING, "cannot have unanswered requests resent: %s", errno_text(-r));
 }

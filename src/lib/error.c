@@ -3,7 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
+#include "base/errno_text.h"
 #include "iomem.h"
 
 static __thread char text[512];
@@ -18,9 +18,7 @@ int error_set(int error, const char *format, ...) {
 }
 
 int error_about(int error, const char *what) {
-        const char *meaning = strerrordesc_np(-error);
-
-        return error_set(error, "%s: %s", what, meaning ? meaning : "unknown error");
+        return error_set(error, "%s: %s", what, errno_text(error));
 }
 
 const char *iomem_error(void) {

@@ -19,6 +19,7 @@
  */
 
 enum { BUFFER = 64 * 1024 };
+enum { SEALS = IOMEM_SEAL_SHRINK | IOMEM_SEAL_GROW | IOMEM_SEAL_WRITE };
 
 struct iomem_events {
         int fd;
@@ -88,7 +89,7 @@ static void parse_detail(struct iomem_event *out, const char *pair) {
         if (length == 4 && memcmp(pair, "size", 4) == 0)
                 out->size = value;
         else if (length == 5 && memcmp(pair, "seals", 5) == 0)
-                out->seals = (uint32_t)value >> 1; /* the kernel's F_SEAL_SHRINK is 2 */
+                out->seals = (uint32_t)value >> 1 & SEALS; /* the kernel's F_SEAL_SHRINK is 2 */
         else if (length == 3 && memcmp(pair, "uid", 3) == 0)
                 out->uid = (uint32_t)value;
         else if (length == 3 && memcmp(pair, "pid", 3) == 0)

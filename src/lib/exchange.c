@@ -12,6 +12,7 @@
 #include "rights.h"
 
 enum { TAG_MAX = 24, PIECE = 64 * 1024 };
+enum { ERRNO_END = 256 }; /* above all of Linux */
 
 /* Sending or receiving has failed, so a new connection is needed. */
 enum { BROKEN_SENDING = 1, BROKEN_RECEIVING = 2 };
@@ -143,20 +144,16 @@ static int exchange_await(struct iomem_connection *connection, const char *tag, 
         }
 }
 
-static const struct errno_name {
-        const char *name;
-        int number;
-} errno_names[] = {
-        {"E2BIG", E2BIG},   {"EACCES", EACCES},   {"EAGAIN", EAGAIN},
-        {"EBUSY", EBUSY},   {"EEXIST", EEXIST},   {"EFBIG", EFBIG},
-        {"EINVAL", EINVAL}, {"EIO", EIO},         {"EISDIR", EISDIR},
-        {"ELOOP", ELOOP},   {"EMFILE", EMFILE},   {"ENAMETOOLONG", ENAMETOOLONG},
-        {"ENFILE", ENFILE}, {"ENOBUFS", ENOBUFS}, {"ENOENT", ENOENT},
-        {"ENOMEM", ENOMEM}, {"ENOSPC", ENOSPC},   {"ENOTDIR", ENOTDIR},
-        {"ENXIO", ENXIO},   {"EPERM", EPERM},     {"EOPNOTSUPP", EOPNOTSUPP},
-        {"ESTALE", ESTALE}, {"EMLINK", EMLINK},   {"ETIMEDOUT", ETIMEDOUT},
-        {"EUSERS", EUSERS}, {"ENOTSUP", ENOTSUP},
-};
+/* The number of an errno that the daemon names as strerrorname_np(3) does; EIO for unknown names. */
+static int errno_of(const char *name) {
+        for (int number = 1; number < ERRNO_END; number++) {
+                const char *known = strerrorname_np(number);
+
+                if (known && strcmp(name, known) == 0)
+                        return number;
+        }
+        return EIO;
+}
 
 /* Parses `ENOENT frames: no such region`. */
 static int reply_error(char *text) {
@@ -164,10 +161,7 @@ static int reply_error(char *text) {
 
         if (space)
                 *space = '\0';
-        for (size_t i = 0; i < sizeof(errno_names) / sizeof(*errno_names); i++)
-                if (strcmp(text, errno_names[i].name) == 0)
-                        return error_set(-errno_names[i].number, "%s", space ? space + 1 : text);
-        return error_set(-EIO, "%s", space ? space + 1 : text);
+        return error_set(-errno_of(text), "%s", space ? space + 1 : text);
 }
 
 /* Takes the reply, which is the line at the start of the buffer. */

@@ -135,6 +135,10 @@ IOMEM_API int iomem_create(struct iomem_connection *connection, const char *name
 IOMEM_API int iomem_open(struct iomem_connection *connection, const char *name, int access);
 /* Changes the size, in bytes.  0, -EACCES, -EPERM (sealed), -ENOSPC, -EFBIG. */
 IOMEM_API int iomem_resize(struct iomem_connection *connection, const char *name, uint64_t size);
+/* The same, but does not shrink a region that somebody has open or mapped, who would get SIGBUS
+ * beyond the new size.  Also -EBUSY. */
+IOMEM_API int iomem_resize_unused(struct iomem_connection *connection, const char *name,
+                                  uint64_t size);
 /* Adds seals, for good; for the owner only.  seals: IOMEM_SEAL_...  0, -EPERM, -EBUSY
  * (IOMEM_SEAL_WRITE, but somebody has the region open or mapped for writing). */
 IOMEM_API int iomem_seal(struct iomem_connection *connection, const char *name, unsigned int seals);

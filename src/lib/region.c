@@ -108,6 +108,13 @@ int iomem_resize(struct iomem_connection *connection, const char *name, uint64_t
         return command(connection, ASK_REPEATABLE, "resize", name, rest);
 }
 
+int iomem_resize_unused(struct iomem_connection *connection, const char *name, uint64_t size) {
+        char rest[48];
+
+        snprintf(rest, sizeof(rest), " %llu unused", (unsigned long long)size);
+        return command(connection, ASK_REPEATABLE, "resize", name, rest);
+}
+
 int iomem_seal(struct iomem_connection *connection, const char *name, unsigned int seals) {
         char rest[64] = "";
 

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <utlist.h>
+#include "base/errno_text.h"
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
@@ -304,7 +305,8 @@ static void allocator_on_death(void *userdata, uint32_t events) {
                 allocation_end(allocation, allocation->cancelled ? -ECANCELED : -ENOSPC, 0);
         }
         if (r < 0)
-                log_line(LOG_ERR, "cannot start a process that allocates memory: %s", strerror(-r));
+                log_line(LOG_ERR, "cannot start a process that allocates memory: %s",
+                         errno_text(-r));
         allocator_advance(allocator);
 }
 

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -182,4 +183,38 @@ bool backing_has_other_users(int fd) {
                 return true;
         fcntl(fd, F_SETLEASE, F_UNLCK);
         return false;
+}
+
+struct handle_buffer {
+        struct file_handle head;
+        uint32_t words[sizeof(((struct file_handle_words *)0)->words) / sizeof(uint32_t)];
+};
+
+int backing_handle(int fd, struct file_handle_words *out) {
+        struct handle_buffer buffer = {.head = {.handle_bytes = sizeof(buffer.words)}};
+        int mount_id;
+
+        if (name_to_handle_at(fd, "", &buffer.head, &mount_id, AT_EMPTY_PATH) < 0)
+                return errno == EOVERFLOW ? -EOPNOTSUPP : -errno;
+        if (buffer.head.handle_bytes != sizeof(buffer.words))
+                return -EOPNOTSUPP;
+        out->type = (uint32_t)buffer.head.handle_type;
+        memcpy(out->words, buffer.head.f_handle, sizeof(out->words));
+        return 0;
+}
+
+int backing_open_handle(int mount_fd, const struct file_handle_words *handle) {
+        struct handle_buffer buffer = {.head = {sizeof(buffer.words), (int)handle->type}};
+        /* All memfds are on one mount. */
+        int memfd = mount_fd < 0 ? memfd_create("iomemfs-mount", MFD_CLOEXEC) : -1, fd;
+
+        if (mount_fd < 0 && memfd < 0)
+                return backing_error(errno);
+        memcpy(buffer.head.f_handle, handle->words, sizeof(handle->words));
+        fd = open_by_handle_at(mount_fd < 0 ? memfd : mount_fd, &buffer.head, O_RDWR | O_CLOEXEC);
+        if (fd < 0)
+                fd = backing_error(errno);
+        if (memfd >= 0)
+                close(memfd);
+        return fd;
 }

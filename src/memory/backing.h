@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include "records/layout.h"
 
 /*
  * Makes a memfd of size bytes that can be sealed and executed.  The descriptor is a reopened one
@@ -52,3 +53,11 @@ int backing_reopen(int fd, int flags);
  * must ignore SIGIO.
  */
 bool backing_has_other_users(int fd);
+
+/*
+ * The file's handle, and a new descriptor (O_RDWR) of the file that has it.  mount_fd: any
+ * descriptor of the same mount; -1: it is a memfd.  They need CAP_DAC_READ_SEARCH in the initial
+ * user namespace.  0 or the descriptor; -ESTALE: nobody has the file any more.
+ */
+int backing_handle(int fd, struct file_handle_words *out);
+int backing_open_handle(int mount_fd, const struct file_handle_words *handle);

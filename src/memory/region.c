@@ -271,12 +271,25 @@ void regions_abort(struct regions *regions) {
 
 /* Making and releasing */
 
-static void region_adopt(struct regions *regions, struct node *node, int fd,
-                         enum backing_kind backing) {
+bool regions_are_kept(const struct regions *regions) {
+        return regions->root->settings.keep && regions->root->passthrough;
+}
+
+/* Makes the descriptor the node's.  If it cannot, closes it. */
+static int region_adopt(struct regions *regions, struct node *node, int fd,
+                        enum backing_kind backing) {
+        int r;
+
         journal_touch(regions->journal, node, sizeof(*node));
+        r = regions_are_kept(regions) ? backing_handle(fd, &node->handle) : 0;
+        if (r < 0) {
+                close(fd);
+                return r;
+        }
         node->fd = fd;
         node->backing = backing;
         node->flags &= ~(uint32_t)NODE_DETACHED;
+        return 0;
 }
 
 int region_create(struct regions *regions, struct node *node, uint64_t size) {
@@ -291,9 +304,10 @@ int region_create(struct regions *regions, struct node *node, uint64_t size) {
         fd = backing_memfd(size);
         if (fd < 0)
                 return fd;
-        region_adopt(regions, node, fd, BACKING_MEMFD);
-        node->size = size;
-        return 0;
+        r = region_adopt(regions, node, fd, BACKING_MEMFD);
+        if (r == 0)
+                node->size = size;
+        return r;
 }
 
 /* Called when the first file needs it, because only then is it known whether there is
@@ -313,6 +327,10 @@ static int regions_make_tmpfs(struct regions *regions) {
         return 0;
 }
 
+int regions_prepare(struct regions *regions) {
+        return regions->root->tmpfs_fd < 0 ? regions_make_tmpfs(regions) : 0;
+}
+
 int region_create_growable(struct regions *regions, struct node *node) {
         int fd, r;
 
@@ -326,8 +344,7 @@ int region_create_growable(struct regions *regions, struct node *node) {
         fd = backing_tmpfs_file(regions->root->tmpfs_fd);
         if (fd < 0)
                 return fd;
-        region_adopt(regions, node, fd, BACKING_TMPFS);
-        return 0;
+        return region_adopt(regions, node, fd, BACKING_TMPFS);
 }
 
 int region_release(struct regions *regions, struct node *node, uint64_t *blocks) {

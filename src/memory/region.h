@@ -38,6 +38,12 @@ struct regions;
 int regions_new(struct regions **out, struct journal *journal);
 struct regions *regions_free(struct regions *regions);
 
+/* Whether regions shall outlive all processes of the daemon (process/store.h). */
+bool regions_are_kept(const struct regions *regions);
+/* Makes the private tmpfs before the first file needs it, so that it can be given away.  0 or
+ * negative errno. */
+int regions_prepare(struct regions *regions);
+
 /* Gives node (a new regular file) its memory: `size` bytes of BACKING_MEMFD, or an empty file of
  * the kind that open(O_CREAT) makes.  The record keeps the descriptor; if the transaction is
  * aborted, the caller closes it.  0, -ENOSPC (limit, or out of descriptors), -EFBIG, -ENOMEM. */

@@ -12,18 +12,23 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/errno_text.h"
 #include "base/clock.h"
 #include "records/layout.h"
 #include "base/log.h"
 #include "process/mount.h"
+#include "process/mount_namespace.h"
 #include "process/reexec.h"
+#include "process/store.h"
 #include "records/blame.h"
 #include "process/wakeup.h"
 #include "process/worker.h"
+#include "socket/listener.h"
 
 enum {
         FAILURES_MAX = 5,    /* workers in a row that may die before they serve */
@@ -47,6 +52,7 @@ struct keeper {
         unsigned int unexplained;     /* workers in a row that ended soon after the start */
         bool stopping;                /* a signal told us to end */
         bool upgrading;               /* the worker was told to end for an upgrade */
+        bool announced;               /* the service manager knows this process */
         bool done;
         int status; /* exit status of the program, when done */
 };
@@ -94,14 +100,30 @@ static int keeper_start(struct keeper *keeper) {
         return 0;
 }
 
-static void keeper_finish(struct keeper *keeper, int status) {
-        const struct settings *settings = &keeper->root->settings;
+/* At once, and not when this process has ended: that may first have much memory to free, and the
+ * next daemon waits for the path. */
+static void keeper_close_socket(struct root *root) {
+        if (root->listen_fd < 0)
+                return;
+        listener_remove(root->settings.socket, &root->socket_file);
+        shutdown(root->listen_fd, SHUT_RDWR); /* the service manager may have it, too */
+        close(root->listen_fd);
+        root->listen_fd = -1;
+}
 
+static void keeper_finish(struct keeper *keeper, int status) {
         log_notify_service("STOPPING=1");
-        if (settings->socket[0] != '\0' && keeper->root->listen_fd >= 0)
-                unlink(settings->socket);
+        if (keeper->root->settings.keep)
+                store_clear();
+        keeper_close_socket(keeper->root);
         keeper->done = true;
         keeper->status = status;
+}
+
+static int detach_there(void *userdata) {
+        const struct root *root = userdata;
+
+        return mount_detach(root->settings.mountpoint, root->fuse_fd, root->mount_device);
 }
 
 /* Ends the connection and unmounts.  Call it only when there is no worker. */
@@ -110,12 +132,19 @@ static void keeper_take_down(struct keeper *keeper, int status) {
         const char *mountpoint = root->settings.mountpoint;
         int r;
 
-        r = mount_detach(mountpoint, root->fuse_fd, root->mount_device);
-        if (r == -ENOENT)
+        if (root->home == 0) {
+                r = detach_there(root);
+        } else {
+                close(root->fuse_fd);
+                r = mount_namespace_run(root->home, detach_there, root);
+        }
+        if (r == -ESRCH)
+                log_line(LOG_NOTICE, "no process is left in the mount namespace of %s", mountpoint);
+        else if (r == -ENOENT)
                 log_line(LOG_NOTICE, "our mount is not on top at %s: nothing is unmounted there",
                          mountpoint);
         else if (r < 0 && r != -EINVAL)
-                log_line(LOG_ERR, "cannot unmount %s: %s", mountpoint, strerror(-r));
+                log_line(LOG_ERR, "cannot unmount %s: %s", mountpoint, errno_text(-r));
         root->fuse_fd = -1;
         keeper_finish(keeper, status);
 }
@@ -128,7 +157,7 @@ static void keeper_start_or_end(struct keeper *keeper) {
                 r = keeper_start(keeper);
                 if (r == 0)
                         return;
-                log_line(LOG_WARNING, "cannot start a worker: %s", strerror(-r));
+                log_line(LOG_WARNING, "cannot start a worker: %s", errno_text(-r));
                 nanosleep(&(struct timespec){.tv_nsec = 100000000L << tries}, NULL);
         }
         log_line(LOG_ERR, "no worker can be started: unmounting %s",
@@ -211,7 +240,7 @@ static void keeper_upgrade(struct keeper *keeper) {
         root->counters.upgrades--;
         root->counters.upgrades_refused++;
         log_line(LOG_WARNING, "not upgraded: cannot run %s: %s; going on as before",
-                 root->settings.program, strerror(-r));
+                 root->settings.program, errno_text(-r));
         keeper_start_or_end(keeper);
 }
 
@@ -310,7 +339,7 @@ static void keeper_on_upgrade(struct keeper *keeper) {
         layout = ask_layout(program);
         if (layout < 0) {
                 log_line(LOG_WARNING, "not upgraded: %s: %s; going on as before", program,
-                         strerror(-layout));
+                         errno_text(-layout));
         } else if (layout != LAYOUT_VERSION) {
                 log_line(LOG_WARNING,
                          "not upgraded: %s knows layout %d, and the records have layout %d; "
@@ -330,7 +359,21 @@ static void keeper_on_stop(struct keeper *keeper) {
         keeper->stopping = true;
 }
 
+/*
+ * A worker serves.  Only then may the keeper open descriptors for a while: a worker that starts
+ * closes those that it does not know.
+ */
 static void keeper_on_ready(struct keeper *keeper) {
+        const struct root *root = keeper->root;
+
+        if (keeper->announced)
+                return;
+        keeper->announced = true;
+        if (root->settings.keep && root->passthrough)
+                store_put(keeper->journal);
+        else if (root->settings.keep)
+                log_line(LOG_NOTICE, "without passthrough the service manager cannot keep the "
+                                     "regions: they end with the daemon");
         log_notify_service("READY=1\nMAINPID=%d\nSTATUS=serving %s", (int)getpid(),
                            keeper->root->settings.mountpoint);
 }
@@ -390,9 +433,6 @@ int keeper_run(struct journal *journal, int ready_fd) {
                 keeper_take_down(&keeper, MOUNT_SYSTEM);
                 return keeper.status;
         }
-        if (keeper.root->ready)
-                log_notify_service("MAINPID=%d\nSTATUS=serving %s", (int)getpid(),
-                                   keeper.root->settings.mountpoint);
         keeper_start_or_end(&keeper);
         while (!keeper.done)
                 keeper_on_signal(&keeper,

@@ -21,16 +21,19 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "base/errno_text.h"
 #include "process/keeper.h"
 #include "records/layout.h"
 #include "socket/listener.h"
 #include "base/log.h"
 #include "process/mount.h"
+#include "process/mount_namespace.h"
 #include "process/options.h"
+#include "process/store.h"
 #include "process/wakeup.h"
 
 static int main_complain(const char *what, int error) {
-        fprintf(stderr, "iomemfs: %s: %s\n", what, strerror(error));
+        fprintf(stderr, "iomemfs: %s: %s\n", what, errno_text(error));
         return MOUNT_SYSTEM;
 }
 
@@ -63,6 +66,7 @@ static int main_fill_settings(struct settings *settings, const struct options *o
         settings->huge = options->huge;
         settings->xattr = options->xattr;
         settings->acl = options->acl;
+        settings->keep = store_exists();
         settings->read_only = (options->mount_flags & MS_RDONLY) != 0;
         main_copy(settings->ctl_name, sizeof(settings->ctl_name), options->ctl);
         settings->limits = options->limits;
@@ -73,12 +77,16 @@ static int main_fill_settings(struct settings *settings, const struct options *o
         return 0;
 }
 
+static void main_open_wakeup(struct root *root, const struct options *options) {
+        wakeup_open(&root->wakeup, options->spin_us ? options->latency : LATENCY_NORMAL,
+                    wakeup_processors(), &wakeup_paths);
+}
+
 static int main_fill_root(struct root *root, const struct options *options) {
         root->fuse_fd = -1;
         root->tmpfs_fd = -1;
         root->listen_fd = -1;
-        wakeup_open(&root->wakeup, options->spin_us ? options->latency : LATENCY_NORMAL,
-                    wakeup_processors(), &wakeup_paths);
+        main_open_wakeup(root, options);
         root->log_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         root->limit_bytes =
                 main_round_to_page(options->has_size ? options->size : options_default_size());
@@ -110,12 +118,12 @@ static int main_listen(struct root *root, const struct options *options) {
 
         if (!path[0])
                 return 0;
-        root->listen_fd = listener_open(path, options->socket == NULL);
+        root->listen_fd = listener_open(path, options->socket == NULL, &root->socket_file);
         if (root->listen_fd >= 0)
                 return 0;
         if (options->socket)
                 return main_complain(path, -root->listen_fd);
-        log_line(LOG_WARNING, "no socket: %s: %s", path, strerror(-root->listen_fd));
+        log_line(LOG_WARNING, "no socket: %s: %s", path, errno_text(-root->listen_fd));
         root->listen_fd = -1;
         path[0] = '\0';
         return 0;
@@ -141,13 +149,13 @@ static int main_serve(const struct options *options, int ready_fd) {
         }
         root->fuse_fd = mount_attach(options);
         if (root->fuse_fd < 0) {
-                listener_remove(root->settings.socket);
+                listener_remove(root->settings.socket, &root->socket_file);
                 journal_free(journal);
                 return MOUNT_FAILED;
         }
         root->mount_device = mount_device(options->mountpoint, root->fuse_fd);
+        root->home = mount_namespace_leave(root->mount_device, root->settings.socket);
         int status = keeper_run(journal, ready_fd);
-        listener_remove(root->settings.socket);
         journal_free(journal);
         return status == MOUNT_OK ? MOUNT_OK : MOUNT_FAILED;
 }
@@ -214,12 +222,45 @@ static int main_resume(const struct options *options) {
                 return main_complain("taking over the records", -r);
         main_log_setup(journal_root(journal));
         int status = keeper_run(journal, -1);
-        listener_remove(((struct root *)journal_root(journal))->settings.socket);
         journal_free(journal);
         return status;
 }
 
+/* All processes of the daemon have died, or were stopped; the service manager has kept the mount. */
+static int main_revive(const struct options *options, const struct stored *stored) {
+        struct journal *journal;
+        struct root *root;
+        int r = journal_attach(&journal, stored->records, layout_spec());
+
+        if (r == 0)
+                r = store_revive(journal, stored);
+        if (r < 0)
+                return main_complain("continuing with what the service manager has kept", -r);
+        root = journal_root(journal);
+        main_open_wakeup(root, options);
+        log_line(LOG_WARNING, "continuing with the mount on %s that the service manager has kept",
+                 root->settings.mountpoint);
+        int status = keeper_run(journal, -1);
+        journal_free(journal);
+        return status;
+}
+
+/* For every process that is to be a keeper.  0 or an exit status. */
+static int main_prepare(void) {
+        main_raise_limits();
+        umask(0);
+        signal(SIGPIPE, SIG_IGN);
+        return chdir("/") < 0 ? main_complain("/", errno) : 0;
+}
+
 static int main_mount(struct options *options) {
+        struct stored stored;
+
+        /* Before anything that looks at the mount point: nobody would answer. */
+        store_take(&stored);
+        if (mount_is_new(options) && stored_is_alive(&stored))
+                return main_prepare() ? MOUNT_SYSTEM : main_revive(options, &stored);
+        stored_close(&stored);
         if (mount_check(options) < 0)
                 return MOUNT_FAILED;
         if (options->fake)
@@ -232,11 +273,8 @@ static int main_mount(struct options *options) {
                 fprintf(stderr, "iomemfs: %s: already mounted\n", options->mountpoint);
                 return MOUNT_FAILED;
         }
-        main_raise_limits();
-        umask(0);
-        signal(SIGPIPE, SIG_IGN);
-        if (chdir("/") < 0)
-                return main_complain("/", errno);
+        if (main_prepare() != 0)
+                return MOUNT_SYSTEM;
         return options->foreground ? main_serve(options, -1) : main_background(options);
 }
 

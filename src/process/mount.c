@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/errno_text.h"
 
 #ifndef MS_NOSYMFOLLOW
 #define MS_NOSYMFOLLOW 256
@@ -44,28 +45,11 @@ static void mount_catch_message(enum fuse_log_level level, const char *format, v
         mount_fuse_message[strcspn(mount_fuse_message, "\n")] = '\0';
 }
 
-int mount_check(struct options *options) {
-        struct stat st;
-        int r = 0;
-        char *path = realpath(options->mountpoint, NULL);
-
-        if (!path || stat(path, &st) < 0) {
-                r = -errno;
-                fprintf(stderr, "iomemfs: %s: %s%s\n", options->mountpoint, strerror(-r),
-                        r == -ENOENT     ? "; make the directory first"
-                        : r == -ENOTCONN ? "; unmount what is left there first"
-                                         : "");
-        } else if (!S_ISDIR(st.st_mode)) {
-                r = -ENOTDIR;
-                fprintf(stderr, "iomemfs: %s: not a directory\n", options->mountpoint);
-        }
-        if (r < 0) {
-                free(path);
-                return r;
-        }
-        free(options->mountpoint);
-        options->mountpoint = path;
-        return 0;
+static void mount_complain_point(const char *mountpoint, int r) {
+        fprintf(stderr, "iomemfs: %s: %s%s\n", mountpoint, errno_text(r),
+                r == -ENOENT     ? "; make the directory first"
+                : r == -ENOTCONN ? "; unmount what is left there first"
+                                 : "");
 }
 
 bool mount_is_iomemfs(const char *path) {
@@ -142,13 +126,36 @@ static int mount_finish(struct fuse_session *session, const struct options *opti
         int r = fd < 0 ? fd : mount_add_nosymfollow(options);
 
         if (r < 0) {
-                fprintf(stderr, "iomemfs: mount on %s: %s\n", options->mountpoint, strerror(-r));
+                fprintf(stderr, "iomemfs: mount on %s: %s\n", options->mountpoint, errno_text(-r));
                 if (fd >= 0)
                         close(fd);
                 fuse_session_unmount(session);
                 return r;
         }
         return fd;
+}
+
+/* Whether fusermount3, which mounts for ordinary users, is in PATH. */
+static bool mount_has_fusermount(void) {
+        const char *path = getenv("PATH");
+        bool found = access("/usr/bin/fusermount3", X_OK) == 0;
+        char *copy = strdup(path ? path : ""), *rest = NULL, program[PATH_MAX];
+
+        for (char *dir = copy ? strtok_r(copy, ":", &rest) : NULL; dir && !found;
+             dir = strtok_r(NULL, ":", &rest)) {
+                snprintf(program, sizeof(program), "%s/fusermount3", dir);
+                found = access(program, X_OK) == 0;
+        }
+        free(copy);
+        return found;
+}
+
+static void mount_complain(void) {
+        if (geteuid() != 0 && !mount_has_fusermount())
+                fputs("iomemfs: fusermount3 is missing: install the package fuse3\n", stderr);
+        else if (mount_fuse_message[0])
+                fprintf(stderr, "iomemfs: %s\n", mount_fuse_message);
+        /* If libfuse gave no message, fusermount3 has printed one. */
 }
 
 int mount_attach(const struct options *options) {
@@ -160,9 +167,7 @@ int mount_attach(const struct options *options) {
         if (session && fuse_session_mount(session, options->mountpoint) == 0) {
                 r = mount_finish(session, options);
         } else {
-                /* If libfuse gave no message, fusermount3 has printed one. */
-                if (mount_fuse_message[0])
-                        fprintf(stderr, "iomemfs: %s\n", mount_fuse_message);
+                mount_complain();
                 r = -EPERM;
         }
         if (session)
@@ -184,6 +189,77 @@ static int mount_detach_by_fusermount(const char *mountpoint) {
                         return -errno;
         }
         return status == 0 ? 0 : -EPERM;
+}
+
+static int mount_remove(const char *mountpoint) {
+        if (umount2(mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+                return 0;
+        return errno == EPERM ? mount_detach_by_fusermount(mountpoint) : -errno;
+}
+
+bool mount_is_new(const struct options *options) {
+        return !options->fake && !options->upgrade && !options->remount;
+}
+
+/*
+ * As stat(2).  If all processes of a daemon have died, their mount stays, and whoever looks gets
+ * ENOTCONN.  It cannot come to life again, so it is unmounted for the one that we are to make.
+ */
+static int mount_stat(const struct options *options, const char *path, struct stat *st) {
+        while (stat(path, st) < 0) {
+                int r = -errno;
+
+                if (r != -ENOTCONN || !mount_is_new(options) || !mount_is_iomemfs(path) ||
+                    mount_remove(path) < 0)
+                        return r;
+                fprintf(stderr, "iomemfs: %s: unmounted what a dead daemon had left there\n", path);
+        }
+        return 0;
+}
+
+/* As mkdir -p.  Only if there is nothing: nobody may answer at a mount that has lost its daemon. */
+static void mount_make_directory(const struct options *options) {
+        char *path = strdup(options->mountpoint);
+        struct stat st;
+
+        for (char *slash = path; slash; *slash = '/') {
+                slash = strchr(slash + 1, '/');
+                if (slash)
+                        *slash = '\0';
+                if (lstat(path, &st) < 0 && errno == ENOENT)
+                        mkdir(path, slash ? 0755 : options->make_directory);
+                if (!slash)
+                        break;
+        }
+        free(path);
+}
+
+int mount_check(struct options *options) {
+        struct stat st;
+        char *path;
+        int r;
+
+        if (options->make_directory && mount_is_new(options))
+                mount_make_directory(options);
+        path = realpath(options->mountpoint, NULL);
+        r = path ? mount_stat(options, path, &st) : -errno;
+        if (r < 0) {
+                /* Another user's mount lets nobody in, not even to look at it. */
+                if (path && r == -EACCES && mount_is_iomemfs(path))
+                        fprintf(stderr, "iomemfs: %s: already mounted\n", path);
+                else
+                        mount_complain_point(options->mountpoint, r);
+        } else if (!S_ISDIR(st.st_mode)) {
+                r = -ENOTDIR;
+                fprintf(stderr, "iomemfs: %s: not a directory\n", options->mountpoint);
+        }
+        if (r < 0) {
+                free(path);
+                return r;
+        }
+        free(options->mountpoint);
+        options->mountpoint = path;
+        return 0;
 }
 
 /* The number after `key` at the start of a line of /proc/self/fdinfo/FD.  False: there is none. */
@@ -268,9 +344,7 @@ int mount_detach(const char *mountpoint, int fuse_fd, uint32_t device) {
                 close(fuse_fd);
         if (device == 0 || mount_top_device(mountpoint) != device)
                 return -ENOENT;
-        if (umount2(mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
-                return 0;
-        return errno == EPERM ? mount_detach_by_fusermount(mountpoint) : -errno;
+        return mount_remove(mountpoint);
 }
 
 /*
@@ -283,7 +357,7 @@ static int mount_open(const struct options *options) {
         struct mount_entry entry;
 
         if (fd < 0) {
-                fprintf(stderr, "iomemfs: %s: %s\n", path, strerror(errno));
+                fprintf(stderr, "iomemfs: %s: %s\n", path, errno_text(errno));
                 return -1;
         }
         entry = mount_of(fd);
@@ -324,7 +398,7 @@ static int mount_administer(const struct options *options, int mount_fd, const c
         fd = mount_open_file(options, mount_fd, "admin", O_RDWR);
         if (fd < 0) {
                 fprintf(stderr, "iomemfs: %s/%s/admin: %s%s\n", options->mountpoint, options->ctl,
-                        strerror(errno), errno == ENOENT ? " (mounted with another ctl=?)" : "");
+                        errno_text(errno), errno == ENOENT ? " (mounted with another ctl=?)" : "");
                 return MOUNT_FAILED;
         }
         if (write(fd, line, strlen(line)) < 0) {
@@ -334,7 +408,7 @@ static int mount_administer(const struct options *options, int mount_fd, const c
                 reason[length > 0 ? length : 0] = '\0';
                 reason[strcspn(reason, "\n")] = '\0';
                 fprintf(stderr, "iomemfs: %s: %s\n", options->mountpoint,
-                        reason[0] ? reason : strerror(error));
+                        reason[0] ? reason : errno_text(error));
                 status = MOUNT_FAILED;
         }
         close(fd);
@@ -347,7 +421,7 @@ static int mount_wanted_flags(const struct options *options, int mount_fd, unsig
         struct statvfs vfs;
 
         if (fstatvfs(mount_fd, &vfs) < 0) {
-                fprintf(stderr, "iomemfs: %s: %s\n", options->mountpoint, strerror(errno));
+                fprintf(stderr, "iomemfs: %s: %s\n", options->mountpoint, errno_text(errno));
                 return MOUNT_FAILED;
         }
         *now = mount_current_flags(&vfs);
@@ -361,7 +435,7 @@ static int mount_change_flags(const struct options *options, int mount_fd, unsig
         snprintf(path, sizeof(path), "/proc/self/fd/%d", mount_fd);
         if (mount(NULL, path, NULL, MS_REMOUNT | flags, NULL) == 0)
                 return MOUNT_OK;
-        fprintf(stderr, "iomemfs: remount of %s: %s\n", options->mountpoint, strerror(errno));
+        fprintf(stderr, "iomemfs: remount of %s: %s\n", options->mountpoint, errno_text(errno));
         return MOUNT_FAILED;
 }
 

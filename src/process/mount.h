@@ -18,8 +18,12 @@ enum mount_status {
         MOUNT_FAILED = 32,
 };
 
-/* Makes the mount point's path absolute and checks that it is a directory.  0, or negative errno
- * after one line on stderr. */
+/* Whether this command makes a mount. */
+bool mount_is_new(const struct options *options);
+/*
+ * Makes the mount point's path absolute and checks that it is a directory.  If a mount is to be
+ * made, unmounts what a dead daemon has left there.  0, or negative errno after one line on stderr.
+ */
 int mount_check(struct options *options);
 /* Whether the topmost mount at this absolute path is an iomemfs. */
 bool mount_is_iomemfs(const char *path);

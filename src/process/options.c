@@ -14,6 +14,7 @@
 #include <sys/sysinfo.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include "base/size.h"
 #include "records/layout.h"
 
 #ifndef MS_NOSYMFOLLOW
@@ -159,31 +160,6 @@ static bool options_listed(const char *const *list, size_t n, const char *option
         return false;
 }
 
-/* The shift for a size's suffix, as in the kernel's memparse(); 0 if it is no suffix. */
-static unsigned int options_suffix(char c) {
-        static const char suffixes[] = "kmgtpe";
-        const char *found = c ? strchr(suffixes, c | 0x20) : NULL;
-
-        return found ? 10 * (unsigned int)(found - suffixes + 1) : 0;
-}
-
-/* Parses a number with an optional suffix; *end is the text behind it.  False: none, or too
- * large. */
-static bool options_number(const char *text, const char **end, uint64_t *out) {
-        char *after;
-
-        if (text[0] < '0' || text[0] > '9')
-                return false;
-        errno = 0;
-        unsigned long long number = strtoull(text, &after, 0);
-        unsigned int shift = options_suffix(*after);
-        if (errno || number > UINT64_MAX >> shift)
-                return false;
-        *out = number << shift;
-        *end = after + (shift > 0);
-        return true;
-}
-
 static uint64_t options_ram(void) {
         struct sysinfo info;
 
@@ -202,31 +178,38 @@ uint64_t options_default_nr_inodes(void) {
         return half < LAYOUT_NODES_MAX ? half : LAYOUT_NODES_MAX;
 }
 
-static int options_size(struct options *options, const char *value) {
-        const char *end;
-        uint64_t number;
+/* `50%`; more than 100% is allowed, because there may be swap, but hardly what was meant. */
+static int options_percent(struct options *options, const char *value, size_t digits) {
+        uint64_t percent;
 
-        if (!options_number(value, &end, &number))
-                return options_complain("size=%s: not a size; write it as 512m, 2g or 50%%", value);
-        if (*end == '%') {
-                if (number > UINT64_MAX / options_ram())
-                        return options_complain("size=%s: too large", value);
-                number = options_ram() * number / 100;
-                end++;
-        }
-        if (*end)
-                return options_complain("size=%s: not a size; write it as 512m, 2g or 50%%", value);
-        if (number > INT64_MAX)
+        if (size_parse_whole(value, digits, &percent) < 0)
+                return options_complain("size=%s: not a size (50%%, or " SIZE_HOW ")", value);
+        if (percent > UINT64_MAX / options_ram() ||
+            options_ram() * percent / 100 > (uint64_t)INT64_MAX)
                 return options_complain("size=%s: too large", value);
+        if (percent > 100)
+                options_complain("warning: size=%s is more than the memory of this machine", value);
+        options->size = options_ram() * percent / 100;
+        return 0;
+}
+
+static int options_size(struct options *options, const char *value) {
+        size_t length = strlen(value);
+        int r;
+
         options->has_size = true;
-        options->size = number;
+        if (length > 0 && value[length - 1] == '%')
+                return options_percent(options, value, length - 1);
+        r = size_parse(value, length, &options->size);
+        if (r == -EFBIG)
+                return options_complain("size=%s: too large", value);
+        if (r < 0)
+                return options_complain("size=%s: not a size (50%%, or " SIZE_HOW ")", value);
         return 0;
 }
 
 static int options_nr_inodes(struct options *options, const char *value) {
-        const char *end;
-
-        if (!options_number(value, &end, &options->nr_inodes) || *end)
+        if (size_parse_count(value, strlen(value), &options->nr_inodes) < 0)
                 return options_complain("nr_inodes=%s: not a number; write it as 10000 or 100k",
                                         value);
         options->has_nr_inodes = true;
@@ -316,9 +299,7 @@ static int options_socket(struct options *options, const char *value) {
 
 /* Parses one of the limits for a user of the socket. */
 static int options_limit(const char *name, const char *value, uint64_t max, uint64_t *out) {
-        const char *end;
-
-        if (!options_number(value, &end, out) || *end || *out == 0 || *out > max)
+        if (size_parse(value, strlen(value), out) < 0 || *out == 0 || *out > max)
                 return options_complain("%s=%s: not a number from 1 to %llu", name, value,
                                         (unsigned long long)max);
         return 0;
@@ -393,20 +374,40 @@ static int options_ctl(struct options *options, const char *value) {
         return 0;
 }
 
+/* As for mount(8), which makes the directory itself: for calls without it. */
+static int options_mkdir(struct options *options, const char *value) {
+        options->make_directory = 0755;
+        if (value[0] &&
+            (value[0] != '=' || !options_integer(value + 1, 8, 07777, &options->make_directory)))
+                return options_complain("x-mount.mkdir%s: say x-mount.mkdir=MODE", value);
+        return 0;
+}
+
 /* Our own options, each with a value. */
 static const struct options_own {
-        const char *name; /* with '=' */
+        const char *name; /* with '=', if it must have a value */
         int (*set)(struct options *options, const char *value);
 } options_own[] = {
-        {"size=", options_size},     {"nr_inodes=", options_nr_inodes},
-        {"mode=", options_mode},     {"uid=", options_uid},
-        {"gid=", options_gid},       {"passthrough=", options_passthrough},
-        {"socket=", options_socket}, {"spin=", options_spin},
-        {"grace=", options_grace},   {"huge=", options_huge},
-        {"xattr=", options_xattr},   {"clients=", options_clients},
-        {"waits=", options_waits},   {"unfinished=", options_unfinished},
-        {"unread=", options_unread}, {"latency=", options_latency},
-        {"ctl=", options_ctl},       {"acl=", options_acl},
+        {"size=", options_size},
+        {"nr_inodes=", options_nr_inodes},
+        {"mode=", options_mode},
+        {"uid=", options_uid},
+        {"gid=", options_gid},
+        {"passthrough=", options_passthrough},
+        {"socket=", options_socket},
+        {"spin=", options_spin},
+        {"grace=", options_grace},
+        {"huge=", options_huge},
+        {"xattr=", options_xattr},
+        {"clients=", options_clients},
+        {"waits=", options_waits},
+        {"unfinished=", options_unfinished},
+        {"unread=", options_unread},
+        {"latency=", options_latency},
+        {"ctl=", options_ctl},
+        {"x-mount.mkdir", options_mkdir},
+        {"X-mount.mkdir", options_mkdir},
+        {"acl=", options_acl},
 };
 
 static bool options_set_flag(struct options *options, const char *option) {
@@ -426,6 +427,22 @@ static bool options_set_flag(struct options *options, const char *option) {
                 return true;
         }
         return false;
+}
+
+/* `--size 4g`: it is known, but as a mount option. */
+static int options_unknown(const char *option) {
+        const char *name = option + strspn(option, "-");
+        size_t length = strcspn(name, "=");
+
+        for (size_t i = 0; name > option && i < sizeof(options_own) / sizeof(*options_own); i++) {
+                const char *own = options_own[i].name;
+
+                if (strncmp(own, name, length) == 0 && own[length] == '=' &&
+                    own[length + 1] == '\0')
+                        return options_complain("%s: unknown option; write it as -o %s%s", option,
+                                                own, name[length] ? name + length + 1 : "…");
+        }
+        return options_complain("%s: unknown option; `iomemfs --help` lists them", option);
 }
 
 /* Parses one word of -o. */
@@ -450,7 +467,7 @@ static int options_word(struct parse *parse, const char *option) {
         } else if (!options_set_flag(parse->options, option) &&
                    !options_listed(options_ignored, sizeof(options_ignored) / sizeof(char *),
                                    option))
-                return options_complain("%s: unknown option; `iomemfs --help` lists them", option);
+                return options_unknown(option);
         return 0;
 }
 

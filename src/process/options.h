@@ -24,6 +24,8 @@ struct options {
         uint64_t size;      /* bytes, 0 = no limit */
         uint64_t nr_inodes; /* 0 = no limit */
         uint32_t mode, uid, gid;
+        uint32_t
+                make_directory; /* permissions of the mount point, if it has to be made; 0: never */
         enum passthrough passthrough;
         enum latency latency;
         char *socket; /* absolute path, "" for none, NULL for the default */

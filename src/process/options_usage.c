@@ -17,7 +17,7 @@ void options_usage(void) {
               "      --upgrade          let the program now installed serve the mount on DIR\n"
               "\n"
               "Options for -o, besides those of mount(8) for every file system:\n"
-              "  size=SIZE              limit on memory: bytes, k, m, g, t, or % of RAM; 0: none\n"
+              "  size=SIZE              limit on memory: 64m, 1.5g, 64MB, or % of RAM; 0: none\n"
               "                         (default: 50%)\n"
               "  nr_inodes=NUMBER       limit on files and directories; 0: none\n"
               "                         (default: one for every two pages of RAM)\n"

@@ -9,16 +9,19 @@
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "base/errno_text.h"
 #include "base/clock.h"
 #include "socket/server.h"
 #include "fuse/channel.h"
 #include "fuse/fs.h"
+#include "process/mount_watch.h"
 #include "process/recovery.h"
 #include "process/reexec.h"
 #include "process/spin.h"
 #include "process/wakeup.h"
 #include "base/log.h"
 #include "fuse/notifier.h"
+#include "socket/listener.h"
 
 enum {
         REQUESTS_PER_TURN = 64, /* then other descriptors get their turn */
@@ -49,12 +52,22 @@ struct worker {
 
 /* Requests. */
 
+/* Tells the keeper that this worker serves. */
+static void worker_tell_keeper(const struct worker *worker) {
+        syscall(SYS_pidfd_send_signal, worker->keeper_pidfd, SIGUSR2, NULL, 0);
+}
+
 /* Reports that the mount works: to the mounting command through the pipe, to systemd by the
  * keeper. */
 static void worker_announce(struct worker *worker) {
         struct root *root = worker->root;
         ssize_t n;
 
+        int r = volume_prepare_store(worker->volume);
+
+        if (r < 0)
+                log_line(LOG_WARNING, "cannot prepare for the service manager's store: %s",
+                         strerror(-r));
         log_detach();
         if (worker->ready_fd >= 0) {
                 n = write(worker->ready_fd, "", 1);
@@ -64,7 +77,7 @@ static void worker_announce(struct worker *worker) {
         if (worker->ready_fd >= 0)
                 close(worker->ready_fd);
         worker->ready_fd = -1;
-        syscall(SYS_pidfd_send_signal, worker->keeper_pidfd, SIGUSR2, NULL, 0);
+        worker_tell_keeper(worker);
 }
 
 /* Handles the waiting requests, up to a limit; returns their number. */
@@ -81,7 +94,7 @@ static unsigned int worker_requests(struct worker *worker) {
                 loop_stop(worker->loop, WORKER_UNMOUNTED);
         } else if (r < 0) {
                 if (r != -EOPNOTSUPP)
-                        log_line(LOG_ERR, "connection to the kernel: %s", strerror(-r));
+                        log_line(LOG_ERR, "connection to the kernel: %s", errno_text(-r));
                 loop_stop(worker->loop, WORKER_FAILED);
         }
         return n;
@@ -134,8 +147,34 @@ static void worker_succeed(void *userdata, uint32_t events) {
         worker->root->counters.takeovers++;
         log_line(LOG_WARNING, "the keeper has died; taking its place");
         r = reexec(worker->journal, "/proc/self/exe");
-        log_line(LOG_ERR, "the keeper has died, and its place cannot be taken: %s", strerror(-r));
+        log_line(LOG_ERR, "the keeper has died, and its place cannot be taken: %s", errno_text(-r));
         loop_arm(worker->retry, KEEPER_RETRY_MS);
+}
+
+static void worker_on_mount_gone(void *userdata) {
+        struct worker *worker = userdata;
+        const struct root *root = worker->root;
+
+        log_line(
+                LOG_NOTICE,
+                "%s was unmounted, but is still in use: a container or another mount namespace has "
+                "it mounted, or files in it are open; the daemon ends with the last of them",
+                root->settings.mountpoint);
+        listener_remove(root->settings.socket, &root->socket_file);
+}
+
+/* Without the watch, only a line in the log is missing.  In a copy of the namespace our mount is
+ * not there anyway. */
+static void worker_watch_mount(struct worker *worker) {
+        struct mount_watch *watch;
+        int r;
+
+        if (worker->root->home != 0 || worker->root->mount_device == 0)
+                return;
+        r = mount_watch_new(&watch, worker->loop, worker->memory_jobs, worker->root->mount_device,
+                            worker_on_mount_gone, worker);
+        if (r < 0)
+                log_line(LOG_WARNING, "cannot watch the mounts: %s", strerror(-r));
 }
 
 static int worker_watch(struct worker *worker) {
@@ -226,6 +265,7 @@ static int worker_build(void *userdata, struct recovered *out) {
                 r = worker_watch(worker);
         if (r < 0)
                 return r;
+        worker_watch_mount(worker);
         spin_init(&worker->spin, &worker->root->wakeup, worker->root->settings.spin_us);
         *out = (struct recovered){worker->volume, worker->channel, ctl_listings(worker->ctl)};
         return 0;
@@ -249,6 +289,8 @@ static int worker_start(struct worker *worker) {
                 return r;
         log_line(LOG_DEBUG, "serving, %llu microseconds after the start",
                  (unsigned long long)(clock_ns() - start) / 1000);
+        if (worker->root->ready)
+                worker_tell_keeper(worker);
         return 0;
 }
 
@@ -263,13 +305,13 @@ int worker_run(struct journal *journal, int keeper_pidfd, int ready_fd) {
 
         r = worker_start(&worker);
         if (r < 0) {
-                log_line(LOG_ERR, "cannot start: %s", strerror(-r));
+                log_line(LOG_ERR, "cannot start: %s", errno_text(-r));
                 return WORKER_FAILED;
         }
         loop_set_idle(worker.loop, worker_idle, &worker);
         r = loop_run(worker.loop);
         if (r < 0) {
-                log_line(LOG_ERR, "event loop: %s", strerror(-r));
+                log_line(LOG_ERR, "event loop: %s", errno_text(-r));
                 return WORKER_FAILED;
         }
         /* Nothing is freed: the process ends, and its records must stay. */

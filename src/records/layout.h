@@ -59,6 +59,12 @@ struct stamp {
         int64_t nsec;
 };
 
+/* The kernel's file handle of a backing file: by it the file can be opened as long as anybody has
+ * it. */
+struct file_handle_words {
+        uint32_t type, words[3];
+};
+
 /* Where the memory of a region comes from; see memory/backing.h. */
 enum backing_kind {
         BACKING_NONE = 0,
@@ -131,6 +137,8 @@ struct node {
         uint64_t charge;    /* bytes that it counts for in the limit (page-rounded size) */
         uint64_t blocks;    /* bytes allocated, as last known */
         uint64_t huge;      /* bytes in huge pages when it was populated */
+
+        struct file_handle_words handle; /* of the backing file, if root.settings.keep */
 
         /* its creator */
         uint32_t creator_uid;
@@ -337,7 +345,8 @@ struct counters {
         uint64_t upgrades; /* replacements of the program */
         uint64_t upgrades_refused;
         uint64_t given_up; /* notifications that the kernel did not take in time */
-        uint64_t pad[13];
+        uint64_t revivals; /* starts with what the service manager had kept */
+        uint64_t pad[12];
 };
 
 /* The most that one user can make the socket store. */
@@ -351,6 +360,11 @@ struct socket_limits {
 enum passthrough { PASSTHROUGH_AUTO, PASSTHROUGH_ON, PASSTHROUGH_OFF };
 
 enum latency { LATENCY_AUTO, LATENCY_LOW, LATENCY_NORMAL };
+
+/* Identifies a file, as in struct stat. */
+struct file_identity {
+        uint64_t dev, ino;
+};
 
 /* The options of the mount that are needed after a change of process. */
 struct settings {
@@ -369,6 +383,7 @@ struct settings {
         uint32_t xattr;     /* 1: there are extended attributes, if the kernel makes that cheap */
         uint32_t acl;       /* 1: there are access lists, if there are extended attributes */
         uint32_t read_only; /* 1: mounted ro */
+        uint32_t keep; /* 1: descriptors are kept by the service manager, see process/store.h */
         char ctl_name[LAYOUT_NAME_MAX + 1]; /* name of .ctl, "" for none (ctl=) */
         struct socket_limits limits;
 };
@@ -446,6 +461,8 @@ struct root {
         uint32_t mount_device;      /* of our mount, see mount.h; 0: not known */
         uint32_t background_deaths; /* unlogged: deaths of workers in a row in background work */
         uint32_t root_pad;
+        uint64_t home;                    /* see process/mount_namespace.h */
+        struct file_identity socket_file; /* of the file at settings.socket */
         struct wakeup wakeup;
         struct counters counters;
 };

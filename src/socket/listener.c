@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 #include "base/peer.h"
 #include "socket/disposal.h"
@@ -21,6 +22,8 @@ enum {
          * the kernel.  The kernel doubles it. */
         LISTENER_SEND_BUFFER = 16 * 1024,
         LISTENER_BACKLOG = 4096,
+        LISTENER_PATIENCE = 500, /* times that a path is found in use before it is given up */
+        LISTENER_LOOK_NS = 10 * 1000 * 1000, /* between them */
         OVERFLOW_ID = 65534, /* the id that the kernel shows for ids outside of our namespace */
 };
 
@@ -72,17 +75,32 @@ static int socket_bind_open(int fd, const struct sockaddr_un *address) {
         return r;
 }
 
+/* 0 if the path is free, or has the socket of a dead process; otherwise -EADDRINUSE. */
+static int path_check(const char *path, const struct sockaddr_un *address) {
+        struct stat st;
+
+        for (int looks = 0; looks < LISTENER_PATIENCE; looks++) {
+                if (lstat(path, &st) < 0)
+                        return 0;
+                if (!S_ISSOCK(st.st_mode))
+                        return -EADDRINUSE;
+                if (!socket_is_live(address))
+                        return 0;
+                nanosleep(&(struct timespec){.tv_nsec = LISTENER_LOOK_NS}, NULL);
+        }
+        return -EADDRINUSE;
+}
+
 /* Binds to a temporary name and renames it into place, so that there is always a listener. */
 static int socket_bind(int fd, const char *path) {
         struct sockaddr_un address, temporary;
-        struct stat st;
         int r;
 
         r = address_set(&address, path);
+        if (r == 0)
+                r = path_check(path, &address);
         if (r < 0)
                 return r;
-        if (lstat(path, &st) == 0 && (!S_ISSOCK(st.st_mode) || socket_is_live(&address)))
-                return -EADDRINUSE;
         r = address_set_temporary(&temporary, path);
         if (r == -ENAMETOOLONG) {
                 /* Bind in place, with a short gap. */
@@ -111,7 +129,8 @@ static void directory_make(const char *path) {
         free(copy);
 }
 
-int listener_open(const char *path, bool make_directory) {
+int listener_open(const char *path, bool make_directory, struct file_identity *file) {
+        struct stat st;
         int fd, r;
 
         fd = socket_new(SOCK_NONBLOCK);
@@ -120,15 +139,20 @@ int listener_open(const char *path, bool make_directory) {
         if (make_directory)
                 directory_make(path);
         r = socket_bind(fd, path);
+        if (r == 0 && lstat(path, &st) < 0)
+                r = -errno;
         if (r < 0) {
                 close(fd);
                 return r;
         }
+        *file = (struct file_identity){st.st_dev, st.st_ino};
         return fd;
 }
 
-void listener_remove(const char *path) {
-        if (path[0])
+void listener_remove(const char *path, const struct file_identity *file) {
+        struct stat st;
+
+        if (path[0] && lstat(path, &st) == 0 && st.st_dev == file->dev && st.st_ino == file->ino)
                 unlink(path);
 }
 

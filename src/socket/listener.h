@@ -15,11 +15,14 @@
 
 /*
  * Opens a listening socket at path, non-blocking and close-on-exec.  make_directory: make its
- * directory if there is none.  Descriptor, -EADDRINUSE if another process listens there, or the
- * errors of bind(2).
+ * directory if there is none.  If another process listens there, waits for some seconds: it may be
+ * the daemon of a mount that was taken down a moment ago.  Descriptor, -EADDRINUSE if that process
+ * stays, or the errors of bind(2).  *file identifies the socket's file.
  */
-int listener_open(const char *path, bool make_directory);
-void listener_remove(const char *path);
+int listener_open(const char *path, bool make_directory, struct file_identity *file);
+/* Removes the file at path if it is this one.  Call it before the socket is closed: as long as that
+ * listens, no other daemon takes the path. */
+void listener_remove(const char *path, const struct file_identity *file);
 
 /* Accepts a connection; returns its descriptor.  -EAGAIN if there is none; -EMFILE or -ENFILE if
  * descriptors have run out. */

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/errno_text.h"
 #include "base/fault.h"
 #include "base/words.h"
 #include "control/report_json.h"
@@ -43,10 +44,6 @@ void answer_fail(struct answer *answer, const char *tag, int error, const char *
 
 static const char *context_reason(int error) {
         switch (-error) {
-        case EACCES:
-                return "permission denied";
-        case EISDIR:
-                return "is a directory";
         case ELOOP:
                 return "is or leads through a symbolic link";
         case ENFILE:
@@ -60,7 +57,7 @@ static const char *context_reason(int error) {
         case EPERM:
                 return "is sealed against writing";
         default:
-                return strerrordesc_np(-error);
+                return errno_text(error);
         }
 }
 

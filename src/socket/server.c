@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "base/errno_text.h"
 #include "socket/request.h"
 #include "socket/client.h"
 #include "socket/disposal.h"
@@ -194,10 +195,10 @@ static void peer_fail(struct peer *peer, struct answer *answer, size_t line, int
 
         if (node)
                 volume_drop(server->volume, node);
-        answer_fail(answer, server->request.tag, error, strerrordesc_np(-error));
+        answer_fail(answer, server->request.tag, error, errno_text(-error));
         /* Little is left to be committed, so only lack of memory can refuse it. */
         while (peer_write_down(peer, answer, line, last) < 0)
-                answer_fail(answer, server->request.tag, error, strerrordesc_np(-error));
+                answer_fail(answer, server->request.tag, error, errno_text(-error));
 }
 
 static void peer_answer(struct peer *peer, struct answer *answer, size_t line, bool last) {
@@ -263,7 +264,7 @@ static bool peer_wait(struct peer *peer) {
                             clock_ms() + request->command.timeout_ms);
         r = txn_commit(server->txn);
         if (r < 0) {
-                answer_fail(&server->answer, request->tag, r, strerrordesc_np(-r));
+                answer_fail(&server->answer, request->tag, r, errno_text(-r));
                 return false;
         }
         peer->account->waits++;
@@ -292,7 +293,7 @@ static bool peer_populate(struct peer *peer) {
         if (r < 0) {
                 txn_abort(server->txn);
                 peer->work = NULL;
-                answer_fail_name(answer, &server->request, r, strerrordesc_np(-r));
+                answer_fail_name(answer, &server->request, r, errno_text(-r));
                 return false;
         }
         peer->populated = id;

@@ -372,6 +372,15 @@ struct volume *volume_free(struct volume *volume) {
         return NULL;
 }
 
+int volume_prepare_store(struct volume *volume) {
+        int r = regions_are_kept(volume->regions) ? regions_prepare(volume->regions) : 0;
+
+        if (r == 0)
+                return txn_commit(volume->txn);
+        txn_abort(volume->txn);
+        return r;
+}
+
 void volume_set_kernel(struct volume *volume, const struct volume_kernel *kernel) {
         volume->kernel = *kernel;
         invalidations_set_teller(volume->invalidations, &kernel->teller);

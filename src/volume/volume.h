@@ -67,6 +67,9 @@ int volume_new(struct volume **out, struct journal *journal, struct loop *loop,
 struct volume *volume_free(struct volume *volume);
 void volume_set_kernel(struct volume *volume, const struct volume_kernel *kernel);
 
+/* Makes all that is to be given to the service manager, and commits.  0 or negative errno. */
+int volume_prepare_store(struct volume *volume);
+
 /* For a worker that replaces another one: */
 /* Closes backing ids that the worker before was about to close, or opened without recording
  * them. */

@@ -13,6 +13,26 @@ enum { FALLOCATE_AT_ONCE = 4 * 1024 * 1024 }; /* bytes; a larger request is work
 
 /* Making */
 
+/*
+ * The region's only backing id.  It is made at the first open and kept as long as the region,
+ * because the kernel refuses a second one while the first is in use.  If regions shall outlive the
+ * daemon, it is made with the region, and keeps it.  0 without passthrough.
+ */
+static int volume_backing(struct volume *volume, struct node *node) {
+        const struct volume_kernel *kernel = &volume->kernel;
+        int id;
+
+        if (node->backing_id > 0 || !volume->root->passthrough || !kernel->backing_open)
+                return node->backing_id;
+        id = fault_strikes(FAULT_BACKING) ? -ENOMEM
+                                          : kernel->backing_open(kernel->userdata, node->fd);
+        if (id > 0) {
+                volume->new_backing = id;
+                JOURNAL_SET(volume->journal, node->backing_id, id);
+        }
+        return id;
+}
+
 /* Gives a new region its memory.  The descriptor belongs to the transaction, which closes it on
  * abort. */
 static int storage_init(struct volume *volume, const struct change *by, struct node *node,
@@ -30,6 +50,10 @@ static int storage_init(struct volume *volume, const struct change *by, struct n
                 r = region_own(volume->regions, node);
         if (r == 0)
                 r = lifetime_created(volume->lifetimes, node);
+        if (r == 0 && regions_are_kept(volume->regions)) {
+                r = volume_backing(volume, node);
+                r = r < 0 ? r : 0;
+        }
         return r;
 }
 
@@ -122,25 +146,6 @@ int volume_create_finish(struct volume *volume, const struct change *by, struct 
 }
 
 /* Opening */
-
-/*
- * The region's only backing id.  It is made at the first open and kept as long as the region,
- * because the kernel refuses a second one while the first is in use.  0 without passthrough.
- */
-static int volume_backing(struct volume *volume, struct node *node) {
-        const struct volume_kernel *kernel = &volume->kernel;
-        int id;
-
-        if (node->backing_id > 0 || !volume->root->passthrough || !kernel->backing_open)
-                return node->backing_id;
-        id = fault_strikes(FAULT_BACKING) ? -ENOMEM
-                                          : kernel->backing_open(kernel->userdata, node->fd);
-        if (id > 0) {
-                volume->new_backing = id;
-                JOURNAL_SET(volume->journal, node->backing_id, id);
-        }
-        return id;
-}
 
 int volume_open(struct volume *volume, struct node *node, bool writable, int *backing) {
         struct stat st;

@@ -3,6 +3,7 @@
 /* The line of a request: tag, verb, names and sizes. */
 
 #include <string.h>
+#include "base/size.h"
 #include "base/words.h"
 #include "fuzz.h"
 #include "socket/protocol.h"
@@ -46,7 +47,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         for (int verb = 0; verb < _COMMAND_N; verb++)
                 if (command_parse(&command, verb, (const char *)data, size, &error) == 0)
                         check_name(&command);
-        if (command_parse_size((const char *)data, size, &bytes) == 0)
+        if (size_parse((const char *)data, size, &bytes) == 0)
                 FUZZ_CHECK(bytes <= INT64_MAX);
         return 0;
 }

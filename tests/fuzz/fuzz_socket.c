@@ -56,7 +56,7 @@ struct life {
 };
 
 static void world_end(void) {
-        listener_remove(world.path);
+        listener_remove(world.path, &world.root->socket_file);
 }
 
 static void world_make(void) {
@@ -71,7 +71,7 @@ static void world_make(void) {
         root->limit_nodes = 64;
         root->settings.limits = (struct socket_limits){16, 4, 65536, 65536};
         snprintf(world.path, sizeof(world.path), "/tmp/iomem-fuzz.%d", (int)getpid());
-        root->listen_fd = listener_open(world.path, false);
+        root->listen_fd = listener_open(world.path, false, &root->socket_file);
         FUZZ_CHECK(root->listen_fd >= 0);
         atexit(world_end);
 }

@@ -3,6 +3,7 @@
 
 import gc
 import os
+import shutil
 import sys
 
 import pytest
@@ -90,6 +91,22 @@ def guarded(request, mount):
             may_be_gone=request.node.get_closest_marker("may_leave_mount") is not None,
         )
         assert not watchdog.fired, "a call on the mount hung; its connection was ended"
+
+
+@pytest.fixture
+def home():
+    """A folder that every user can pass through."""
+    path = support.scratch_directory()
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def target(home):
+    """An empty directory to mount on."""
+    path = home / "mnt"
+    path.mkdir()
+    return path
 
 
 @pytest.fixture

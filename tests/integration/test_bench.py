@@ -97,3 +97,21 @@ def test_whole_programs_and_many_files(tmp_path):
 def test_list_names_each_line_once():
     ids = [line.split()[0] for line in bench("--quick", "--list").stdout.splitlines()]
     assert len(ids) == len(set(ids)) > 50
+
+
+def test_build_that_fails_says_why(tmp_path):
+    meson = tmp_path / "meson"
+    meson.write_text("#!/bin/sh\necho 'ERROR: Dependency \"fuse3\" not found'\nexit 1\n")
+    meson.chmod(0o755)
+    result = subprocess.run(
+        [BENCH, "--quick", "--no-checks"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=dict(os.environ, PATH=f"{tmp_path}:{os.environ['PATH']}"),
+    )
+    assert result.returncode == 1
+    assert 'Dependency "fuse3" not found\nbench/run: failed: meson ' in result.stderr
+    assert "Traceback" not in result.stderr

@@ -271,6 +271,13 @@ def test_errors(connection):
     assert connection.list() == ["a"]
 
 
+@pytest.mark.parametrize("option", ["ro", "ro,socket=none"])
+def test_read_only(lib, mounts, option):
+    """The library knows every errno that the daemon names."""
+    with Connection(lib, mounts(option)) as one:
+        fails_with(errno.EROFS, one.create, "a", 4096)
+
+
 def test_size_0(connection):
     os.close(connection.create("empty", 0, 0o600, FIXED | POPULATE))
     assert connection.stat("empty").size == 0
@@ -660,7 +667,7 @@ def test_example(page, mounts, tmp_path):
     assert process.returncode == 0
     expected = {
         "iomem": "",
-        "iomem_connect": "connected by libiomem 0.1.0\n",
+        "iomem_connect": f"connected by libiomem {load().iomem_version().decode()}\n",
         "iomem_create": "",
         "iomem_events_open": f"fed by {os.getpid()}\n",
         "iomem_map": "the child says 42\n",

@@ -14,7 +14,7 @@ COMMON = {
 
 
 def manual():
-    return (ROOT / "iomemfs.1").read_text()
+    return (ROOT / "iomemfs.8").read_text()
 
 
 def section(text, title):
@@ -30,8 +30,9 @@ def help_text():
     return result.stdout
 
 
-def test_lint():
-    result = run(["mandoc", "-T", "lint", "-W", "all", ROOT / "iomemfs.1"])
+@pytest.mark.parametrize("page", ["iomemfs.8", "mount.iomemfs.8"])
+def test_lint(page):
+    result = run(["mandoc", "-T", "lint", "-W", "all", ROOT / page])
     # Which pages this machine has indexed is no fault of ours.
     complaints = [line for line in result.stdout.splitlines() if "outdated mandoc.db" not in line
                   and "referenced manual not found" not in line]
@@ -45,6 +46,21 @@ def test_flags():
         for word in re.split(r" , (?=Fl)", line):
             described.add("-" + re.match(r"(?:Fl )?(-?\w+)", word)[1])
     assert shown - {"-t"} == described  # which is mount's own
+
+
+def test_flags_of_the_mount_helper(tmp_path):
+    page = (ROOT / "mount.iomemfs.8").read_text()
+    flags = re.findall(r"^\.It Fl (\w)(.*)$", page, re.M)
+    assert {flag for flag, _ in flags} == {"f", "n", "o", "s", "t", "v"}
+    words = []
+    for flag, argument in flags:
+        words += [f"-{flag}", *{"o": ["size=4g"], "t": ["iomemfs"]}.get(flag, [])]
+        assert bool(argument) == (flag in "ot")
+    helper = tmp_path / "mount.iomemfs"
+    helper.symlink_to(program())
+    result = run([helper, "x", tmp_path, *words])
+    assert (result.returncode, result.stderr) == (0, "")
+    assert run([helper, "x", tmp_path, "-f", "-x"]).returncode == 1
 
 
 def test_mount_options():

@@ -23,27 +23,11 @@ from support import (
     processes_with_environment,
     program,
     run,
-    scratch_directory,
     wait_for,
     without_kernel_warnings,
 )
 
 MIB = 1024 * 1024
-
-
-@pytest.fixture
-def home():
-    """A folder that every user can pass through."""
-    path = scratch_directory()
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
-
-
-@pytest.fixture
-def target(home):
-    path = home / "mnt"
-    path.mkdir()
-    return path
 
 
 @contextlib.contextmanager
@@ -227,6 +211,9 @@ def test_defaults(mounts):
         ("5000", 8192),
         ("64k", 64 * 1024),
         ("64M", 64 * MIB),
+        ("64MiB", 64 * MIB),
+        ("64MB", (64000000 + 4095) // 4096 * 4096),
+        ("1.5g", 1536 * MIB),
         ("1g", 1024 * MIB),
         ("2T", 2 * 1024 * 1024 * MIB),
         ("0x100000", MIB),
@@ -319,7 +306,7 @@ def test_options_without_meaning(target):
 
 
 BAD_OPTIONS = [
-    "size=1x", "size=", "size=-1", "size=1.5g", "size=1kk", "size=%", "size=99999999999999999999",
+    "size=1x", "size=", "size=-1", "size=1.5", "size=1kk", "size=1.5%", "size=%", "size=99999999999999999999",
     "size=10%%", "size", "nr_inodes=", "nr_inodes=x", "nr_inodes=5%", "mode=9", "mode=", "mode=77777",
     "uid=", "uid=no-such-user", "gid=-1", "passthrough=", "passthrough=yes", "socket=",
     "socket=relative/path", "socket=/" + "x" * 200, "spin=", "spin=-1", "spin=1001", "xattr=", "xattr=yes", "latency=", "latency=high",
@@ -351,8 +338,19 @@ def test_bad_options_by_mount(target, fstype):
     assert not is_mounted(target)
 
 
+@pytest.mark.parametrize("word, permissions", [("x-mount.mkdir", 0o755), ("X-mount.mkdir=0700", 0o700)])
+def test_mount_point_is_made(home, word, permissions):
+    path = home / "a" / "b" / "c"
+    refused([program(), path], 32, "make the directory first")
+    with mounted_by([program(), path, "-o", word], path):
+        use(path)
+    assert stat.S_IMODE(path.stat().st_mode) == permissions
+    with mounted_by([program(), path, "-o", word], path):
+        use(path)
+
+
 def test_bad_mount_points(home):
-    refused([program(), home / "missing"], 32, "missing", "No such file")
+    refused([program(), home / "missing"], 32, "missing", "no such file")
     (home / "file").write_text("")
     refused([program(), home / "file"], 32, "file", "not a directory")
     refused([program(), ""], 32)

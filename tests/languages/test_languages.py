@@ -67,7 +67,7 @@ def names(mount):
     return [line.split()[0] for line in (mount.path / ".ctl/regions").read_text().splitlines()[1:]]
 
 
-def start(mount, language, role, name):
+def start(mount, language, role, name, container=()):
     environment = dict(
         os.environ,
         IOMEMFS=str(mount),
@@ -76,7 +76,7 @@ def start(mount, language, role, name):
         PYTHONPATH=str(BUILT / "python/installed"),
     )
     return subprocess.Popen(
-        [*LANGUAGES[language][1], role, name],
+        [*container, *LANGUAGES[language][1], role, name],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -107,6 +107,28 @@ def test_pair(mount, writer, reader):
     assert told == f"{writer} is told: {reader} has read it\n"
     assert (first.returncode, second.returncode) == (0, 0)
     wait_for(lambda: names(mount) == [], "the end of a region that nobody has any more")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_in_a_container(mount, tmp_path, language):
+    """A container that sees one directory of the mount only, and other processes than its own not at all."""
+    (mount.path / "shared").mkdir()
+    container = [
+        "bwrap", "--unshare-pid", "--unshare-ipc", "--die-with-parent", "--dev-bind", "/", "/",
+        "--bind", mount.path / "shared", tmp_path, "--tmpfs", mount.path, "--proc", "/proc",
+    ]
+    for outside, inside in (("read", "write"), ("write", "read")):
+        here = start(mount.path / "shared", language, outside, "frames")
+        there = start(tmp_path, language, inside, "frames", container)
+        try:
+            output = output_of(here) + output_of(there)
+        finally:
+            here.kill()
+            there.kill()
+        assert f"{language} reads: hello from {language}\n" in output, output
+        assert f"{language} is told: {language} has read it\n" in output, output
+        assert (here.returncode, there.returncode) == (0, 0)
+        wait_for(lambda: names(mount) == [], "the end of the region")
 
 
 class Frames:

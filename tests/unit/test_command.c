@@ -143,53 +143,6 @@ static int parse(struct command *out, enum command_verb verb, const char *line) 
         return r;
 }
 
-static void test_sizes(void **state) {
-        static const struct {
-                const char *text;
-                int result;
-                uint64_t size;
-        } cases[] = {
-                {"0", 0, 0},
-                {"1", 0, 1},
-                {"4096", 0, 4096},
-                {"3k", 0, 3072},
-                {"3K", 0, 3072},
-                {"64M", 0, 64ull << 20},
-                {"2g", 0, 2ull << 30},
-                {"1T", 0, 1ull << 40},
-                {"007", 0, 7},
-                {"9223372036854775807", 0, INT64_MAX},
-                {"8388607t", 0, 8388607ull << 40},
-                {"8388608t", -EFBIG, 0},
-                {"9223372036854775808", -EFBIG, 0},
-                {"18446744073709551616", -EFBIG, 0},
-                {"99999999999999999999999999", -EFBIG, 0},
-                {"", -EINVAL, 0},
-                {"k", -EINVAL, 0},
-                {"-1", -EINVAL, 0},
-                {"+1", -EINVAL, 0},
-                {"1.5", -EINVAL, 0},
-                {"1.5k", -EINVAL, 0},
-                {"1kb", -EINVAL, 0},
-                {"1kk", -EINVAL, 0},
-                {"1p", -EINVAL, 0},
-                {"0x10", -EINVAL, 0},
-                {"1 ", -EINVAL, 0},
-                {"99999999999999999999999999x", -EINVAL, 0},
-                {"50%", -EINVAL, 0},
-                {"1\v", -EINVAL, 0},
-        };
-
-        (void)state;
-        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-                uint64_t size = 0;
-                int r = command_parse_size(cases[i].text, strlen(cases[i].text), &size);
-
-                if (r != cases[i].result || size != cases[i].size)
-                        fail_msg("%s: %d, %llu", cases[i].text, r, (unsigned long long)size);
-        }
-}
-
 static void test_parse_errors(void **state) {
         static const struct {
                 enum command_verb verb;
@@ -958,7 +911,6 @@ static void test_ctl_powerless_root(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_sizes),
                 cmocka_unit_test(test_parse),
                 cmocka_unit_test(test_parse_errors),
                 cmocka_unit_test(test_names_of_every_length),

@@ -185,7 +185,7 @@ static void errors_have_texts(void **state) {
         assert_int_equal(error_set(-EIO, "%s: %d", "text", 7), -EIO);
         assert_string_equal(iomem_error(), "text: 7");
         assert_int_equal(error_about(-ENOENT, "frames"), -ENOENT);
-        assert_string_equal(iomem_error(), "frames: No such file or directory");
+        assert_string_equal(iomem_error(), "frames: no such file or directory");
 }
 
 int main(void) {

@@ -8,8 +8,9 @@ import os
 import re
 import select
 import time
-from types import TracebackType
-from typing import Dict, Iterator, Optional, Type, Union
+from typing import Dict, Iterator, Optional, Union
+
+from ._closing import Closing
 
 _PIECE = 65536
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
@@ -44,11 +45,12 @@ def _parse(line: bytes) -> Event:
     return Event(int(sequence), kind.decode(), None if name == b"-" else unescape(name), details)
 
 
-class Events:
+class Events(Closing):
     """What happens below a directory, from the moment at which this was made.
 
     An iterator without end, a context manager, and something that select, poll and
-    asyncio's add_reader() take.  For one thread at a time.
+    asyncio's add_reader() take: readable when get(0) would return an event.  For one thread at a
+    time.
     """
 
     def __init__(self, directory: str) -> None:
@@ -56,10 +58,6 @@ class Events:
             f"{directory}/.ctl/events", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
         )
         self._text = b""
-
-    def fileno(self) -> int:
-        """The descriptor; readable when get(0) would return an event."""
-        return self._fd
 
     def get(self, timeout: Optional[float] = None) -> Optional[Event]:
         """The next event, or None if there is none within so many seconds."""
@@ -91,12 +89,6 @@ class Events:
         except BlockingIOError:
             pass
 
-    def close(self) -> None:
-        """Ends it.  May be called twice."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-
     def __iter__(self) -> Iterator[Event]:
         return self
 
@@ -104,18 +96,3 @@ class Events:
         event = self.get()
         assert event is not None
         return event
-
-    def __enter__(self) -> Events:
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if getattr(self, "_fd", -1) >= 0:
-            self.close()

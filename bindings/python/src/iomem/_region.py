@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import mmap
 import os
-from types import TracebackType
-from typing import Callable, Optional, Type, TypeVar, Union
+from typing import Callable, Optional, TypeVar, Union
 
 from . import _mount
+from ._closing import Closing
 
 _ATTEMPTS = 100
 _T = TypeVar("_T")
 
 
-class Region:
+class Region(Closing):
     """An open region: map it by .buf, pass it on by its descriptor, end it by close() or `with`."""
 
     def __init__(self, fd: int, name: Optional[str], writable: bool) -> None:
@@ -46,15 +46,6 @@ class Region:
     def writable(self) -> bool:
         """Whether it was opened for writing."""
         return self._writable
-
-    @property
-    def closed(self) -> bool:
-        """Whether close() was called."""
-        return self._fd < 0
-
-    def fileno(self) -> int:
-        """The descriptor, for os.pread(), socket.send_fds() and the like."""
-        return self._fd
 
     @property
     def buf(self) -> memoryview:
@@ -99,25 +90,8 @@ class Region:
 
         Arrays that are still on the memory keep it mapped for as long as they live.
         """
-        fd, self._fd = self._fd, -1
         self._drop_mapping()
-        if fd >= 0:
-            os.close(fd)
-
-    def __enter__(self) -> Region:
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if getattr(self, "_fd", -1) >= 0:
-            self.close()
+        super().close()
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{self.size} bytes"
