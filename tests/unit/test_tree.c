@@ -157,12 +157,10 @@ static void test_create_errors(void **state) {
 
 static void test_limit_of_nodes(void **state) {
         struct world world;
-        struct root *root;
 
         (void)state;
         world_new(&world);
-        root = journal_root(world.journal);
-        root->limit_nodes = 3;
+        limit_mount(world.journal)->nodes = 3;
         assert_int_equal(try_make(&world, world.root, "a"), 0);
         assert_int_equal(try_make(&world, world.root, "b"), 0);
         assert_int_equal(try_make(&world, world.root, "c"), -ENOSPC);
