@@ -24,28 +24,9 @@ void file_unuse(const struct node *node, int fd) {
                 close(fd);
 }
 
-/* An unprivileged daemon may lack permission to reopen its own file. */
-static int reopen_own(const struct journal *journal, const struct node *node, int flags) {
-        int fd, r;
-
-        if (fchmod(node->fd, 0600) < 0)
-                return -errno;
-        fd = backing_reopen(node->fd, flags);
-        r = file_own(journal, node);
-        if (r < 0 && fd >= 0) {
-                close(fd);
-                return r;
-        }
-        return fd;
-}
-
 int file_open(const struct journal *journal, const struct node *node, int flags) {
-        int fd;
-
-        if (node->fd < 0)
-                return open_named(store_of(journal, node), node, flags);
-        fd = backing_reopen(node->fd, flags);
-        return fd == -EACCES ? reopen_own(journal, node, flags) : fd;
+        return node->fd >= 0 ? backing_reopen(node->fd, flags)
+                             : open_named(store_of(journal, node), node, flags);
 }
 
 ssize_t file_read(const struct journal *journal, const struct node *node, char *bytes, size_t size,
@@ -107,12 +88,13 @@ int file_utimens(const struct journal *journal, const struct node *node,
         return futimens(node->fd, times) < 0 ? -errno : 0;
 }
 
-static int file_chown(const struct journal *journal, const struct node *node) {
+static int file_chown(const struct journal *journal, const struct node *node, uid_t uid,
+                      gid_t gid) {
         const struct limit *store = store_of(journal, node);
 
         if (store)
-                return store_chown(store, node, node->uid, node->gid);
-        return fchown(node->fd, node->uid, node->gid) < 0 ? -errno : 0;
+                return store_chown(store, node, uid, gid);
+        return fchown(node->fd, uid, gid) < 0 ? -errno : 0;
 }
 
 static int file_chmod(const struct journal *journal, const struct node *node, mode_t mode) {
@@ -123,18 +105,17 @@ static int file_chmod(const struct journal *journal, const struct node *node, mo
         return fchmod(node->fd, mode) < 0 ? -errno : 0;
 }
 
-int file_own(const struct journal *journal, const struct node *node) {
-        mode_t mode = node->mode & 07777;
+int file_own(const struct journal *journal, const struct node *node, uid_t uid, gid_t gid,
+             mode_t mode) {
         struct stat st;
-        int r;
+        int r = file_stat(journal, node, &st);
 
-        r = file_stat(journal, node, &st);
         if (r < 0)
                 return r;
         /* A look is cheaper than a change, and root's new files need none. */
-        if (st.st_uid == node->uid && st.st_gid == node->gid && (st.st_mode & 07777) == mode)
+        if (st.st_uid == uid && st.st_gid == gid && (st.st_mode & 07777) == mode)
                 return 0;
-        r = file_chown(journal, node);
+        r = file_chown(journal, node, uid, gid);
         if (r < 0 && r != -EPERM)
                 return r;
         /* The user who runs the daemon owns the file.  The node's permissions would let other

@@ -33,7 +33,9 @@ int file_stat(const struct journal *journal, const struct node *node, struct sta
 int file_truncate(const struct journal *journal, const struct node *node, uint64_t size);
 int file_utimens(const struct journal *journal, const struct node *node,
                  const struct timespec times[2]);
-/* Sets owner and permissions of the file to those of the node. */
-int file_own(const struct journal *journal, const struct node *node);
+/* Sets owner and permissions of the file.  If only root may change the owner, it stays, and nobody
+ * else gets permissions. */
+int file_own(const struct journal *journal, const struct node *node, uid_t uid, gid_t gid,
+             mode_t mode);
 /* Whether anybody but the daemon has the file open or mapped. */
 bool file_has_other_users(const struct journal *journal, const struct node *node);

@@ -57,7 +57,7 @@ int store_make(struct journal *journal, struct limit *store, struct node *node) 
         if (r < 0)
                 return r;
         name_of(name, node->id, node->ino);
-        if (mknodat(store->tmpfs_fd, name, S_IFREG | (node->mode & 07777), 0) < 0)
+        if (mknodat(store->tmpfs_fd, name, S_IFREG | (node->mode & 07555), 0) < 0)
                 return -errno;
         journal_crash_point(journal);
         JOURNAL_SET(journal, node->store, store->id);

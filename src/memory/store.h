@@ -23,7 +23,7 @@
 /* The limit with that id if it has a private tmpfs, or NULL. */
 struct limit *store_get(const struct journal *journal, uint32_t id);
 
-/* Makes an empty file for the node, which is new, and whose mode it gets.  Sets node->store.  0 or
+/* Makes an empty file for the node, which is new.  It gets its mode, but for permission to write.  Sets node->store.  0 or
  * negative errno. */
 int store_make(struct journal *journal, struct limit *store, struct node *node);
 /* To be called when the transaction was committed. */

@@ -104,7 +104,7 @@ static void test_files(void **state) {
         assert_true(is_there(world.other, second));
 
         assert_int_equal(file_truncate(world.journal, node, 5000), 0);
-        assert_int_equal(file_own(world.journal, node), 0);
+        assert_int_equal(file_own(world.journal, node, getuid(), getgid(), 0640), 0);
         assert_int_equal(file_stat(world.journal, node, &st), 0);
         assert_int_equal(st.st_size, 5000);
         assert_int_equal(st.st_mode, S_IFREG | 0640);
