@@ -33,6 +33,7 @@ struct fs_waiting {
         uint64_t unique; /* of a request that waits for invalidations */
         uint32_t handle; /* handle of a reader of a .ctl file, and its request; LSEEK's whence */
         bool blocks;
+        bool plain; /* the reply has no body */
         size_t size;
         uint64_t offset;
         struct turns_job job;
@@ -114,6 +115,11 @@ void fs_poll(struct fuse_request *req);
 /* For ctl_set_reply(), for invalidations_set_reply(), and for TXN_AFTER_EVENTS. */
 void fs_written(void *userdata, uint64_t unique, int result);
 bool fs_answer(void *userdata, uint64_t unique, int result);
+/* For a request whose change may release memory, and whose reply has no body: whether it was carried
+ * out before a death; then this function sees to the reply.  Otherwise fs_reply_change() does, after
+ * the change. */
+bool fs_resume_change(struct fuse_request *req, struct fs *fs);
+void fs_reply_change(struct fuse_request *req, struct fs *fs, int result);
 void fs_tell_readers(void *userdata);
 /* For ctl_set_wake(). */
 void fs_wake(void *userdata, uint64_t key, void *readers);

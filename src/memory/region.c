@@ -244,11 +244,12 @@ int region_create_growable(struct regions *regions, struct node *node) {
 
 int region_release(struct regions *regions, struct node *node, uint64_t *blocks) {
         int fd = node->fd;
+        struct stat st;
 
         if (fd < 0)
                 return -1;
         windows_forget(regions->windows, node->id);
-        *blocks = node->blocks;
+        *blocks = fstat(fd, &st) < 0 ? node->blocks : (uint64_t)st.st_blocks * 512;
         JOURNAL_SET(regions->journal, node->blocks, 0);
         quota_set_charge(regions->quota, node, 0);
         JOURNAL_SET(regions->journal, node->fd, -1);

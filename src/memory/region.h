@@ -108,7 +108,7 @@ bool region_has_other_users(struct regions *regions, const struct node *node);
 /*
  * Releases the memory: the region is charged for nothing any more.  Other processes that map or
  * hold it keep it.  The descriptor (-1 if it had none) is the caller's from then on, to be closed
- * after the commit.  *blocks: bytes allocated, as last known.
+ * after the commit.  *blocks: bytes allocated.
  */
 int region_release(struct regions *regions, struct node *node, uint64_t *blocks);
 

@@ -87,7 +87,10 @@ int volume_unlink(struct volume *volume, const struct change *by, struct node *d
                 return r;
         if (node_is_region(node))
                 volume_event(volume, by, EVENT_REMOVE, node, dir, name, length);
-        return tree_unlink(volume->tree, dir, name, length);
+        volume->can_wait = by->waits;
+        r = tree_unlink(volume->tree, dir, name, length);
+        volume->can_wait = false;
+        return r;
 }
 
 int volume_rmdir(struct volume *volume, struct node *dir, const char *name, size_t length) {
@@ -106,8 +109,10 @@ int volume_rename(struct volume *volume, const struct change *by, struct node *d
         tree_lookup(volume->tree, new_dir, new_name, new_length, &replaced);
         removal = replaced && replaced != node && node_is_region(replaced) &&
                   !(flags & RENAME_EXCHANGE);
+        volume->can_wait = by->waits;
         r = tree_rename(volume->tree, dir, name, length, new_dir, new_name, new_length, flags,
                         &whiteout);
+        volume->can_wait = false;
         if (r < 0)
                 return r;
         /* The replaced node may be gone by now; so its event has only its name. */
@@ -192,6 +197,9 @@ static bool volume_on_unused(void *userdata, struct node *node) {
                 volume_close_backing(volume, node->backing_id);
         fd = region_release(volume->regions, node, &blocks);
         txn_close_later(volume->txn, fd, blocks);
+        if (blocks > RECLAIM_AT_ONCE && volume->can_wait &&
+            invalidation_memory(volume->invalidations) < 0)
+                txn_fail(volume->txn, -ENOMEM);
         return true;
 }
 
@@ -265,6 +273,12 @@ static void volume_on_name(void *userdata) {
         txn_after_commit(volume->txn, TXN_AFTER_NAMES);
 }
 
+static int volume_after_memory(void *userdata, invalidation_told_fn fn, void *fn_userdata) {
+        const struct volume *volume = userdata;
+
+        return reclaim_after(volume->reclaimer, fn, fn_userdata);
+}
+
 static int volume_build(struct volume *volume) {
         const struct lifetime_acts acts = {volume_remove_name, volume_on_changed, volume_is_busy,
                                            volume};
@@ -282,11 +296,16 @@ static int volume_build(struct volume *volume) {
                                   volume->regions, &acts);
         if (r == 0)
                 r = works_new(&volume->works, volume->txn, volume->allocator, volume->memory_jobs);
+        if (r == 0)
+                r = reclaimer_new(&volume->reclaimer, volume->loop, volume->memory_jobs);
+        if (r == 0)
+                r = room_new(&volume->room, volume->loop, volume->lifetimes, volume->reclaimer);
         if (r < 0)
                 return r;
+        invalidations_set_memory(volume->invalidations, volume_after_memory, volume);
         txn_add_member(volume->txn, volume_on_commit, volume_on_abort, volume);
         txn_set_after(volume->txn, TXN_AFTER_BACKING, volume_on_backing, volume);
-        txn_set_close(volume->txn, reclaim_close, volume->memory_jobs);
+        txn_set_close(volume->txn, reclaim_close, volume->reclaimer);
         tree_on_name(volume->tree, volume_on_name, volume);
         tree_on_limit_over(volume->tree, volume_limit_over, volume);
         return txn_commit(volume->txn);
@@ -318,6 +337,8 @@ struct volume *volume_free(struct volume *volume) {
         if (!volume)
                 return NULL;
         works_free(volume->works);
+        room_free(volume->room);
+        reclaimer_free(volume->reclaimer);
         lifetimes_free(volume->lifetimes);
         invalidations_free(volume->invalidations);
         tree_free(volume->tree);

@@ -26,6 +26,7 @@
 #include "volume/event.h"
 #include "volume/invalidation.h"
 #include "volume/lifetime.h"
+#include "volume/room.h"
 #include "volume/work.h"
 
 /* Services of the connection to the kernel.  Members are NULL where there are none. */
@@ -49,6 +50,9 @@ struct volume {
         struct works *works;
         struct allocator *allocator;
         struct job_queue *memory_jobs;
+        struct reclaimer *reclaimer;
+        struct room *room;
+        bool can_wait; /* the reply to the current request can wait for memory to be freed */
         struct volume_kernel kernel;
         int new_backing; /* backing id that this transaction opened, 0 for none */
 };
@@ -56,6 +60,7 @@ struct volume {
 /* The author of a change, and its kind. */
 struct change {
         struct caller *caller; /* NULL: the daemon itself */
+        bool waits;            /* its reply waits if invalidations_reply_later() says so */
         bool unasked;          /* the kernel did not ask for it, and must be told */
         bool kills_setid;      /* it clears set-user-id bits, and the kernel leaves that to us */
 };
