@@ -16,7 +16,7 @@
  * or an event.
  */
 
-#include "control/chain.h"
+#include "records/chain.h"
 #include "volume/access.h"
 #include "volume/txn.h"
 

@@ -114,9 +114,8 @@ void channel_set_room(struct channel *channel, struct room *room);
 bool channel_can_retry(const struct fuse_request *req);
 bool channel_retry(struct fuse_request *req);
 
-/* Whether INIT is done, and whether the kernel granted passthrough. */
+/* Whether INIT is done. */
 bool channel_is_ready(const struct channel *channel);
-bool channel_has_passthrough(const struct channel *channel);
 /* Whether there are extended attributes, and we have to clear set-user-id bits. */
 bool channel_has_xattr(const struct channel *channel);
 

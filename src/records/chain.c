@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "control/chain.h"
+#include "records/chain.h"
 
 #include <assert.h>
 #include <errno.h>
