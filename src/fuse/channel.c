@@ -610,6 +610,10 @@ bool channel_has_xattr(const struct channel *channel) {
         return killpriv_is_ours(channel->root);
 }
 
+bool channel_has_acl(const struct channel *channel) {
+        return negotiate_has_acl(channel->root);
+}
+
 struct txn *channel_txn(const struct channel *channel) {
         return channel->txn;
 }

@@ -118,6 +118,8 @@ bool channel_retry(struct fuse_request *req);
 bool channel_is_ready(const struct channel *channel);
 /* Whether there are extended attributes, and we have to clear set-user-id bits. */
 bool channel_has_xattr(const struct channel *channel);
+/* Whether there are access lists. */
+bool channel_has_acl(const struct channel *channel);
 
 /* The transaction that replies commit. */
 struct txn *channel_txn(const struct channel *channel);
