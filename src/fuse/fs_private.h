@@ -37,9 +37,10 @@ struct fs_waiting {
         size_t size;
         uint64_t offset;
         struct turns_job job;
-        fs_written_back_fn then; /* of fs_write_back(), with the offset */
-        bool begun;              /* the kernel has been asked to write */
-        struct work *work;       /* the work that it waits for, NULL for none */
+        fs_written_back_fn then;        /* of fs_write_back(), with the offset */
+        bool begun;                     /* the kernel has been asked to write */
+        struct wire_setattr_in setattr; /* of a request that waits for memory to be freed */
+        struct work *work;              /* the work that it waits for, NULL for none */
         struct fs_waiting *next;
 };
 

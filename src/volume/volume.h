@@ -149,6 +149,12 @@ int volume_resize(struct volume *volume, const struct change *by, struct node *n
  */
 bool volume_populate_growth(struct volume *volume, const struct change *by, struct node *node,
                             uint64_t before, work_fn done, void *userdata, struct work **out);
+/*
+ * Frees the memory of a large region beyond `size`, away from the loop, so that a resize to that
+ * size, which done() then makes, is quick.  False: it is quick already, or cannot be helped.
+ */
+bool volume_free_tail(struct volume *volume, struct node *node, uint64_t size, work_fn done,
+                      void *userdata);
 /* As fallocate(2).  0, negative errno, or -EINPROGRESS: done() will be called. */
 int volume_fallocate(struct volume *volume, const struct change *by, struct node *node, int mode,
                      uint64_t offset, uint64_t length, work_fn done, void *userdata);

@@ -160,6 +160,21 @@ class UnlinkLarge(Case):
         assert os.statvfs(mount).f_bfree == os.statvfs(mount).f_blocks
 
 
+class TruncateLarge(UnlinkLarge):
+    def prepare(self, mount):
+        with open(mount / "x", "wb") as stream:
+            os.posix_fallocate(stream.fileno(), 0, 20 << 20)
+            stream.write(b"content")
+        return mount / "x"
+
+    def act(self, mount, x):
+        os.truncate(x, 5000)
+
+    def check(self, mount, x):
+        assert x.read_bytes() == b"content" + bytes(4993)
+        assert os.statvfs(mount).f_blocks - os.statvfs(mount).f_bfree == 2
+
+
 class RenameOverLarge(UnlinkLarge):
     def act(self, mount, x):
         make(mount / "y")
