@@ -52,7 +52,9 @@ int volume_make(struct volume *volume, const struct change *by, struct node *dir
 
 int volume_symlink(struct volume *volume, struct node *dir, const char *name, size_t length,
                    const struct create_attrs *attrs, const char *target, struct node **out) {
-        return tree_symlink(volume->tree, dir, name, length, attrs, target, out);
+        int r = tree_symlink(volume->tree, dir, name, length, attrs, target, out);
+
+        return r < 0 ? r : regions_charge_link(volume->regions, *out);
 }
 
 int volume_link(struct volume *volume, struct node *node, struct node *dir, const char *name,
@@ -192,6 +194,12 @@ static bool volume_on_unused(void *userdata, struct node *node) {
         uint64_t blocks = 0;
         int fd;
 
+        /* A long target is there, and counts, until the kernel has forgotten the link. */
+        if (S_ISLNK(node->mode) && node->charge > 0) {
+                if (node->lookups > 0)
+                        return false;
+                regions_uncharge_link(volume->regions, node);
+        }
         if (!node_is_region(node))
                 return true;
         if (!lifetime_release(volume->lifetimes, node))
@@ -282,6 +290,13 @@ static void volume_on_abort(void *userdata) {
         regions_abort(volume->regions);
 }
 
+/* A region has grown without our knowing, and was cut back. */
+static void volume_on_cut(void *userdata, struct node *node) {
+        const struct change by = {.unasked = true};
+
+        volume_event_node(userdata, &by, EVENT_CUT_BACK, node);
+}
+
 static void volume_on_name(void *userdata) {
         struct volume *volume = userdata;
 
@@ -326,6 +341,7 @@ static int volume_build(struct volume *volume) {
         txn_set_after(volume->txn, TXN_AFTER_BACKING, volume_on_backing, volume);
         txn_set_close(volume->txn, reclaim_close, volume->reclaimer);
         tree_on_name(volume->tree, volume_on_name, volume);
+        regions_on_cut(volume->regions, volume_on_cut, volume);
         tree_on_limit_over(volume->tree, volume_limit_over, volume);
         return txn_commit(volume->txn);
 }
