@@ -484,11 +484,8 @@ static void channel_handle(struct channel *channel, const struct wire_request *i
                 .uid = header->uid,
                 .gid = header->gid,
                 .pid = (int32_t)header->pid,
-<<<<<<< HEAD
                 .retried = retried,
-=======
                 .at = clock_ns(),
->>>>>>> main
                 .in = in,
         };
 
