@@ -73,6 +73,8 @@ static void wait_end(struct peer *peer) {
 static struct peer *peer_free(struct peer *peer) {
         struct server *server = peer->server;
 
+        if (peer->roomless)
+                room_leave(server->volume->room, &peer->room);
         account_charge(&peer->account->unfinished, &peer->unfinished, 0);
         account_charge(&peer->account->unread, &peer->unread, 0);
         outbox_clear(&peer->outbox);
@@ -101,8 +103,6 @@ static void peer_end(struct peer *peer) {
         }
         if (record->waiting)
                 wait_end(peer);
-        if (peer->roomless)
-                room_leave(server->volume->room, &peer->room);
         outbox_drop_listing(&peer->outbox);
         peer_free(peer);
         client_delete(server->txn, record);
