@@ -9,7 +9,7 @@ enum { TURNS_MAX = 64 }; /* turns of the loop, each of which reads many requests
 
 struct room {
         struct lifetimes *lifetimes;
-        struct reclaimer *reclaimer;
+        struct reclaims *memory;
         struct loop_source *turn;
         bool (*is_idle)(void *userdata);
         void *userdata;
@@ -40,7 +40,7 @@ static void room_await_memory(struct room *room) {
         DL_CONCAT(room->reclaims, room->later);
         room->later = NULL;
         room->awaits_memory = true;
-        if (reclaim_after(room->reclaimer, room_on_memory, room) < 0)
+        if (reclaim_after(room->memory, room_on_memory, room) < 0)
                 room_on_memory(room, false);
 }
 
@@ -91,14 +91,14 @@ void room_set_door(struct room *room, bool (*is_idle)(void *userdata), void *use
 }
 
 int room_new(struct room **out, struct loop *loop, struct lifetimes *lifetimes,
-             struct reclaimer *reclaimer) {
+             struct reclaims *memory) {
         struct room *room = calloc(1, sizeof(*room));
         int r;
 
         if (!room)
                 return -ENOMEM;
         room->lifetimes = lifetimes;
-        room->reclaimer = reclaimer;
+        room->memory = memory;
         r = loop_add_timer(loop, &room->turn, room_on_turn, room);
         if (r < 0) {
                 free(room);

@@ -28,7 +28,7 @@ struct room_waiter {
 
 /* All arguments stay the caller's and must outlive it.  0 or negative errno. */
 int room_new(struct room **out, struct loop *loop, struct lifetimes *lifetimes,
-             struct reclaimer *reclaimer);
+             struct reclaims *memory);
 struct room *room_free(struct room *room);
 /* is_idle: whether there is no request that could be read now. */
 void room_set_door(struct room *room, bool (*is_idle)(void *userdata), void *userdata);
