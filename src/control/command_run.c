@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "base/size.h"
+#include "memory/descriptor.h"
 
 /* A command that is being carried out, and the place of its name. */
 struct command_context {
@@ -47,6 +48,19 @@ static int context_begin(struct command_context *context, struct volume *volume,
         return r < 0 ? context_fail(context, r) : 0;
 }
 
+static int fail_descriptors(struct command_context *context) {
+        return command_fail(context->error, -ENOSPC,
+                            "%s: no space: each region that a command makes takes a descriptor of "
+                            "the daemon, and none is left (RLIMIT_NOFILE)",
+                            command_show(context->name, context->length).text);
+}
+
+static int fail_inodes(struct command_context *context) {
+        return command_fail(context->error, -ENOSPC,
+                            "%s: no space: nr_inodes= is used up, or memory ran out",
+                            command_show(context->name, context->length).text);
+}
+
 /* Explains why a size was refused: a limit that can be raised, or another reason. */
 static int fail_space(struct command_context *context, uint64_t more) {
         char wanted[SIZE_TEXT_MAX], left[SIZE_TEXT_MAX], limit[SIZE_TEXT_MAX];
@@ -54,10 +68,8 @@ static int fail_space(struct command_context *context, uint64_t more) {
 
         volume_space(context->volume, context->dir, &space);
         if (space.limit == 0 || space.used + more <= space.limit)
-                return command_fail(
-                        context->error, -ENOSPC,
-                        "%s: no space: nr_inodes= is used up, or descriptors or memory ran out",
-                        command_show(context->name, context->length).text);
+                return descriptor_left(context->volume->journal) == 0 ? fail_descriptors(context)
+                                                                      : fail_inodes(context);
         size_format(wanted, more);
         size_format(left, space.used < space.limit ? space.limit - space.used : 0);
         size_format(limit, space.limit);
@@ -69,10 +81,10 @@ static int fail_space(struct command_context *context, uint64_t more) {
 static struct create_attrs attrs_of(const struct command_context *context) {
         const struct command *command = context->command;
         const struct caller *caller = context->by.caller;
-        uint32_t mode = command->has_mode ? command->mode : 0666 & ~(uint32_t)caller_umask(caller);
 
         return (struct create_attrs){
-                .mode = S_IFREG | mode,
+                .mode = S_IFREG | (command->has_mode ? command->mode : 0666),
+                .umask = command->has_mode ? 0 : caller_umask(caller),
                 .uid = caller->uid,
                 .gid = caller->gid,
         };
@@ -82,7 +94,7 @@ static struct create_attrs attrs_of(const struct command_context *context) {
 static int create_check(struct command_context *context) {
         if (context->node)
                 return context_fail(context, -EEXIST);
-        if (!access_allows(context->by.caller, context->dir, ACCESS_WRITE))
+        if (!access_allows(context->volume->tree, context->by.caller, context->dir, ACCESS_WRITE))
                 return context_fail(context, -EACCES);
         return 0;
 }
@@ -146,7 +158,7 @@ static int run_resize(struct command_context *context) {
         r = context_region(context);
         if (r < 0)
                 return r;
-        if (!access_allows(context->by.caller, context->node, ACCESS_WRITE))
+        if (!access_allows(context->volume->tree, context->by.caller, context->node, ACCESS_WRITE))
                 return context_fail(context, -EACCES);
         if (context->command->unused && size < context->node->size && is_used(context))
                 return command_fail(context->error, -EBUSY, "%s: somebody has it open or mapped",
@@ -177,7 +189,11 @@ static int run_seal(struct command_context *context) {
         if (r == -EBUSY)
                 return command_fail(context->error, r,
                                     "%s: somebody has it open or mapped for writing", shown.text);
-        if (r == -EOPNOTSUPP || r == -EPERM)
+        if (r == -EPERM)
+                return command_fail(context->error, r,
+                                    "%s: was handed out for writing, and takes no more such seals",
+                                    shown.text);
+        if (r == -EOPNOTSUPP)
                 return command_fail(context->error, r,
                                     "%s: cannot be sealed: it was not made by a create command",
                                     shown.text);
@@ -189,7 +205,7 @@ static int run_remove(struct command_context *context) {
 
         if (!context->node)
                 return context_fail(context, -ENOENT);
-        r = access_unlink(context->by.caller, context->dir, context->node);
+        r = access_unlink(context->volume->tree, context->by.caller, context->dir, context->node);
         if (r == 0)
                 r = volume_unlink(context->volume, &context->by, context->dir, context->name,
                                   context->length);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "fuse/backing_id.h"
@@ -78,6 +79,20 @@ static int channel_commit(struct fuse_request *req, int error, struct iovec *iov
                                 channel);
 }
 
+/* Counts the time until the reply.  Bounded, and without a record: a few stores. */
+static void channel_measure(const struct fuse_request *req) {
+        struct counters *counters = &req->channel->root->counters;
+        uint64_t took = req->at ? clock_ns() - req->at : 0, bound = 1000;
+        unsigned int bucket = 0;
+
+        if (!req->at)
+                return;
+        for (; bucket < LATENCY_BUCKETS - 1 && took > bound; bucket++)
+                bound *= 4;
+        counters->latency[bucket]++;
+        counters->latency_ns += took;
+}
+
 void channel_reply(struct fuse_request *req, int error, struct iovec *iov, int count) {
         int r;
 
@@ -94,6 +109,7 @@ void channel_reply(struct fuse_request *req, int error, struct iovec *iov, int c
         /* The transaction was aborted.  This one is empty, so its commit cannot be refused. */
         if (r < 0)
                 (void)channel_commit(req, r, iov, 1);
+        channel_measure(req);
 }
 
 static void channel_reply_error(struct fuse_request *req, int error) {
@@ -443,6 +459,7 @@ static void channel_handle(struct channel *channel, const struct wire_request *i
                 .uid = header->uid,
                 .gid = header->gid,
                 .pid = (int32_t)header->pid,
+                .at = clock_ns(),
                 .in = in,
         };
 
@@ -525,34 +542,35 @@ bool channel_has_xattr(const struct channel *channel) {
         return killpriv_is_ours(channel->root);
 }
 
+bool channel_has_acl(const struct channel *channel) {
+        return negotiate_has_acl(channel->root);
+}
+
 struct txn *channel_txn(const struct channel *channel) {
         return channel->txn;
 }
 
 /* Backing ids */
 
-/*
- * With a descriptor for neither reading nor writing (access mode 3, see open(2)), which the lease
- * probe does not count: the id may outlive all other descriptors (process/store.h).
- */
-static int backing_id_open_uncounted(int fuse_fd, int fd) {
-        int copy = backing_reopen(fd, O_ACCMODE), id;
+/* Notes the newest id, and before it is there, that it is about to be.  See replay_backing(). */
+static void note_id(struct root *root, uint32_t node, int id) {
+        uint32_t at = id == 0 ? !root->newest_id : root->newest_id;
 
-        if (copy < 0)
-                return copy;
-        id = backing_id_open(fuse_fd, copy);
-        close(copy);
-        return id;
+        root->opened_ids[at] = (struct opened_id){.node = node, .id = id};
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+        root->newest_id = at;
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 
-int channel_backing_open(void *userdata, int fd) {
+int channel_backing_open(void *userdata, uint32_t node, int fd) {
         struct channel *channel = userdata;
-        int id = channel->root->settings.keep ? backing_id_open_uncounted(channel_fd(channel), fd)
-                                              : backing_id_open(channel_fd(channel), fd);
+        int id;
 
-        if (id < 0)
-                return id;
-        channel->root->last_backing = id;
+        note_id(channel->root, node, 0);
+        id = backing_id_open(channel_fd(channel), fd);
+        journal_crash_point(channel->journal);
+        if (id > 0)
+                note_id(channel->root, node, id);
         journal_crash_point(channel->journal);
         return id;
 }

@@ -2,7 +2,7 @@
 #include "fuse/fs_private.h"
 
 struct node *fs_node(struct fs *fs, uint64_t ino) {
-        return tree_node(fs->volume->tree, ino & UINT32_MAX);
+        return tree_node(fs->volume->tree, fs_kind(ino) == CTL_NONE ? ino : ino & FS_NODE_MASK);
 }
 
 struct caller fs_caller(const struct fuse_request *req) {
@@ -15,8 +15,9 @@ struct change fs_change(const struct fuse_request *req, struct caller *caller) {
         return (struct change){.caller = caller, .kills_setid = req->kills_setid};
 }
 
-struct create_attrs fs_create_attrs(const struct fuse_request *req, mode_t mode, dev_t rdev) {
-        return (struct create_attrs){.mode = mode, .uid = req->uid, .gid = req->gid, .rdev = rdev};
+struct create_attrs fs_create_attrs(const struct fuse_request *req, mode_t mode, mode_t umask) {
+        return (struct create_attrs){
+                .mode = mode, .umask = umask, .uid = req->uid, .gid = req->gid};
 }
 
 int fs_entry(struct fs *fs, struct node *node, struct wire_entry *entry) {

@@ -58,12 +58,24 @@ static inline struct fs *fs_of(const struct fuse_request *req) {
         return req->userdata;
 }
 
-/* Ids of .ctl and its files. */
+/*
+ * Ids of .ctl and its files.  Each user has nodes of its own for them: the kernel lets one writer of
+ * a node in at a time, and a write whose text never comes would keep all others out.
+ *
+ *   bits 0 to 23   node id of the directory
+ *   bits 24 to 31  upper byte of the uid
+ *   bits 32 to 39  enum ctl_kind; CTL_NONE: the directory or file itself, and no uid
+ *   bits 40 to 63  the rest of the uid
+ */
+enum { FS_NODE_MASK = (1 << 24) - 1 };
+_Static_assert((int)LAYOUT_NODES_MAX <= (int)FS_NODE_MASK, "a node id does not fit");
+
 static inline enum ctl_kind fs_kind(uint64_t id) {
-        return (enum ctl_kind)(id >> 32);
+        return (enum ctl_kind)(id >> 32 & 0xff);
 }
-static inline uint64_t fs_ctl_ino(enum ctl_kind kind, const struct node *dir) {
-        return (uint64_t)kind << 32 | dir->id;
+static inline uint64_t fs_ctl_id(enum ctl_kind kind, const struct node *dir, uid_t uid) {
+        return (uint64_t)(uid & 0xffffff) << 40 | (uint64_t)kind << 32 |
+               (uint64_t)(uid >> 24) << 24 | dir->id;
 }
 
 /* Functions with only a request as argument are handlers: see fs.c. */
@@ -74,7 +86,7 @@ struct node *fs_node(struct fs *fs, uint64_t id);
 struct caller fs_caller(const struct fuse_request *req);
 /* The author of a change.  The handler must clear the caller. */
 struct change fs_change(const struct fuse_request *req, struct caller *caller);
-struct create_attrs fs_create_attrs(const struct fuse_request *req, mode_t mode, dev_t rdev);
+struct create_attrs fs_create_attrs(const struct fuse_request *req, mode_t mode, mode_t umask);
 /* Fills in the entry of a node, and counts a lookup. */
 int fs_entry(struct fs *fs, struct node *node, struct wire_entry *entry);
 void fs_reply_entry(struct fuse_request *req, struct fs *fs, struct node *node);
@@ -125,7 +137,8 @@ void fs_waiting_return(struct fs *fs, struct fs_waiting *waiting);
 /* fs_xattr.c */
 void fs_getxattr(struct fuse_request *req);
 void fs_listxattr(struct fuse_request *req);
-void fs_refuse_xattr(struct fuse_request *req);
+void fs_setxattr(struct fuse_request *req);
+void fs_removexattr(struct fuse_request *req);
 
 /* fs_write_back.c */
 /* Whether what was stored through mappings of the region may not have come here yet. */

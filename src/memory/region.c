@@ -9,26 +9,17 @@
 #include <unistd.h>
 #include "base/fault.h"
 #include "memory/backing.h"
-#include "memory/window.h"
+#include "memory/descriptor.h"
+#include "memory/file.h"
+#include "memory/region_private.h"
+#include "memory/store.h"
 
 enum {
         PAGE = 4096,
         WINDOW_LEAST = 4 * PAGE, /* bytes; for less, pwrite(2) is as fast as finding a window */
         WRITE_TAIL = 64,         /* bytes */
-        OWNED_MAX = 8,
-        LOOK_AT_ONCE = 64,  /* files that one regions_look_at_asking() visits */
-        EXTENTS_MAX = 4096, /* of a file, that are counted for a write or fallocate(2) */
-};
-
-struct regions {
-        struct journal *journal;
-        struct root *root;
-        struct quota *quota;
-        struct windows *windows;
-
-        /* Work for the end of the transaction. */
-        uint32_t owned[OWNED_MAX]; /* regions whose backing files got another owner or mode */
-        unsigned int n_owned;
+        LOOK_AT_ONCE = 64,       /* files that one regions_look_at_asking() visits */
+        EXTENTS_MAX = 4096,      /* of a file, that are counted for a write or fallocate(2) */
 };
 
 static uint64_t page_round(uint64_t n) {
@@ -51,6 +42,7 @@ int regions_new(struct regions **out, struct journal *journal) {
         }
         regions->journal = journal;
         regions->root = journal_root(journal);
+        descriptor_init(journal);
         /* The kernel sends it when somebody opens a region during a lease probe. */
         signal(SIGIO, SIG_IGN);
         *out = regions;
@@ -70,25 +62,6 @@ struct quota *regions_quota(const struct regions *regions) {
         return regions->quota;
 }
 
-/* Sets owner and permissions of the backing file to those of the node. */
-static int backing_own(const struct node *node) {
-        mode_t mode = node->mode & 07777;
-        struct stat st;
-
-        /* fstat(2) is cheaper than fchown(2), and root's new files need no change. */
-        if (fstat(node->fd, &st) == 0 && st.st_uid == node->uid && st.st_gid == node->gid &&
-            (st.st_mode & 07777) == mode)
-                return 0;
-        if (fchown(node->fd, node->uid, node->gid) < 0) {
-                if (errno != EPERM)
-                        return -errno;
-                /* The user who runs the daemon owns the file.  The node's permissions would let
-                 * other people open a descriptor again that they were given for reading only. */
-                mode = 0600 | (mode & (S_ISUID | S_ISGID)); /* see region_note_setid() */
-        }
-        return fchmod(node->fd, mode) < 0 ? -errno : 0;
-}
-
 /* Accounting */
 
 /* What a region counts for, as it was last seen; see quota.h. */
@@ -105,17 +78,28 @@ static uint64_t region_charge(const struct node *node) {
 /* Records what fstat(2) returned. */
 static void region_note(struct regions *regions, struct node *node, const struct stat *st) {
         uint64_t size = (uint64_t)st->st_size, blocks = (uint64_t)st->st_blocks * 512;
+        uint64_t charge;
 
         if (node->size != size)
                 JOURNAL_SET(regions->journal, node->size, size);
         if (node->blocks != blocks)
                 JOURNAL_SET(regions->journal, node->blocks, blocks);
-        quota_set_charge(regions->quota, node, region_charge(node));
+        charge = region_charge(node);
+        /* A memfd that could not be cut back counts what it had reserved, or what it takes. */
+        if (node->backing == BACKING_MEMFD && charge > node->charge)
+                charge = node->charge > blocks ? node->charge : blocks;
+        quota_set_charge(regions->quota, node, charge);
 }
 
+static void region_cut_back(struct regions *regions, struct node *node, struct stat *st);
+
+/* Reads the attributes, and brings the record up to date. */
 static int region_look(struct regions *regions, struct node *node, struct stat *st) {
-        if (fstat(node->fd, st) < 0)
-                return -errno;
+        int r = file_stat(regions->journal, node, st);
+
+        if (r < 0)
+                return r;
+        region_cut_back(regions, node, st);
         region_note(regions, node, st);
         return 0;
 }
@@ -152,20 +136,114 @@ static int region_reserve(struct regions *regions, struct node *node, uint64_t c
         return quota_reserve(regions->quota, node, charge);
 }
 
+int regions_charge_link(struct regions *regions, struct node *link) {
+        return link->text_length < LAYOUT_TARGET_LEAST ? 0 : region_reserve(regions, link, PAGE);
+}
+
+void regions_uncharge_link(struct regions *regions, struct node *link) {
+        quota_set_charge(regions->quota, link, 0);
+}
+
+/* Growth that nobody has asked us for */
+
+uint64_t region_room(struct regions *regions, const struct node *node) {
+        uint64_t left = quota_left(regions->quota, node->limit);
+
+        if (left == UINT64_MAX)
+                return REGION_MAX;
+        return node->charge + left / PAGE * PAGE;
+}
+
+/*
+ * The size that a region keeps which is larger than what can be reserved: the data that follow what
+ * it has reserved, as far as there is room.  A byte far behind does not take all that is left.
+ */
+static uint64_t region_kept_size(struct regions *regions, const struct node *node, uint64_t size) {
+        uint64_t room = region_room(regions, node), end = size;
+        off_t hole;
+
+        if ((node->flags & NODE_RESERVED) && size > node->charge) {
+                hole = lseek(node->fd, (off_t)node->charge, SEEK_HOLE);
+                end = hole < (off_t)node->charge ? node->charge : (uint64_t)hole;
+        }
+        return end < room ? end : room;
+}
+
+/* Frees what the region has beyond its new size, and beyond its end. */
+static int region_shrink(struct node *node, uint64_t size) {
+        if (ftruncate(node->fd, (off_t)size) == 0)
+                return 0;
+        /* Sealed against shrinking.  Its size stays, but what was never reserved is freed. */
+        return fallocate(node->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)node->charge,
+                         INT64_MAX / PAGE * PAGE - (off_t)node->charge) < 0
+                       ? -errno
+                       : 0;
+}
+
+/* Whether all that the region has is charged, or could be charged now. */
+static bool region_fits(struct regions *regions, struct node *node, const struct stat *st) {
+        uint64_t blocks = (uint64_t)st->st_blocks * 512;
+        struct node now = *node;
+
+        now.size = (uint64_t)st->st_size;
+        /* What lies behind the end has to be reserved before it is allocated. */
+        now.blocks = blocks < page_round(now.size) ? blocks : page_round(now.size);
+        return region_reserve(regions, node, region_charge(&now)) == 0 && blocks <= node->charge;
+}
+
+/*
+ * A memfd can grow without our knowing, by write(2) through passthrough, and by its owner's
+ * descriptor.  A size that cannot be reserved is cut off, and so is what was allocated behind the
+ * end without being reserved first.  This never fails: whatever the owner does, the region can be
+ * looked up and removed.
+ */
+static void region_cut_back(struct regions *regions, struct node *node, struct stat *st) {
+        uint64_t size = (uint64_t)st->st_size, kept;
+
+        if (node->backing != BACKING_MEMFD || region_fits(regions, node, st))
+                return;
+        /* It was cut already, as far as that is possible. */
+        if ((node->seals & F_SEAL_SHRINK) && (uint64_t)st->st_blocks * 512 <= node->charge)
+                return;
+        windows_forget(regions->windows, node->id);
+        kept = region_kept_size(regions, node, size);
+        if (region_reserve(regions, node, page_round(kept)) < 0)
+                kept = node->charge < size ? node->charge : size;
+        if (region_shrink(node, kept) < 0 || fstat(node->fd, st) < 0)
+                return;
+        /* Somebody may still be writing.  What they add is cut at the next look. */
+        if ((uint64_t)st->st_size > kept && !(node->seals & F_SEAL_SHRINK)) {
+                st->st_size = (off_t)kept;
+                st->st_blocks = (blkcnt_t)(page_round(kept) / 512);
+        }
+        JOURNAL_SET(regions->journal, node->size, (uint64_t)st->st_size);
+        regions->root->counters.cut_back++;
+        if (regions->on_cut)
+                regions->on_cut(regions->on_cut_userdata, node);
+}
+
+void regions_on_cut(struct regions *regions, void (*fn)(void *userdata, struct node *node),
+                    void *userdata) {
+        regions->on_cut = fn;
+        regions->on_cut_userdata = userdata;
+}
+
 /* The end of a transaction */
 
 void regions_commit(struct regions *regions) {
+        store_keep_made(regions->journal);
         regions->n_owned = 0;
         quota_commit(regions->quota);
 }
 
 void regions_abort(struct regions *regions) {
+        store_undo_made(regions->journal);
         for (; regions->n_owned > 0; regions->n_owned--) {
                 uint32_t id = regions->owned[regions->n_owned - 1];
                 struct node *node = journal_get(regions->journal, TABLE_NODE, id);
 
-                if (node && node->id == id && node_is_region(node) && node->fd >= 0)
-                        backing_own(node);
+                if (node && node->id == id && node_has_memory(node))
+                        region_set_owner(regions, node);
         }
         quota_abort(regions->quota);
 }
@@ -176,49 +254,35 @@ bool regions_are_kept(const struct regions *regions) {
         return regions->root->settings.keep && regions->root->passthrough;
 }
 
-/* Makes the descriptor the node's.  If it cannot, closes it. */
-static int region_adopt(struct regions *regions, struct node *node, int fd,
-                        enum backing_kind backing) {
-        int r;
+/* Makes a memfd.  Its descriptor gets a number that the record keeps.  0 or negative errno. */
+static int region_make_memfd(struct regions *regions, struct node *node, uint64_t size) {
+        int number = descriptor_new(regions->journal, node->id), r;
 
+        if (number < 0)
+                return number;
+        r = backing_memfd(number, size);
+        if (r < 0)
+                return r;
         journal_touch(regions->journal, node, sizeof(*node));
-        r = regions_are_kept(regions) ? backing_handle(fd, &node->handle) : 0;
+        r = regions_are_kept(regions) ? backing_handle(number, &node->handle) : 0;
         if (r < 0) {
-                close(fd);
+                close(number);
                 return r;
         }
-        node->fd = fd;
-        node->backing = backing;
-        node->flags &= ~(uint32_t)NODE_DETACHED;
+        node->fd = number;
+        node->size = size;
         return 0;
 }
 
 int region_create(struct regions *regions, struct node *node, uint64_t size) {
-        int fd, r;
+        int r;
 
         if (size > REGION_MAX)
                 return -EFBIG;
         JOURNAL_SET(regions->journal, node->flags, node->flags | NODE_RESERVED);
         JOURNAL_SET(regions->journal, node->backing, BACKING_MEMFD);
         r = region_reserve(regions, node, page_round(size));
-        if (r < 0)
-                return r;
-        fd = backing_memfd(size);
-        if (fd < 0)
-                return fd;
-        r = region_adopt(regions, node, fd, BACKING_MEMFD);
-        if (r == 0)
-                node->size = size;
-        return r;
-}
-
-static int region_create_empty(struct regions *regions, struct node *node) {
-        int fd = backing_memfd(0);
-
-        if (fd < 0)
-                return fd;
-        region_adopt(regions, node, fd, BACKING_MEMFD);
-        return 0;
+        return r < 0 ? r : region_make_memfd(regions, node, size);
 }
 
 int regions_prepare(struct regions *regions) {
@@ -228,33 +292,36 @@ int regions_prepare(struct regions *regions) {
 }
 
 int region_create_growable(struct regions *regions, struct node *node) {
-        int tmpfs, fd;
+        int r;
 
         /* The private tmpfs cannot be asked for huge pages. */
-        if (!regions->root->passthrough || (node->flags & NODE_HUGE))
-                return region_create_empty(regions, node);
-        tmpfs = quota_tmpfs(regions->quota, node->limit);
-        if (tmpfs < 0)
-                return tmpfs;
-        fd = backing_tmpfs_file(tmpfs);
-        if (fd < 0)
-                return fd;
-        return region_adopt(regions, node, fd, BACKING_TMPFS);
+        if (!regions->root->passthrough || (node->flags & NODE_HUGE)) {
+                JOURNAL_SET(regions->journal, node->backing, BACKING_MEMFD);
+                return region_make_memfd(regions, node, 0);
+        }
+        r = quota_tmpfs(regions->quota, node->limit);
+        if (r < 0)
+                return r;
+        JOURNAL_SET(regions->journal, node->backing, BACKING_TMPFS);
+        return store_make(regions->journal, limit_of_bytes(regions->journal, node->limit), node);
 }
 
-int region_release(struct regions *regions, struct node *node, uint64_t *blocks) {
-        int fd = node->fd;
+bool regions_name_files(const struct regions *regions) {
+        return regions->root->passthrough && !regions->root->settings.huge;
+}
 
-        if (fd < 0)
-                return -1;
+void region_release(struct regions *regions, struct node *node) {
+        if (node->backing == BACKING_NONE)
+                return;
         windows_forget(regions->windows, node->id);
-        *blocks = node->blocks;
-        JOURNAL_SET(regions->journal, node->blocks, 0);
+        journal_touch(regions->journal, node, sizeof(*node));
+        node->blocks = 0;
         quota_set_charge(regions->quota, node, 0);
-        JOURNAL_SET(regions->journal, node->fd, -1);
-        JOURNAL_SET(regions->journal, node->backing_id, 0);
-        JOURNAL_SET(regions->journal, node->size, 0);
-        return fd;
+        node->backing = BACKING_NONE;
+        node->store = 0;
+        node->fd = -1;
+        node->backing_id = 0;
+        node->size = 0;
 }
 
 /* Changes */
@@ -293,8 +360,6 @@ int region_resize(struct regions *regions, struct node *node, uint64_t size) {
         struct stat st;
         int r;
 
-        if (node->fd < 0)
-                return -ESTALE;
         r = region_look(regions, node, &st);
         if (r < 0)
                 return r;
@@ -310,9 +375,8 @@ int region_resize(struct regions *regions, struct node *node, uint64_t size) {
                 windows_forget(regions->windows, node->id);
         if (fault_strikes(FAULT_TRUNCATE))
                 return -EIO;
-        if (ftruncate(node->fd, (off_t)size) < 0)
-                return -errno;
-        return region_look(regions, node, &st);
+        r = file_truncate(regions->journal, node, size);
+        return r < 0 ? r : region_look(regions, node, &st);
 }
 
 /*
@@ -397,7 +461,7 @@ int region_fallocate_begin(struct regions *regions, struct node *node, int mode,
 
         if (mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE))
                 return -EOPNOTSUPP;
-        if (node->fd < 0)
+        if (!node_has_memory(node))
                 return -ESTALE;
         if (mode & FALLOC_FL_PUNCH_HOLE) {
                 windows_forget(regions->windows, node->id);
@@ -467,7 +531,7 @@ int region_reserve_write(struct regions *regions, struct node *node, uint64_t of
                          size_t *size) {
         uint64_t end = offset + *size;
 
-        if (node->fd < 0)
+        if (!node_has_memory(node))
                 return -ESTALE;
         if (node->seals & F_SEAL_WRITE || (end > node->size && (node->seals & F_SEAL_GROW)))
                 return -EPERM;
@@ -493,17 +557,17 @@ static bool region_has_windows(const struct node *node) {
 }
 
 /* Writes a piece that lies within one window. */
-static ssize_t region_write_piece(struct regions *regions, const struct node *node,
+static ssize_t region_write_piece(struct regions *regions, const struct node *node, int fd,
                                   const char *bytes, size_t size, uint64_t offset) {
         bool windowed = size >= WINDOW_LEAST && region_has_windows(node);
         size_t copied = 0;
         ssize_t n;
 
         if (windowed &&
-            windows_copy(regions->windows, node->id, node->fd, bytes, size - WRITE_TAIL, offset))
+            windows_copy(regions->windows, node->id, fd, bytes, size - WRITE_TAIL, offset))
                 copied = size - WRITE_TAIL;
         /* pwrite(2) updates mtime; a store into the mapping does not. */
-        n = pwrite(node->fd, bytes + copied, size - copied, (off_t)(offset + copied));
+        n = pwrite(fd, bytes + copied, size - copied, (off_t)(offset + copied));
         if (n < 0)
                 return copied > 0 ? (ssize_t)copied : -errno;
         if (windowed)
@@ -513,186 +577,43 @@ static ssize_t region_write_piece(struct regions *regions, const struct node *no
 
 ssize_t region_write(struct regions *regions, const struct node *node, const char *bytes,
                      size_t size, uint64_t offset) {
+        int fd = file_use(regions->journal, node);
         size_t done = 0;
+        ssize_t n = fd;
 
-        while (done < size) {
+        while (fd >= 0 && done < size) {
                 uint64_t at = offset + done;
                 size_t left = WINDOW_SIZE - at % WINDOW_SIZE;
                 size_t piece = size - done < left ? size - done : left;
-                ssize_t n = region_write_piece(regions, node, bytes + done, piece, at);
 
-                if (n < 0)
-                        return done > 0 ? (ssize_t)done : n;
-                done += (size_t)n;
-                if ((size_t)n < piece)
+                n = region_write_piece(regions, node, fd, bytes + done, piece, at);
+                if (n > 0)
+                        done += (size_t)n;
+                if (n < (ssize_t)piece)
                         break;
         }
-        return (ssize_t)done;
-}
-
-uint64_t region_room(struct regions *regions, const struct node *node) {
-        uint64_t left = quota_left(regions->quota, node->limit);
-
-        if (left == UINT64_MAX)
-                return REGION_MAX;
-        return node->charge + left / PAGE * PAGE;
-}
-
-/* Cuts the region back to what it can have. */
-static int region_cut(struct regions *regions, struct node *node, struct stat *st) {
-        uint64_t room = region_room(regions, node);
-
-        region_reserve(regions, node, room);
-        /* Sealed against shrinking: charge the size as it is, because a lookup or an rm must not
-         * fail here. */
-        if (ftruncate(node->fd, (off_t)room) < 0)
-                return errno == EPERM ? 0 : -errno;
-        regions->root->counters.cut_back++;
-        if (fstat(node->fd, st) < 0)
-                return -errno;
-        /* Somebody may still be writing.  What they add is cut at the next look. */
-        if (st->st_size > (off_t)room) {
-                st->st_size = (off_t)room;
-                st->st_blocks = (blkcnt_t)(room / 512);
-        }
-        return 0;
-}
-
-/*
- * Files grow without our knowing: memfds by write(2) through passthrough or an exported descriptor.
- * What lies beyond the limit is cut off: it was never reserved.
- */
-static int region_cut_back(struct regions *regions, struct node *node, struct stat *st) {
-        struct node now = *node;
-
-        now.size = (uint64_t)st->st_size;
-        now.blocks = (uint64_t)st->st_blocks * 512;
-        if (node->backing != BACKING_MEMFD || region_charge(&now) <= node->charge ||
-            region_reserve(regions, node, region_charge(&now)) == 0)
-                return 0;
-        return region_cut(regions, node, st);
-}
-
-/* A process that got a writable descriptor of an unsealed memfd can seal it. */
-static void region_note_seals(struct regions *regions, struct node *node) {
-        int seals;
-
-        if (node->backing != BACKING_MEMFD || !(node->flags & NODE_EXPORTED))
-                return;
-        seals = fcntl(node->fd, F_GET_SEALS);
-        if (seals < 0)
-                return;
-        seals &= F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
-        if (node->seals != (uint32_t)seals)
-                JOURNAL_SET(regions->journal, node->seals, (uint32_t)seals);
-}
-
-/* A write through an exported descriptor clears set-user-id bits of the backing file; follow it. */
-static void region_note_setid(struct regions *regions, struct node *node, const struct stat *st) {
-        uint32_t lost = node->mode & (S_ISUID | S_ISGID) & ~st->st_mode;
-
-        if (lost && (node->flags & NODE_EXPORTED))
-                JOURNAL_SET(regions->journal, node->mode, node->mode & ~lost);
+        file_unuse(node, fd);
+        return n < 0 && done == 0 ? n : (ssize_t)done;
 }
 
 int region_stat(struct regions *regions, struct node *node, struct stat *st) {
         int r;
 
-        if (node->fd < 0) {
+        if (!node_has_memory(node)) {
                 *st = (struct stat){0};
                 st->st_atim = (struct timespec){node->atime.sec, node->atime.nsec};
                 st->st_mtim = (struct timespec){node->mtime.sec, node->mtime.nsec};
                 st->st_ctim = (struct timespec){node->ctime.sec, node->ctime.nsec};
                 return 0;
         }
-        if (fstat(node->fd, st) < 0)
-                return -errno;
-        r = region_cut_back(regions, node, st);
+        r = region_look(regions, node, st);
         if (r < 0)
                 return r;
-        region_note(regions, node, st);
         region_note_seals(regions, node);
         region_note_setid(regions, node, st);
         return 0;
 }
 
 int region_utimens(struct regions *regions, struct node *node, const struct timespec times[2]) {
-        (void)regions;
-        if (node->fd < 0)
-                return -ESTALE;
-        return futimens(node->fd, times) < 0 ? -errno : 0;
-}
-
-int region_own(struct regions *regions, struct node *node) {
-        if (node->fd < 0)
-                return 0;
-        if (fault_strikes(FAULT_OWN))
-                return -EIO;
-        if (regions->n_owned < OWNED_MAX)
-                regions->owned[regions->n_owned++] = node->id;
-        return backing_own(node);
-}
-
-int region_seal(struct regions *regions, struct node *node, unsigned int seals) {
-        if (seals & ~(unsigned int)(F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE))
-                return -EINVAL;
-        if (node->fd < 0)
-                return -ESTALE;
-        if (node->backing != BACKING_MEMFD)
-                return -EOPNOTSUPP;
-        if ((seals & F_SEAL_WRITE) && !(node->seals & F_SEAL_WRITE) &&
-            (node->writers > 0 ||
-             ((node->flags & NODE_EXPORTED) && region_has_other_users(regions, node))))
-                return -EBUSY;
-        windows_forget(regions->windows, node->id);
-        JOURNAL_SET(regions->journal, node->seals, node->seals | seals);
-        if (fault_strikes(FAULT_SEAL))
-                return -EIO;
-        return fcntl(node->fd, F_ADD_SEALS, seals) < 0 ? -errno : 0;
-}
-
-/* An unprivileged daemon may lack permission to reopen its own file. */
-static int region_reopen_own(const struct node *node, int flags) {
-        int fd, r;
-
-        if (fchmod(node->fd, 0600) < 0)
-                return -errno;
-        fd = backing_reopen(node->fd, flags);
-        r = backing_own(node);
-        if (r < 0 && fd >= 0) {
-                close(fd);
-                return r;
-        }
-        return fd;
-}
-
-int region_export(struct regions *regions, struct node *node, int flags, bool owner) {
-        bool writable = (flags & O_ACCMODE) != O_RDONLY;
-        int fd;
-
-        if (node->fd < 0)
-                return -ESTALE;
-        /* The process that gets it may want to seal the region. */
-        windows_forget(regions->windows, node->id);
-        fd = backing_reopen(node->fd, flags);
-        if (fd == -EACCES)
-                fd = region_reopen_own(node, flags);
-        if (fd < 0)
-                return fd;
-        if (!(node->flags & NODE_EXPORTED))
-                JOURNAL_SET(regions->journal, node->flags, node->flags | NODE_EXPORTED);
-        /* Last, because it cannot be undone.  EPERM: it has that seal already. */
-        if (writable && !owner && node->backing == BACKING_MEMFD &&
-            fcntl(node->fd, F_ADD_SEALS, F_SEAL_SEAL) < 0 && errno != EPERM) {
-                int r = -errno;
-
-                close(fd);
-                return r;
-        }
-        return fd;
-}
-
-bool region_has_other_users(struct regions *regions, const struct node *node) {
-        (void)regions;
-        return node->fd >= 0 && backing_has_other_users(node->fd);
+        return file_utimens(regions->journal, node, times);
 }

@@ -8,7 +8,8 @@
  * region's memory comes from one of two kinds of file:
  *
  *   BACKING_MEMFD  a memfd.  Made by commands.  It can be sealed and handed out.
- *   BACKING_TMPFS  an unnamed file of a tmpfs that nobody else sees.  Made by open(O_CREAT) when
+ *   BACKING_TMPFS  a named file (store.h) of a tmpfs that nobody else sees: no descriptor is held,
+ *                so there can be millions.  Made by open(O_CREAT) when
  *                there is passthrough: write(2) then grows a file without asking us, and only the
  *                kernel can stop it.  The limit of the tmpfs is what the memfds leave.
  *
@@ -63,7 +64,7 @@ int region_create_growable(struct regions *regions, struct node *node);
 int region_resize(struct regions *regions, struct node *node, uint64_t size);
 /*
  * Checks the arguments of fallocate(2) and reserves what it needs.  The call itself takes long, and
- * can then be made on node->fd by another thread; region_fallocate_end() and region_stat()
+ * can then be made on file_use() by another process; region_fallocate_end() and region_stat()
  * afterwards.  0, -EOPNOTSUPP for modes that tmpfs has not, -EFBIG, -ENOSPC, -EPERM (sealed).
  */
 int region_fallocate_begin(struct regions *regions, struct node *node, int mode, uint64_t offset,
@@ -86,31 +87,55 @@ ssize_t region_write(struct regions *regions, const struct node *node, const cha
 /* The largest size that the region could have now, in bytes. */
 uint64_t region_room(struct regions *regions, const struct node *node);
 
-/* Adds seals (F_SEAL_…).  0, -EBUSY (F_SEAL_WRITE while somebody can write), -EPERM, -EINVAL. */
+/*
+ * Adds seals (F_SEAL_…).  A region that was handed out for writing takes F_SEAL_WRITE only, and the
+ * others along with it; it is then kept by us and not by the kernel.  0, -EBUSY (F_SEAL_WRITE while
+ * somebody can write), -EPERM (was handed out for writing), -EOPNOTSUPP (no memfd), -EINVAL.
+ */
 int region_seal(struct regions *regions, struct node *node, unsigned int seals);
 
-/* Reads size, blocks and times of the backing file into *st and the record. */
+/*
+ * Reads size, blocks and times of the backing file into *st and the record.  A memfd that has grown
+ * beyond what can be reserved is cut back.  on_cut() is called for that, if it is set; it may add to
+ * the transaction.
+ */
 int region_stat(struct regions *regions, struct node *node, struct stat *st);
+void regions_on_cut(struct regions *regions, void (*fn)(void *userdata, struct node *node),
+                    void *userdata);
 int region_utimens(struct regions *regions, struct node *node, const struct timespec times[2]);
-/* Sets owner and permissions of the backing file to those of the node. */
+/* Sets owner and permissions of the backing file to those of the node, without those to write. */
 int region_own(struct regions *regions, struct node *node);
 
 /*
  * A new descriptor of the region, for another process; it is the caller's.  flags: O_RDONLY or
- * O_RDWR.  The region is NODE_EXPORTED from then on.  Unless `owner` is true, a writable descriptor
- * of a memfd is given only after the memfd was sealed against further seals.  Otherwise its holder
- * could seal it, for good and against the owner's will.
+ * O_RDWR.  The region is NODE_EXPORTED from then on.  Before a writable one leaves the daemon, call
+ * region_seal_export().
  */
-int region_export(struct regions *regions, struct node *node, int flags, bool owner);
+int region_export(struct regions *regions, struct node *node, int flags);
+/*
+ * Seals a memfd against further seals, so that no holder of a descriptor can seal it.  If `owner` is
+ * false, or others than the owner may write to the region, it also seals it against shrinking and
+ * growing: nobody but the owner changes the size behind our back.  -EPERM: that is not possible any
+ * more, because its owner got it for writing when nobody else could.
+ */
+int region_seal_export(struct regions *regions, struct node *node, bool owner);
 /* Whether anybody but the daemon has the region open or mapped. */
 bool region_has_other_users(struct regions *regions, const struct node *node);
 
 /*
  * Releases the memory: the region is charged for nothing any more.  Other processes that map or
- * hold it keep it.  The descriptor (-1 if it had none) is the caller's from then on, to be closed
- * after the commit.  *blocks: bytes allocated, as last known.
+ * hold it keep it.  The file that it had is the caller's from then on (volume/reclaim.h).
  */
-int region_release(struct regions *regions, struct node *node, uint64_t *blocks);
+void region_release(struct regions *regions, struct node *node);
+/* Whether files that open(2) makes need no descriptors. */
+bool regions_name_files(const struct regions *regions);
+
+/*
+ * The target of a symbolic link counts as on tmpfs: a long one takes a page.  0, -ENOSPC.  Call
+ * regions_uncharge_link() before the link leaves its limit.
+ */
+int regions_charge_link(struct regions *regions, struct node *link);
+void regions_uncharge_link(struct regions *regions, struct node *link);
 
 /* To be called at the end of a transaction; regions_abort() after the records were rolled back. */
 void regions_commit(struct regions *regions);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include "base/peer.h"
 #include "base/process.h"
+#include "volume/acl.h"
 
 /* Callers */
 
@@ -72,13 +73,21 @@ static bool same_user_namespace(pid_t pid) {
                ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
 }
 
-bool caller_has_power(pid_t pid) {
+static bool has_capability(pid_t pid, unsigned int capability) {
         char *status = proc_read(pid, "status");
         const char *value = status ? status_find(status, "\nCapEff:") : NULL;
         unsigned long long capabilities = value ? strtoull(value, NULL, 16) : 0;
 
         free(status);
-        return (capabilities >> CAP_DAC_OVERRIDE & 1) && same_user_namespace(pid);
+        return (capabilities >> capability & 1) && same_user_namespace(pid);
+}
+
+bool caller_has_power(pid_t pid) {
+        return has_capability(pid, CAP_DAC_OVERRIDE);
+}
+
+bool caller_administers(pid_t pid) {
+        return has_capability(pid, CAP_SYS_ADMIN);
 }
 
 bool caller_is_root(struct caller *caller) {
@@ -112,60 +121,64 @@ mode_t caller_umask(const struct caller *caller) {
  * to the thread and not to its id.  So it can be read as long as the thread lives, and the rest is
  * true as long as it can be read.
  */
-static struct {
+struct known {
         pid_t thread, process;
-        uint64_t start; /* of the process */
-        int thread_fd;  /* /proc/THREAD/comm */
-        int process_fd; /* the same of the process, -1 if the thread is its leader */
-} last = {.thread_fd = -1, .process_fd = -1};
+        int thread_fd;  /* /proc/THREAD/comm; 0: none */
+        int process_fd; /* the same of the process; 0: the thread is its leader */
+};
+
+/* Found by the thread's id. */
+static struct known knowns[ACCESS_KNOWN];
 
 static int comm_open(pid_t pid) {
         char path[32];
+        int fd;
 
         snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
-        return open(path, O_RDONLY | O_CLOEXEC);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        return fd < 0 ? 0 : fd;
 }
 
-static void last_close(void) {
-        if (last.thread_fd >= 0)
-                close(last.thread_fd);
-        if (last.process_fd >= 0)
-                close(last.process_fd);
-        last.thread_fd = last.process_fd = -1;
-        last.process = 0;
+static void known_clear(struct known *known) {
+        if (known->thread_fd > 0)
+                close(known->thread_fd);
+        if (known->process_fd > 0)
+                close(known->process_fd);
+        *known = (struct known){0};
 }
 
-static ssize_t last_open(pid_t thread, char *text, size_t size) {
-        last_close();
-        last.thread = thread;
-        last.thread_fd = comm_open(thread);
-        last.process = process_of(thread);
-        last.start = process_start_time(last.process);
-        if (last.process > 0 && last.process != thread)
-                last.process_fd = comm_open(last.process);
+static ssize_t known_fill(struct known *known, pid_t thread, char *text, size_t size) {
+        known_clear(known);
+        known->thread = thread;
+        known->thread_fd = comm_open(thread);
+        known->process = process_of(thread);
+        if (known->process > 0 && known->process != thread)
+                known->process_fd = comm_open(known->process);
         /* Last, because it tells whether the thread was there all the while. */
-        return last.thread_fd < 0 ? -1 : pread(last.thread_fd, text, size, 0);
+        return known->thread_fd > 0 ? pread(known->thread_fd, text, size, 0) : -1;
 }
 
 void caller_process(const struct caller *caller, struct caller_process *out) {
+        struct known *known = &knowns[(unsigned int)caller->pid % ACCESS_KNOWN];
+        size_t size = sizeof(out->name) - 1;
         ssize_t n = -1;
 
         *out = (struct caller_process){0};
-        if (last.thread_fd >= 0 && last.thread == caller->pid)
-                n = pread(last.thread_fd, out->name, sizeof(out->name) - 1, 0);
+        if (known->thread_fd > 0 && known->thread == caller->pid)
+                n = pread(known->thread_fd, out->name, size, 0);
         if (n < 0 && caller->pid > 0)
-                n = last_open(caller->pid, out->name, sizeof(out->name) - 1);
-        if (n > 0 && last.process_fd >= 0)
-                n = pread(last.process_fd, out->name, sizeof(out->name) - 1, 0);
+                n = known_fill(known, caller->pid, out->name, size);
+        if (n > 0 && known->process_fd > 0)
+                n = pread(known->process_fd, out->name, size, 0);
         if (n <= 0 || !caller_has_number(caller)) {
                 *out = (struct caller_process){0};
                 return;
         }
         /* A newline ends it, unless it has the greatest length. */
+        out->name[n] = '\0';
         if (out->name[n - 1] == '\n')
                 out->name[n - 1] = '\0';
-        out->pid = last.process;
-        out->start = last.start;
+        out->pid = known->process;
 }
 
 static void caller_add_group(struct caller *caller, gid_t gid) {
@@ -240,11 +253,53 @@ uint32_t access_without_setid(uint32_t mode) {
 
 /* Rights */
 
-bool access_allows(struct caller *caller, const struct node *node, unsigned int mask) {
+/* What the mask of the list leaves of an entry's permissions. */
+static unsigned int acl_masked(const struct acl *acl, const struct acl_entry *entry) {
+        for (size_t i = 0; i < acl->n; i++)
+                if (acl->entries[i].tag == ACL_MASK)
+                        return entry->perm & acl->entries[i].perm;
+        return entry->perm;
+}
+
+static bool acl_names_group(const struct acl_entry *entry, struct caller *caller,
+                            const struct node *node) {
+        return (entry->tag == ACL_GROUP_OBJ && caller_in_group(caller, node->gid)) ||
+               (entry->tag == ACL_GROUP && caller_in_group(caller, entry->id));
+}
+
+/* As the kernel's posix_acl_permission(), for a caller who is not the owner. */
+static bool acl_allows(const struct acl *acl, struct caller *caller, const struct node *node,
+                       unsigned int mask) {
+        bool in_group = false;
+
+        for (size_t i = 0; i < acl->n; i++) {
+                const struct acl_entry *entry = &acl->entries[i];
+
+                if (entry->tag == ACL_USER && entry->id == caller->uid)
+                        return (mask & ~acl_masked(acl, entry)) == 0;
+                if (acl_names_group(entry, caller, node)) {
+                        in_group = true;
+                        /* Of several groups, one that permits all of it is enough. */
+                        if ((mask & ~(unsigned int)entry->perm) == 0)
+                                return (mask & ~acl_masked(acl, entry)) == 0;
+                }
+                if (entry->tag == ACL_OTHER)
+                        return !in_group && (mask & ~(unsigned int)entry->perm) == 0;
+        }
+        return false;
+}
+
+bool access_allows(const struct tree *tree, struct caller *caller, const struct node *node,
+                   unsigned int mask) {
         unsigned int mode = node->mode;
+        struct acl acl;
 
         if (caller->uid == node->uid) {
                 mode >>= 6;
+        } else if (node->access_acl && (mode & S_IRWXG) &&
+                   /* The kernel looks at no list whose mask gives nothing. */
+                   acl_load(&acl, tree_journal(tree), node, XATTR_ACL_ACCESS)) {
+                return acl_allows(&acl, caller, node, mask) || caller_is_root(caller);
         } else if (mask & (mode ^ (mode >> 3))) { /* needed only where group and others differ */
                 if (caller_is_root(caller))
                         return true;
@@ -254,8 +309,9 @@ bool access_allows(struct caller *caller, const struct node *node, unsigned int 
         return (mask & ~mode & 07) == 0 || caller_is_root(caller);
 }
 
-int access_unlink(struct caller *caller, const struct node *dir, const struct node *node) {
-        if (!access_allows(caller, dir, ACCESS_WRITE | ACCESS_SEARCH))
+int access_unlink(const struct tree *tree, struct caller *caller, const struct node *dir,
+                  const struct node *node) {
+        if (!access_allows(tree, caller, dir, ACCESS_WRITE | ACCESS_SEARCH))
                 return -EACCES;
         if ((dir->mode & S_ISVTX) && caller->uid != node->uid && caller->uid != dir->uid &&
             !caller_is_root(caller))
@@ -306,7 +362,7 @@ int access_walk(const struct tree *tree, struct caller *caller, struct node *dir
                         return -EINVAL;
                 if (!node_is_dir(dir))
                         return S_ISLNK(dir->mode) ? -ELOOP : -ENOTDIR;
-                if (!access_allows(caller, dir, ACCESS_SEARCH))
+                if (!access_allows(tree, caller, dir, ACCESS_SEARCH))
                         return -EACCES;
                 if (path[n] == '\0') {
                         *out_dir = dir;

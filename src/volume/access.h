@@ -10,7 +10,7 @@
  * them: from /proc/PID/status if the pid is known.  Groups of a peer of the socket are those of
  * SO_PEERGROUPS.
  *
- * Owns two descriptors: files with the names of the last caller that was asked for.
+ * Owns some descriptors: files with the names of the last callers that were asked for.
  *
  * Never: changes anything, knows where a caller came from.  Not thread-safe.
  */
@@ -21,6 +21,8 @@
 #include "tree/tree.h"
 
 enum { ACCESS_READ = 4, ACCESS_WRITE = 2, ACCESS_SEARCH = 1 };
+
+enum { ACCESS_KNOWN = 8 /* callers whose files stay open */ };
 
 struct caller {
         uid_t uid;
@@ -40,15 +42,16 @@ void caller_clear(struct caller *caller);
 mode_t caller_umask(const struct caller *caller);
 /* A process, which the caller's pid may be a thread of. */
 struct caller_process {
-        pid_t pid;      /* 0: it cannot be seen (any more) */
-        uint64_t start; /* see process_start_time() */
-        char name[16];  /* of its command, at most 15 bytes and terminated */
+        pid_t pid;     /* 0: it cannot be seen (any more) */
+        char name[16]; /* of its command, at most 15 bytes and terminated */
 };
 void caller_process(const struct caller *caller, struct caller_process *out);
 
 /* Whether uid 0 of that process has CAP_DAC_OVERRIDE in our user namespace, as far as we can
  * see. */
 bool caller_has_power(pid_t pid);
+/* Whether that process has CAP_SYS_ADMIN there: only then it sees trusted attributes. */
+bool caller_administers(pid_t pid);
 
 /*
  * Looks up at once what is otherwise looked up when it matters.  For a caller whose identity will
@@ -59,12 +62,14 @@ void caller_resolve(struct caller *caller);
 /* Whether the caller is uid 0 with its power.  The first call looks it up. */
 bool caller_is_root(struct caller *caller);
 
-/* As the kernel's generic_permission(); uid 0 with its power may do everything.  mask: ACCESS_…
- * bits. */
-bool access_allows(struct caller *caller, const struct node *node, unsigned int mask);
+/* As the kernel's generic_permission(), access lists included; uid 0 with its power may do
+ * everything.  mask: ACCESS_… bits. */
+bool access_allows(const struct tree *tree, struct caller *caller, const struct node *node,
+                   unsigned int mask);
 /* Whether the caller may remove an entry of dir that names node: write and search, sticky bit.
  * 0, -EACCES, -EPERM. */
-int access_unlink(struct caller *caller, const struct node *dir, const struct node *node);
+int access_unlink(const struct tree *tree, struct caller *caller, const struct node *dir,
+                  const struct node *node);
 /* Whether the caller is in the group, or is root. */
 bool access_in_group(struct caller *caller, gid_t gid);
 /* Whether the caller is the owner, or root. */

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/fault.h"
+#include "memory/descriptor.h"
 #include "tree/pending.h"
-#include "volume/reclaim.h"
 
 enum {
         INVALIDATIONS_BUSY = 1024
@@ -36,10 +36,13 @@ int volume_tell(struct volume *volume, const struct change *by, const struct nod
 
 int volume_make(struct volume *volume, const struct change *by, struct node *dir, const char *name,
                 size_t length, const struct create_attrs *attrs, struct node **out) {
+        const struct create_attrs here = volume_attrs_in(dir, attrs);
         int r;
 
-        r = tree_create(volume->tree, dir, name, length, attrs, out);
-        if (r < 0 || !S_ISREG(attrs->mode))
+        r = tree_create(volume->tree, dir, name, length, &here, out);
+        if (r == 0 && !S_ISREG(attrs->mode))
+                return volume_inherit_acl(volume, *out, dir);
+        if (r < 0)
                 return r;
         r = volume_init_storage(volume, by, *out, dir);
         if (r == 0)
@@ -49,7 +52,9 @@ int volume_make(struct volume *volume, const struct change *by, struct node *dir
 
 int volume_symlink(struct volume *volume, struct node *dir, const char *name, size_t length,
                    const struct create_attrs *attrs, const char *target, struct node **out) {
-        return tree_symlink(volume->tree, dir, name, length, attrs, target, out);
+        int r = tree_symlink(volume->tree, dir, name, length, attrs, target, out);
+
+        return r < 0 ? r : regions_charge_link(volume->regions, *out);
 }
 
 int volume_link(struct volume *volume, struct node *node, struct node *dir, const char *name,
@@ -166,7 +171,7 @@ void volume_close_backings(struct volume *volume) {
 }
 
 /* The list is in records, so that the next worker can find an id that no node has any more. */
-static void volume_close_backing(struct volume *volume, int id) {
+void volume_close_backing(struct volume *volume, int id) {
         struct root *root = volume->root;
 
         if (root->n_closing == LAYOUT_CLOSING_MAX) {
@@ -181,19 +186,30 @@ static void volume_close_backing(struct volume *volume, int id) {
 /* A node has neither names nor handles.  True: its region was released. */
 static bool volume_on_unused(void *userdata, struct node *node) {
         struct volume *volume = userdata;
-        uint64_t blocks = 0;
-        int fd;
 
-        if (!node_is_region(node))
+        /* A long target is there, and counts, until the kernel has forgotten the link. */
+        if (S_ISLNK(node->mode) && node->charge > 0) {
+                if (node->lookups > 0)
+                        return false;
+                regions_uncharge_link(volume->regions, node);
+        }
+        if (node->backing == BACKING_NONE)
                 return true;
         if (!lifetime_release(volume->lifetimes, node))
                 return false;
         owner_remove(volume->owners, node);
         if (node->backing_id > 0)
                 volume_close_backing(volume, node->backing_id);
-        fd = region_release(volume->regions, node, &blocks);
-        txn_close_later(volume->txn, fd, blocks);
+        reclaim_add(volume->reclaims, node);
+        region_release(volume->regions, node);
         return true;
+}
+
+uint64_t volume_files_left(const struct volume *volume) {
+        uint64_t left = LAYOUT_NODES_MAX - journal_used(volume->journal, TABLE_NODE);
+        uint64_t descriptors = descriptor_left(volume->journal);
+
+        return regions_name_files(volume->regions) || descriptors > left ? left : descriptors;
 }
 
 /* Lifetimes */
@@ -271,6 +287,13 @@ static void volume_on_abort(void *userdata) {
         regions_abort(volume->regions);
 }
 
+/* A region has grown without our knowing, and was cut back. */
+static void volume_on_cut(void *userdata, struct node *node) {
+        const struct change by = {.unasked = true};
+
+        volume_event_node(userdata, &by, EVENT_CUT_BACK, node);
+}
+
 static void volume_on_name(void *userdata) {
         struct volume *volume = userdata;
 
@@ -294,6 +317,8 @@ static int volume_build(struct volume *volume) {
                 r = lifetimes_new(&volume->lifetimes, volume->loop, volume->txn, volume->tree,
                                   volume->regions, &acts);
         if (r == 0)
+                r = reclaims_new(&volume->reclaims, volume->txn, volume->memory_jobs);
+        if (r == 0)
                 r = owners_new(&volume->owners, volume->loop, volume->txn, volume->memory_jobs,
                                &owner_acts);
         if (r == 0)
@@ -302,8 +327,8 @@ static int volume_build(struct volume *volume) {
                 return r;
         txn_add_member(volume->txn, volume_on_commit, volume_on_abort, volume);
         txn_set_after(volume->txn, TXN_AFTER_BACKING, volume_on_backing, volume);
-        txn_set_close(volume->txn, reclaim_close, volume->memory_jobs);
         tree_on_name(volume->tree, volume_on_name, volume);
+        regions_on_cut(volume->regions, volume_on_cut, volume);
         tree_on_limit_over(volume->tree, volume_limit_over, volume);
         return txn_commit(volume->txn);
 }
@@ -334,6 +359,7 @@ struct volume *volume_free(struct volume *volume) {
         if (!volume)
                 return NULL;
         works_free(volume->works);
+        reclaims_free(volume->reclaims);
         owners_free(volume->owners);
         lifetimes_free(volume->lifetimes);
         invalidations_free(volume->invalidations);

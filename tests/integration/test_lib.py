@@ -68,7 +68,8 @@ VISIT = ctypes.CFUNCTYPE(
 ALL = 1  # IOMEM_LIST_POPULATING
 OTHER, CREATE, RESIZE, SEAL, RENAME, REMOVE, LAST_CLOSE, RESTART, OVERFLOW = range(9)
 READ, WRITE = 0, 1
-FIXED, EPHEMERAL, POPULATE, HUGE, POPULATING = 1, 2, 4, 8, 16
+FIXED, EPHEMERAL, POPULATE, HUGE, POPULATING, READ_ONLY = 1, 2, 4, 8, 16, 1024
+OWNER_PROCESS, OWNER_SERVICE, OWNER_CONTAINER, OWNER_ENDED = 64, 128, 256, 512
 SHRINK, GROW, SEAL_WRITE = 1, 2, 4
 
 
@@ -211,6 +212,17 @@ def connection(request, lib, mounts):
         yield one
 
 
+def test_owner(connection):
+    """The process that calls, or that connected; the name goes after its end."""
+    os.close(connection.create("a", 4096, -1, OWNER_PROCESS | FIXED))
+    assert connection.stat("a").flags == OWNER_PROCESS | FIXED
+    connection.remove("a")
+    text = fails_with(errno.EINVAL, connection.create, "a", 4096, -1, OWNER_CONTAINER)
+    assert "no such owner" in text
+    for flags in (OWNER_PROCESS | OWNER_SERVICE, OWNER_PROCESS | EPHEMERAL, OWNER_ENDED, 32):
+        fails_with(errno.EINVAL, connection.create, "a", 4096, -1, flags)
+
+
 def test_life_of_a_region(connection, lib):
     fd = connection.create("a", 65536, 0o640)
     address, size = ctypes.c_void_p(), ctypes.c_size_t()
@@ -226,9 +238,13 @@ def test_life_of_a_region(connection, lib):
     assert region.inode == os.stat(connection.mount / "a").st_ino
     assert region.creator_pid == os.getpid()
     connection.resize("a", 131072)
-    connection.seal("a", SHRINK | GROW)
+    os.close(connection.create("b", 4096, 0o640, READ_ONLY))
+    connection.seal("b", SHRINK | GROW)
+    assert connection.stat("b").seals == SHRINK | GROW
+    connection.remove("b")
+    connection.seal("a", SHRINK | GROW | SEAL_WRITE)
     region = connection.stat("a")
-    assert (region.size, region.seals) == (131072, SHRINK | GROW)
+    assert (region.size, region.seals) == (131072, SHRINK | GROW | SEAL_WRITE)
     assert "a" in fails_with(errno.EPERM, connection.resize, "a", 4096)
     fd = connection.open("a")
     assert fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
@@ -269,6 +285,53 @@ def test_errors(connection):
     fails_with(errno.ETIMEDOUT, connection.wait, "b", 0)
     fails_with(errno.ETIMEDOUT, connection.wait, "b", 20)
     assert connection.list() == ["a"]
+
+
+def errors_of(function):
+    """The errnos that the function's manual page names: for all of the page, and for the function."""
+    page = next(path for path in LIB.glob("*.3") if f"\n.Nm {function} ,\n" in path.read_text()
+                or f"\n.Nm {function}\n" in path.read_text())
+    text = page.read_text().split("\n.Sh ERRORS\n")[1].split("\n.Sh ")[0]
+    common, *parts = re.split(r"((?:^\.Fn iomem_\w+ ,\n)*^\.Fn iomem_\w+ :\n)", text, flags=re.M)
+    own = "".join(what for head, what in zip(parts[::2], parts[1::2]) if f".Fn {function} " in head)
+    return set(re.findall(r"-(E[A-Z0-9]+)", common + own))
+
+
+def test_errors_are_those_of_the_manual(connection):
+    """Whatever can go wrong by names, sizes and seals, by each door."""
+    mount = connection.mount
+    (mount / "dir").mkdir()
+    (mount / "link").symlink_to("there")
+    (mount / "loop").symlink_to("loop")
+    os.mkfifo(mount / "fifo")
+    (mount / "plain").write_bytes(b"made by open")
+    for name in ("there", "sealed", "used"):
+        os.close(connection.create(name, 4096))
+    connection.seal("sealed", SHRINK | GROW | SEAL_WRITE)
+    used = connection.open("used", WRITE)
+    calls = [(connection.create, ["there", 4096]), (connection.create, ["new", 1 << 62])]
+    for name in ("dir", "loop", "link", "fifo", "none", "none/a", "there/a", "loop/a", "x" * 256,
+                 "../a", "", "sealed", "plain"):
+        calls += [(connection.create, [name, 4096, -1, FIXED]), (connection.open, [name, WRITE]),
+                  (connection.resize, [name, 0]), (connection.seal, [name, SHRINK | SEAL_WRITE]),
+                  (connection.stat, [name]), (connection.wait, [name, 0]),
+                  (connection.remove, [name])]
+    calls += [(connection.seal, ["used", SEAL_WRITE]), (connection.resize, ["used", 1 << 62])]
+    seen, undocumented = set(), []
+    for call, arguments in calls:
+        try:
+            result = call(*arguments)
+        except OSError as error:
+            name = errno.errorcode[error.errno].replace("ENOTSUP", "EOPNOTSUPP")
+            seen.add(name)
+            if name not in errors_of(f"iomem_{call.__name__}"):
+                undocumented.append((call.__name__, arguments, error))
+        else:
+            if call.__name__ in ("create", "open"):
+                os.close(result)
+    os.close(used)
+    assert undocumented == [], "\n".join(map(repr, undocumented))
+    assert len(seen) > 8, seen
 
 
 @pytest.mark.parametrize("option", ["ro", "ro,socket=none"])
