@@ -72,8 +72,8 @@ int fs_attributes(struct fs *fs, struct node *node, struct wire_attributes *out)
 void fs_ctl_attributes(struct fs *fs, enum ctl_kind kind, struct node *dir,
                        struct wire_attributes *out) {
         ctl_stat(fs->ctl, kind, dir, &out->st);
-        /* Above the numbers of all nodes, which count up from 1. */
-        out->st.st_ino = (ino_t)kind << 56 | dir->ino;
+        /* They are small, so that 32-bit programs can read them. */
+        out->st.st_ino = dir->ino + kind;
         out->btime = (struct timespec){dir->btime.sec, dir->btime.nsec};
         out->valid = 0;
 }

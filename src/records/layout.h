@@ -30,6 +30,7 @@ enum {
         LAYOUT_NO_MODE = 07777777,
         LAYOUT_NAME_MAX = 255,
         LAYOUT_TEXT_BYTES = 248,
+        LAYOUT_DIR_INODES = 16, /* numbers that a directory has: its own, and those of its .ctl */
         LAYOUT_CLOSING_MAX = 31,
         LAYOUT_BUCKETS_EACH = 16,
         LAYOUT_SUSPECTS = 4,
