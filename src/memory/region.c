@@ -16,7 +16,8 @@ enum {
         WINDOW_LEAST = 4 * PAGE, /* bytes; for less, pwrite(2) is as fast as finding a window */
         WRITE_TAIL = 64,         /* bytes */
         OWNED_MAX = 8,
-        SEE_AT_ONCE = 4096, /* records that one regions_see() visits */
+        ATIME_RELATIVE_S = 86400, /* relatime moves a time of access that is so old */
+        SEE_AT_ONCE = 4096,       /* records that one regions_see() visits */
 };
 
 struct regions {
@@ -538,6 +539,34 @@ static void region_note_setid(struct regions *regions, struct node *node, const 
                 JOURNAL_SET(regions->journal, node->mode, node->mode & ~lost);
 }
 
+static bool is_later(struct timespec a, struct stamp b) {
+        return a.tv_sec != b.sec ? a.tv_sec > b.sec : a.tv_nsec > b.nsec;
+}
+
+/* Whether a read moves this time of access, with relatime. */
+static bool relatime_moves(const struct node *node, const struct stat *st) {
+        const struct timespec shown = {node->atime.sec, node->atime.nsec};
+
+        return !is_later(shown, (struct stamp){st->st_mtim.tv_sec, st->st_mtim.tv_nsec}) ||
+               !is_later(shown, (struct stamp){st->st_ctim.tv_sec, st->st_ctim.tv_nsec}) ||
+               !is_later(shown, node->ctime) ||
+               st->st_atim.tv_sec - shown.tv_sec >= ATIME_RELATIVE_S;
+}
+
+/* The kernel moves the time of access of our files at each read.  So what is shown, which depends on
+ * the options of the mount, is in the record. */
+static void region_note_atime(struct regions *regions, struct node *node, struct stat *st) {
+        uint32_t mode = regions->root->settings.atime;
+
+        if (mode == ATIME_STRICT)
+                return;
+        if (mode == ATIME_RELATIVE && is_later(st->st_atim, node->atime) &&
+            relatime_moves(node, st))
+                JOURNAL_SET(regions->journal, node->atime,
+                            ((struct stamp){st->st_atim.tv_sec, st->st_atim.tv_nsec}));
+        st->st_atim = (struct timespec){node->atime.sec, node->atime.nsec};
+}
+
 int region_stat(struct regions *regions, struct node *node, struct stat *st) {
         int r;
 
@@ -556,14 +585,21 @@ int region_stat(struct regions *regions, struct node *node, struct stat *st) {
         region_note(regions, node, st);
         region_note_seals(regions, node);
         region_note_setid(regions, node, st);
+        region_note_atime(regions, node, st);
         return 0;
 }
 
 int region_utimens(struct regions *regions, struct node *node, const struct timespec times[2]) {
-        (void)regions;
+        struct stat st;
+
         if (node->fd < 0)
                 return -ESTALE;
-        return futimens(node->fd, times) < 0 ? -errno : 0;
+        if (futimens(node->fd, times) < 0 || fstat(node->fd, &st) < 0)
+                return -errno;
+        if (times[0].tv_nsec != UTIME_OMIT)
+                JOURNAL_SET(regions->journal, node->atime,
+                            ((struct stamp){st.st_atim.tv_sec, st.st_atim.tv_nsec}));
+        return 0;
 }
 
 int region_own(struct regions *regions, struct node *node) {

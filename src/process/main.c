@@ -64,6 +64,9 @@ static int main_fill_settings(struct settings *settings, const struct options *o
         settings->spin_us = options->spin_us;
         settings->grace_s = options->grace_s;
         settings->huge = options->huge;
+        settings->atime = options->mount_flags & MS_NOATIME ? ATIME_NONE
+                          : options->strict_atime           ? ATIME_STRICT
+                                                            : ATIME_RELATIVE;
         settings->xattr = options->xattr;
         settings->acl = options->acl;
         settings->keep = store_exists();

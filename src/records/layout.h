@@ -360,6 +360,9 @@ struct socket_limits {
 
 enum passthrough { PASSTHROUGH_AUTO, PASSTHROUGH_ON, PASSTHROUGH_OFF };
 
+/* Whether reading moves the time of access: as mount(8)'s options of these names. */
+enum atime { ATIME_RELATIVE, ATIME_NONE, ATIME_STRICT };
+
 enum latency { LATENCY_AUTO, LATENCY_LOW, LATENCY_NORMAL };
 
 /* Identifies a file, as in struct stat. */
@@ -379,6 +382,7 @@ struct settings {
         uint32_t spin_us;          /* the longest time that the loop spins, microseconds */
         uint32_t want_passthrough; /* enum passthrough */
         uint32_t root_mode, root_uid, root_gid;
+        uint32_t atime;     /* enum atime */
         uint32_t grace_s;   /* seconds an ephemeral region waits for its first use; 0: no limit */
         uint32_t huge;      /* 1: regions get huge pages unless the request says otherwise */
         uint32_t xattr;     /* 1: there are extended attributes, if the kernel makes that cheap */
