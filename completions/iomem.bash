@@ -22,7 +22,7 @@ _iomem_names() {
 _iomem_options() {
     case $command in
     '') _iomem_reply '--mount --help --version' ;;
-    ls | stat | who) _iomem_reply '--bytes --color --json --noheadings --output --raw --mount --help' ;;
+    ls | stat | who | df) _iomem_reply '--bytes --color --json --noheadings --output --raw --mount --help' ;;
     create) _iomem_reply '--mode --fixed --ephemeral --populate --huge --mount --help' ;;
     resize) _iomem_reply '--force --mount --help' ;;
     events) _iomem_reply '--json --mount --help' ;;
@@ -44,6 +44,7 @@ _iomem_values() {
         ;;
     -o | --output)
         [[ $command == who ]] && columns='PID USER COMMAND FD ACCESS VIA NAME'
+        [[ $command == df ]] && columns='DIRECTORY SIZE USED AVAIL USE% FILES FUSED FAVAIL FUSE% OVERCOMMIT'
         _iomem_reply "$columns"
         ;;
     -M | --mode) _iomem_reply '0600 0640 0644 0660 0666' ;;
@@ -78,7 +79,7 @@ _iomem() {
     _iomem_values && return
     case $command:$cur in
     *:-*) _iomem_options ;;
-    :* | help:*) _iomem_reply 'ls list stat who create resize seal rm remove del wait events exec umount help' ;;
+    :* | help:*) _iomem_reply 'ls list stat who df create resize seal rm remove del limit wait events exec umount help' ;;
     umount:*) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
     seal:*)
         if [[ $prev == seal ]]; then
@@ -87,7 +88,16 @@ _iomem() {
             _iomem_reply 'shrink grow write shrink,grow shrink,grow,write'
         fi
         ;;
-    create:* | events:* | ls:*)
+    limit:*)
+        if [[ $prev == limit ]]; then
+            compopt -o filenames 2>/dev/null
+            mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+        else
+            compopt -o nospace 2>/dev/null
+            _iomem_reply 'size= nr_inodes= none'
+        fi
+        ;;
+    create:* | events:* | ls:* | df:*)
         if [[ $cur == /* || $cur == .* ]]; then
             _iomem_names
         fi

@@ -58,27 +58,31 @@ complete -c iomem -n __iomem_needs_command -a ls -d 'List regions'
 complete -c iomem -n __iomem_needs_command -a list -d 'List regions'
 complete -c iomem -n __iomem_needs_command -a stat -d 'Show all there is to know of regions'
 complete -c iomem -n __iomem_needs_command -a who -d 'Show who uses a region, or the whole mount'
+complete -c iomem -n __iomem_needs_command -a df -d 'Show the space of the mount and of each limit'
 complete -c iomem -n __iomem_needs_command -a create -d 'Make a region'
 complete -c iomem -n __iomem_needs_command -a resize -d 'Change the size of a region'
 complete -c iomem -n __iomem_needs_command -a seal -d 'Forbid for good to shrink, grow or write'
 complete -c iomem -n __iomem_needs_command -a rm -d 'Remove regions'
 complete -c iomem -n __iomem_needs_command -a remove -d 'Remove regions'
 complete -c iomem -n __iomem_needs_command -a del -d 'Remove regions'
+complete -c iomem -n __iomem_needs_command -a limit -d 'Limit the memory and the files of a directory'
 complete -c iomem -n __iomem_needs_command -a wait -d 'Wait until regions exist'
 complete -c iomem -n __iomem_needs_command -a events -d 'Show what happens, as it happens'
 complete -c iomem -n __iomem_needs_command -a exec -d 'Run a command with the descriptor of a region'
 complete -c iomem -n __iomem_needs_command -a umount -d 'Unmount, or show who is in the way'
 complete -c iomem -n __iomem_needs_command -a help -d 'Show how a command is used'
 
-complete -c iomem -n '__iomem_is ls list stat who' -s b -l bytes -d 'Print sizes in bytes'
-complete -c iomem -n '__iomem_is ls list stat who' -l color -a 'auto always never' -d 'Use colors'
-complete -c iomem -n '__iomem_is ls list stat who events' -s J -l json -d 'Use JSON output format'
-complete -c iomem -n '__iomem_is ls list stat who' -s n -l noheadings -d 'Don\'t print headings'
+complete -c iomem -n '__iomem_is ls list stat who df' -s b -l bytes -d 'Print sizes in bytes'
+complete -c iomem -n '__iomem_is ls list stat who df' -l color -a 'auto always never' -d 'Use colors'
+complete -c iomem -n '__iomem_is ls list stat who df events' -s J -l json -d 'Use JSON output format'
+complete -c iomem -n '__iomem_is ls list stat who df' -s n -l noheadings -d 'Don\'t print headings'
 complete -c iomem -n '__iomem_is ls list stat' -s o -l output -x -d 'Columns to print' \
     -a '(__fish_append , NAME SIZE ALLOCATED MODE USER GROUP SEALS FLAGS REFS CREATED CREATOR INODE LINKS NAME_ESCAPED)'
 complete -c iomem -n '__iomem_is who' -s o -l output -x -d 'Columns to print' \
     -a '(__fish_append , PID USER COMMAND FD ACCESS VIA NAME)'
-complete -c iomem -n '__iomem_is ls list stat who' -s r -l raw -d 'Use raw output format'
+complete -c iomem -n '__iomem_is df' -s o -l output -x -d 'Columns to print' \
+    -a '(__fish_append , DIRECTORY SIZE USED AVAIL USE% FILES FUSED FAVAIL FUSE% OVERCOMMIT)'
+complete -c iomem -n '__iomem_is ls list stat who df' -s r -l raw -d 'Use raw output format'
 
 complete -c iomem -n '__iomem_is create' -s M -l mode -x -a '0600 0640 0644 0660 0666' -d Permissions
 complete -c iomem -n '__iomem_is create' -l fixed -d 'Its size never changes'
@@ -95,6 +99,9 @@ complete -c iomem -n '__iomem_is exec' -s r -l read-only -d 'Hand on a descripto
 complete -c iomem -n '__iomem_is stat rm remove del' -a '(__iomem_regions)' -d Region
 complete -c iomem -n '__iomem_is who resize seal exec; and __iomem_has_arguments 0' \
     -a '(__iomem_regions)' -d Region
+complete -c iomem -n '__iomem_is df limit; and __iomem_has_arguments 0' \
+    -a '(__fish_complete_directories)'
+complete -c iomem -n '__iomem_is limit; and not __iomem_has_arguments 0' -a 'size= nr_inodes= none'
 complete -c iomem -n '__iomem_is seal; and __iomem_has_arguments 1' \
     -a '(__fish_append , shrink grow write)' -d Seal
 complete -c iomem -n '__iomem_is exec; and not __iomem_has_arguments 0' \

@@ -154,7 +154,8 @@ int cli_parse_size(const char *text, uint64_t *out) {
         return r < 0 ? cli_misuse("%s: not a size (" SIZE_HOW ")", text) : 0;
 }
 
-static const char *const flag_names[] = {"fixed", "ephemeral", "populate", "huge", "populating"};
+static const char *const flag_names[] = {"fixed", "ephemeral",  "populate",
+                                         "huge",  "populating", "sparse"};
 static const char *const seal_names[] = {"shrink", "grow", "write"};
 
 static void format_bits(char *buffer, size_t size, uint32_t bits, const char *const *names,
@@ -169,7 +170,7 @@ static void format_bits(char *buffer, size_t size, uint32_t bits, const char *co
 }
 
 void cli_format_flags(char *buffer, size_t size, uint32_t flags) {
-        format_bits(buffer, size, flags, flag_names, 5);
+        format_bits(buffer, size, flags, flag_names, 6);
 }
 
 void cli_format_seals(char *buffer, size_t size, uint32_t seals) {

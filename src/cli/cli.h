@@ -39,6 +39,8 @@ int cli_create(int argc, char **argv);
 int cli_resize(int argc, char **argv);
 int cli_seal(int argc, char **argv);
 int cli_rm(int argc, char **argv);
+int cli_df(int argc, char **argv);
+int cli_limit(int argc, char **argv);
 int cli_wait(int argc, char **argv);
 int cli_events(int argc, char **argv);
 int cli_exec(int argc, char **argv);

@@ -67,25 +67,6 @@ static const struct table_column *columns_for(bool bytes) {
         return human;
 }
 
-static void set_number(struct table *table, struct libscols_line *line, int column,
-                       uint64_t number) {
-        char text[32];
-
-        snprintf(text, sizeof(text), "%" PRIu64, number);
-        table_set(table, line, column, text);
-}
-
-static void set_size(struct table *table, struct libscols_line *line, int column, uint64_t bytes) {
-        char text[SIZE_TEXT_MAX];
-
-        if (table->bytes) {
-                set_number(table, line, column, bytes);
-                return;
-        }
-        size_format(text, bytes);
-        table_set(table, line, column, text);
-}
-
 static void set_birth(struct table *table, struct libscols_line *line,
                       const struct iomem_stat *region) {
         char text[64];
@@ -111,8 +92,8 @@ static int add_region(void *userdata, const char *name, const struct iomem_stat 
                 scols_line_set_color(line, "yellow"); /* it does not exist yet */
 
         set_name(table, line, name);
-        set_size(table, line, COL_SIZE, region->size);
-        set_size(table, line, COL_ALLOCATED, region->allocated);
+        table_set_size(table, line, COL_SIZE, region->size);
+        table_set_size(table, line, COL_ALLOCATED, region->allocated);
         snprintf(text, sizeof(text), "%04o", region->mode);
         table_set(table, line, COL_MODE, text);
         cli_format_user(text, sizeof(text), region->uid);
@@ -123,10 +104,10 @@ static int add_region(void *userdata, const char *name, const struct iomem_stat 
         table_set(table, line, COL_SEALS, text);
         cli_format_flags(text, sizeof(text), region->flags);
         table_set(table, line, COL_FLAGS, text);
-        set_number(table, line, COL_REFS, region->refs);
+        table_set_number(table, line, COL_REFS, region->refs);
         set_birth(table, line, region);
-        set_number(table, line, COL_INODE, region->inode);
-        set_number(table, line, COL_LINKS, region->links);
+        table_set_number(table, line, COL_INODE, region->inode);
+        table_set_number(table, line, COL_LINKS, region->links);
         return 0;
 }
 

@@ -37,6 +37,7 @@
         "NAME SIZE ALLOCATED MODE USER GROUP SEALS FLAGS REFS\n CREATED " \
         "CREATOR INODE LINKS"
 #define WHO_COLUMNS "PID USER COMMAND FD ACCESS VIA NAME"
+#define DF_COLUMNS "DIRECTORY SIZE USED AVAIL USE% FILES FUSED FAVAIL\n FUSE% OVERCOMMIT"
 
 static int cli_help(int argc, char **argv);
 
@@ -53,11 +54,15 @@ static const struct command {
          cli_stat},
         {"who", "[NAME]", "show who uses a region, or the whole mount", TABLE_HELP, WHO_COLUMNS,
          cli_who},
+        {"df", "[DIRECTORY]", "show the space of the mount and of each limit", TABLE_HELP,
+         DF_COLUMNS, cli_df},
         {"create", "NAME SIZE", "make a region", CREATE_HELP, NULL, cli_create},
         {"resize", "NAME SIZE", "change the size of a region", RESIZE_HELP, NULL, cli_resize},
         {"seal", "NAME SEALS", "forbid for good: shrink, grow, write, with commas", "", NULL,
          cli_seal},
         {"rm", "NAME...", "remove regions", "", NULL, cli_rm},
+        {"limit", "DIRECTORY [LIMIT]...", "set size= and nr_inodes= of a directory, or none", "",
+         NULL, cli_limit},
         {"wait", "NAME...", "wait until regions exist", WAIT_HELP, NULL, cli_wait},
         {"events", "[DIRECTORY]", "show what happens, as it happens", JSON_OPTION, NULL,
          cli_events},
@@ -98,13 +103,14 @@ static int usage(void) {
               "                        the working directory, or /mnt/mem)\n" HELP_OPTION
               " -V, --version          display version\n"
               "\n"
-              "Options of ls, stat and who (and -J of events):\n" TABLE_HELP "\n"
+              "Options of ls, stat, who and df (and -J of events):\n" TABLE_HELP "\n"
               "Options of create:\n" CREATE_HELP "\n"
               "Option of resize:\n" RESIZE_HELP "\n"
               "Option of wait:\n" WAIT_HELP "\n"
               "Option of exec:\n" EXEC_HELP "\n"
               "Option of umount:\n" UMOUNT_HELP "\n"
-              "Columns of ls and stat: " REGION_COLUMNS "; of who: " WHO_COLUMNS "\n"
+              "Columns of ls and stat: " REGION_COLUMNS "; of who: " WHO_COLUMNS
+              ";\n of df: " DF_COLUMNS "\n"
               "\n"
               "For more details see iomem(1).\n",
               stdout);

@@ -2,11 +2,13 @@
 #include "table.h"
 
 #include <ctype.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
+#include "base/size.h"
 #include "base/words.h"
 #include "cli.h"
 
@@ -216,6 +218,25 @@ void table_set(struct table *table, struct libscols_line *line, int column, cons
                 if (table->wanted[i] == column && scols_line_set_data(line, (size_t)i, clean) != 0)
                         abort();
         free(clean);
+}
+
+void table_set_number(struct table *table, struct libscols_line *line, int column,
+                      uint64_t number) {
+        char text[32];
+
+        snprintf(text, sizeof(text), "%" PRIu64, number);
+        table_set(table, line, column, text);
+}
+
+void table_set_size(struct table *table, struct libscols_line *line, int column, uint64_t bytes) {
+        char text[SIZE_TEXT_MAX];
+
+        if (table->bytes) {
+                table_set_number(table, line, column, bytes);
+                return;
+        }
+        size_format(text, bytes);
+        table_set(table, line, column, text);
 }
 
 void table_drop(struct table *table) {

@@ -10,6 +10,7 @@
 #include <getopt.h>
 #include <libsmartcols.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 
 enum { TABLE_COLUMNS_MAX = 32 };
@@ -57,6 +58,9 @@ int table_begin(struct table *table);
 struct libscols_line *table_line(struct table *table);
 /* Sets the cell of a column, given by its number in `columns`, if it is shown. */
 void table_set(struct table *table, struct libscols_line *line, int column, const char *text);
+void table_set_number(struct table *table, struct libscols_line *line, int column, uint64_t number);
+/* In units, or with -b in bytes. */
+void table_set_size(struct table *table, struct libscols_line *line, int column, uint64_t bytes);
 /* Drops the table without printing it. */
 void table_drop(struct table *table);
 /* Prints the table; returns an exit status. */

@@ -26,12 +26,15 @@ enum command_verb {
         COMMAND_RESIZE,
         COMMAND_SEAL,
         COMMAND_REMOVE,
-        COMMAND_DEFAULT, /* of a directory: takes no name */
-        COMMAND_OPEN,    /* this and the next three: only by the socket */
+        COMMAND_DEFAULT,  /* of a directory: takes no name */
+        COMMAND_LIMIT_OF, /* this and all up to COMMAND_WAIT: only by the socket */
+        COMMAND_OPEN,
         COMMAND_LIST,
+        COMMAND_LIMITS,
         COMMAND_STAT,
         COMMAND_WAIT,
         COMMAND_ADMIN, /* remount and upgrade: only for the owner of the mount */
+        COMMAND_LIMIT, /* as COMMAND_LIMIT_OF, of a directory: takes no name */
         _COMMAND_N,
 };
 
@@ -45,14 +48,16 @@ struct command {
         bool has_mode;
         uint32_t mode;       /* create, default: permissions */
         uint32_t flags;      /* create, default: NODE_EPHEMERAL, NODE_FIXED, … */
-        bool none;           /* default: remove the defaults */
+        bool none;           /* default, limit: take it away */
         uint32_t seals;      /* seal: F_SEAL_… */
         bool writable;       /* open rw */
         uint64_t timeout_ms; /* wait: milliseconds, 0 for no limit */
-        /* admin */
-        bool has_limit_bytes, has_limit_nodes, upgrade;
-        bool has_read_only, read_only;
+        /* limit, admin */
+        bool has_limit_bytes, has_limit_nodes;
         uint64_t limit_bytes, limit_nodes;
+        /* admin */
+        bool upgrade;
+        bool has_read_only, read_only;
         /* admin, for tests: see root.crash_…; crash_opcode 0 unless has_crash_opcode */
         bool has_crash, has_crash_opcode;
         uint64_t crash_after, crash_again, crash_opcode;
@@ -79,7 +84,7 @@ int command_parse(struct command *out, enum command_verb verb, const char *line,
                   struct command_error *error);
 
 /*
- * Runs create, resize, seal, remove or default relative to dir.  *node is the region concerned
+ * Runs create, resize, seal, remove, default or limit relative to dir.  *node is the file concerned
  * (NULL after remove).  0; or the errno that open, truncate or unlink would have returned, and the
  * text: then the transaction has been aborted.
  *

@@ -20,7 +20,11 @@ static const struct verb {
         [COMMAND_RESIZE] = {"resize", "usage: NAME SIZE [unused]\n"},
         [COMMAND_SEAL] = {"seal", "usage: NAME shrink,grow,write\n"},
         [COMMAND_REMOVE] = {"remove", "usage: NAME\n"},
-        [COMMAND_DEFAULT] = {"default", "usage: none | [mode=0640] [ephemeral] [huge]\n"},
+        [COMMAND_DEFAULT] = {"default", "usage: none | [mode=0640] [ephemeral] [huge] [sparse]\n"},
+        [COMMAND_LIMIT_OF] = {"limit",
+                              "usage: DIRECTORY none | DIRECTORY [size=SIZE] [nr_inodes=COUNT]\n"},
+        [COMMAND_LIMIT] = {"limit", "usage: none | [size=SIZE] [nr_inodes=COUNT]\n"},
+        [COMMAND_LIMITS] = {"limits", "usage: [DIRECTORY]\n"},
         [COMMAND_OPEN] = {"open", "usage: [ro|rw] NAME\n"},
         [COMMAND_LIST] = {"list", "usage: [DIRECTORY]\n"},
         [COMMAND_STAT] = {"stat", "usage: NAME\n"},
@@ -278,6 +282,8 @@ static int parse_default(struct command *out, struct words *words, struct comman
         for (; r == 0 && word_next(words, &word, &length); n++) {
                 if (word_is(word, length, "none"))
                         out->none = true;
+                else if (word_is(word, length, "sparse"))
+                        out->flags |= NODE_SPARSE;
                 else
                         r = parse_create_option(out, word, length, error);
         }
@@ -356,19 +362,63 @@ static int parse_wait(struct command *out, struct words *words, struct command_e
         return 0;
 }
 
+/* size= or nr_inodes=; or *other, because it is neither. */
+static int parse_limit_word(struct command *out, const char *word, size_t length, bool *other,
+                            struct command_error *error) {
+        const char *value;
+        size_t n;
+
+        *other = false;
+        if ((value = word_value(word, length, "size=", &n))) {
+                out->has_limit_bytes = true;
+                return parse_size(&out->limit_bytes, value, n, error);
+        }
+        if ((value = word_value(word, length, "nr_inodes=", &n))) {
+                out->has_limit_nodes = true;
+                return parse_count(&out->limit_nodes, value, n, error);
+        }
+        *other = true;
+        return 0;
+}
+
+static int parse_limit(struct command *out, struct words *words, struct command_error *error) {
+        const char *word;
+        size_t length;
+        bool other;
+        int r = 0, n = 0;
+
+        for (; r == 0 && word_next(words, &word, &length); n++) {
+                r = parse_limit_word(out, word, length, &other, error);
+                if (other && word_is(word, length, "none"))
+                        out->none = true;
+                else if (other)
+                        r = command_fail(error, -EINVAL, "%s: unknown option",
+                                         command_show(word, length).text);
+        }
+        if (r < 0)
+                return r;
+        if (n == 0)
+                return command_fail(error, -EINVAL, "size=, nr_inodes= or none is missing");
+        if (out->none && n > 1)
+                return command_fail(error, -EINVAL, "none stands alone");
+        if ((out->has_limit_bytes && out->limit_bytes == 0) ||
+            (out->has_limit_nodes && out->limit_nodes == 0))
+                return command_fail(error, -EINVAL,
+                                    "a limit is above 0; none takes all limits away");
+        return 0;
+}
+
 static int parse_remount(struct command *out, struct words *words, struct command_error *error) {
-        const char *word, *value;
-        size_t length, n;
+        const char *word;
+        size_t length;
+        bool other;
         int r = 0;
 
         while (r == 0 && word_next(words, &word, &length)) {
-                if ((value = word_value(word, length, "size=", &n))) {
-                        out->has_limit_bytes = true;
-                        r = parse_size(&out->limit_bytes, value, n, error);
-                } else if ((value = word_value(word, length, "nr_inodes=", &n))) {
-                        out->has_limit_nodes = true;
-                        r = parse_count(&out->limit_nodes, value, n, error);
-                } else if (word_is(word, length, "ro") || word_is(word, length, "rw")) {
+                r = parse_limit_word(out, word, length, &other, error);
+                if (!other)
+                        continue;
+                if (word_is(word, length, "ro") || word_is(word, length, "rw")) {
                         out->has_read_only = true;
                         out->read_only = word_is(word, length, "ro");
                 } else {
@@ -455,7 +505,7 @@ static int parse_named(struct command *out, struct words *words, struct command_
         int r;
 
         if (!word_next(words, &word, &length)) {
-                if (out->verb == COMMAND_LIST)
+                if (out->verb == COMMAND_LIST || out->verb == COMMAND_LIMITS)
                         return 0;
                 return command_fail(error, -EINVAL, "the name is missing");
         }
@@ -469,6 +519,8 @@ static int parse_named(struct command *out, struct words *words, struct command_
                 return parse_resize(out, words, error);
         case COMMAND_SEAL:
                 return parse_seal(out, words, error);
+        case COMMAND_LIMIT_OF:
+                return parse_limit(out, words, error);
         case COMMAND_WAIT:
                 return parse_wait(out, words, error);
         default:
@@ -487,6 +539,8 @@ int command_parse(struct command *out, enum command_verb verb, const char *line,
                 return command_fail(error, -EINVAL, "a NUL byte in the command");
         if (verb == COMMAND_DEFAULT)
                 return parse_default(out, &words, error);
+        if (verb == COMMAND_LIMIT)
+                return parse_limit(out, &words, error);
         if (verb == COMMAND_ADMIN)
                 r = parse_admin(out, &words, error);
         else if (verb == COMMAND_OPEN)

@@ -2,6 +2,7 @@
 #include "control/command_private.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include "base/size.h"
@@ -51,7 +52,7 @@ static int fail_space(struct command_context *context, uint64_t more) {
         char wanted[SIZE_TEXT_MAX], left[SIZE_TEXT_MAX], limit[SIZE_TEXT_MAX];
         struct space space;
 
-        regions_space(context->volume->regions, &space);
+        volume_space(context->volume, context->dir, &space);
         if (space.limit == 0 || space.used + more <= space.limit)
                 return command_fail(
                         context->error, -ENOSPC,
@@ -191,6 +192,89 @@ static int run_default(struct volume *volume, struct node *dir, struct caller *c
         return 0;
 }
 
+/* The administrator, or the owner of the limit above, which is its directory's. */
+static bool may_limit(const struct volume *volume, const struct node *dir, struct caller *caller) {
+        const struct limit *above = volume_limit_above(volume, dir);
+        const struct node *owner = tree_node(volume->tree, above->dir);
+
+        if (access_is_admin(&volume->root->settings, caller))
+                return true;
+        return above->id != LAYOUT_MOUNT_LIMIT && owner && access_owns(caller, owner);
+}
+
+/* Says what the limit above has left. */
+static int fail_limit_space(const struct volume *volume, const struct limit *above,
+                            struct command_error *error) {
+        const struct limit *nodes = limit_of_nodes(volume->journal, above->id);
+        char bytes[SIZE_TEXT_MAX], inodes[SIZE_TEXT_MAX] = "all";
+        uint64_t left = quota_left(regions_quota(volume->regions), above->id);
+
+        size_format(bytes, left);
+        if (nodes->nodes > 0)
+                snprintf(inodes, sizeof(inodes), "%llu",
+                         (unsigned long long)(nodes->nodes - nodes->used_nodes));
+        return command_fail(error, -ENOSPC, "no space: the limit above has %s and %s inodes left",
+                            left == UINT64_MAX ? "no limit of size" : bytes, inodes);
+}
+
+static int fail_limit(const struct volume *volume, const struct node *dir, int r,
+                      const struct command *command, struct command_error *error) {
+        switch (-r) {
+        case ENOTEMPTY:
+                return command_fail(error, r, "the directory is not empty");
+        case EBUSY:
+                return command_fail(error, r,
+                                    command->none
+                                            ? "files that were removed from it are still in use"
+                                            : "more than that is in use");
+        case ENODATA:
+                return command_fail(error, r, "the directory has no limit");
+        case EMLINK:
+                return command_fail(error, r, "limits can be nested %d deep", LIMIT_DEPTH_MAX);
+        case EINVAL:
+                return command_fail(error, r,
+                                    dir->id == LAYOUT_ROOT_ID
+                                            ? "the mount's own limits are changed by a remount"
+                                            : "what the limit does not limit so far can be "
+                                              "limited only after none");
+        case ENOSPC:
+                return fail_limit_space(volume, volume_limit_above(volume, dir), error);
+        default:
+                return command_fail(error, r, "%s", strerrordesc_np(-r));
+        }
+}
+
+static int run_limit(struct volume *volume, struct node *dir, struct caller *caller,
+                     const struct command *command, struct command_error *error) {
+        const struct limit_order order = {
+                .none = command->none,
+                .set_bytes = command->has_limit_bytes,
+                .set_nodes = command->has_limit_nodes,
+                .bytes = command->limit_bytes,
+                .nodes = command->limit_nodes,
+        };
+        int r;
+
+        if (!may_limit(volume, dir, caller))
+                return command_fail(error, -EPERM,
+                                    "only the administrator and the owner of the limit above may "
+                                    "do that");
+        r = volume_limit_dir(volume, dir, &order);
+        if (r == 0)
+                return 0;
+        txn_abort(volume->txn);
+        return fail_limit(volume, dir, r, command, error);
+}
+
+static int run_limit_of(struct command_context *context) {
+        if (!context->node)
+                return context_fail(context, -ENOENT);
+        if (!node_is_dir(context->node))
+                return context_fail(context, -ENOTDIR);
+        return run_limit(context->volume, context->node, context->by.caller, context->command,
+                         context->error);
+}
+
 static int run_named(struct volume *volume, struct node *dir, struct caller *caller,
                      const struct command *command, struct node **node,
                      struct command_error *error) {
@@ -213,6 +297,9 @@ static int run_named(struct volume *volume, struct node *dir, struct caller *cal
         case COMMAND_REMOVE:
                 r = run_remove(&context);
                 break;
+        case COMMAND_LIMIT_OF:
+                r = run_limit_of(&context);
+                break;
         default:
                 r = command_fail(error, -EINVAL, "not a command that can be run here");
         }
@@ -227,6 +314,8 @@ int command_run(struct volume *volume, struct node *dir, struct caller *caller,
 
         if (command->verb == COMMAND_DEFAULT)
                 r = run_default(volume, dir, caller, command, error);
+        else if (command->verb == COMMAND_LIMIT)
+                r = run_limit(volume, dir, caller, command, error);
         else
                 r = run_named(volume, dir, caller, command, node, error);
         if (r < 0 && r != -EINPROGRESS)

@@ -2,6 +2,8 @@
 #include "control/ctl_private.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +16,10 @@ const struct ctl_file ctl_files[_CTL_N] = {
         [CTL_SEAL] = {"seal", S_IFREG | 0666, COMMAND_SEAL},
         [CTL_REMOVE] = {"remove", S_IFREG | 0666, COMMAND_REMOVE},
         [CTL_DEFAULT] = {"default", S_IFREG | 0666, COMMAND_DEFAULT},
+        [CTL_LIMIT] = {"limit", S_IFREG | 0666, COMMAND_LIMIT},
         [CTL_REGIONS] = {"regions", S_IFREG | 0444, -1},
         [CTL_REGIONS_JSON] = {"regions.json", S_IFREG | 0444, -1},
+        [CTL_LIMITS_JSON] = {"limits.json", S_IFREG | 0444, -1},
         [CTL_EVENTS] = {"events", S_IFREG | 0444, -1},
         [CTL_STATS] = {"stats", S_IFREG | 0444, -1},
         [CTL_SOCKET] = {"socket", S_IFLNK | 0777, -1},
@@ -199,29 +203,63 @@ void ctl_close(struct ctl *ctl, uint32_t id) {
 
 /* Usage and errors */
 
-/* The defaults of the directory, in the form in which they would be written. */
-static const char *ctl_default(struct ctl *ctl, const struct handle *handle) {
-        const struct node *dir = tree_node(ctl->volume->tree, handle->dir);
-        char mode[sizeof("mode=7777")] = "";
-        uint32_t flags, bits;
+/* Adds a word to ctl->text. */
+static void text_add(struct ctl *ctl, const char *format, ...)
+        __attribute__((format(printf, 2, 3)));
 
-        if (!dir)
-                return "none\n";
-        volume_defaults(ctl->volume, dir, &flags, &bits);
-        if (bits != LAYOUT_NO_MODE)
-                snprintf(mode, sizeof(mode), "mode=%04o", bits & 07777);
-        snprintf(ctl->text, sizeof(ctl->text), "%s%s%s%s%s", mode, mode[0] && flags ? " " : "",
-                 flags & NODE_EPHEMERAL ? "ephemeral" : "",
-                 flags == (NODE_EPHEMERAL | NODE_HUGE) ? " " : "", flags & NODE_HUGE ? "huge" : "");
+static void text_add(struct ctl *ctl, const char *format, ...) {
+        size_t used = strlen(ctl->text);
+        va_list args;
+
+        if (used > 0)
+                ctl->text[used++] = ' ';
+        va_start(args, format);
+        vsnprintf(ctl->text + used, sizeof(ctl->text) - used, format, args);
+        va_end(args);
+}
+
+static const char *text_end(struct ctl *ctl) {
         if (!ctl->text[0])
-                strcpy(ctl->text, "none");
+                text_add(ctl, "none");
         strcat(ctl->text, "\n");
         return ctl->text;
 }
 
+/* The defaults of the directory, in the form in which they would be written. */
+static const char *ctl_default(struct ctl *ctl, const struct node *dir) {
+        uint32_t flags, bits;
+
+        volume_defaults(ctl->volume, dir, &flags, &bits);
+        if (bits != LAYOUT_NO_MODE)
+                text_add(ctl, "mode=%04o", bits & 07777);
+        if (flags & NODE_EPHEMERAL)
+                text_add(ctl, "ephemeral");
+        if (flags & NODE_HUGE)
+                text_add(ctl, "huge");
+        if (flags & NODE_SPARSE)
+                text_add(ctl, "sparse");
+        return text_end(ctl);
+}
+
+/* The same of its limit. */
+static const char *ctl_limit(struct ctl *ctl, const struct node *dir) {
+        const struct limit *limit = volume_own_limit(ctl->volume, dir);
+
+        if (limit && limit->bytes > 0)
+                text_add(ctl, "size=%" PRIu64, limit->bytes);
+        if (limit && limit->nodes > 0)
+                text_add(ctl, "nr_inodes=%" PRIu64, limit->nodes);
+        return text_end(ctl);
+}
+
 static const char *ctl_usage(struct ctl *ctl, const struct handle *handle) {
+        const struct node *dir = tree_node(ctl->volume->tree, handle->dir);
+
+        ctl->text[0] = '\0';
         if (handle->kind == CTL_DEFAULT)
-                return ctl_default(ctl, handle);
+                return dir ? ctl_default(ctl, dir) : text_end(ctl);
+        if (handle->kind == CTL_LIMIT)
+                return dir ? ctl_limit(ctl, dir) : text_end(ctl);
         return command_usage((enum command_verb)ctl_files[handle->kind].verb);
 }
 

@@ -25,8 +25,10 @@ enum ctl_kind {
         CTL_SEAL,
         CTL_REMOVE,
         CTL_DEFAULT,
+        CTL_LIMIT,
         CTL_REGIONS,
         CTL_REGIONS_JSON,
+        CTL_LIMITS_JSON,
         CTL_EVENTS,
         CTL_STATS,
         CTL_SOCKET, /* symbolic link */

@@ -39,7 +39,7 @@ struct ctl {
         ctl_wake_fn wake;
         void *wake_userdata;
 
-        char text[64];    /* for a directory's defaults that are being read */
+        char text[96];    /* for a directory's defaults or limit that are being read */
         struct run *runs; /* suspended writes */
         ctl_reply_fn reply;
         void *reply_userdata;

@@ -292,7 +292,7 @@ bool handle_is_of(const struct handle *handle, const struct caller *caller) {
 bool handles_is_admin(const struct handles *handles, struct caller *caller) {
         const struct root *root = journal_root(handles->journal);
 
-        return caller->uid == 0 ? caller_is_root(caller) : caller->uid == root->settings.owner;
+        return access_is_admin(&root->settings, caller);
 }
 
 uint32_t handles_used(const struct handles *handles) {

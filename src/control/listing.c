@@ -16,6 +16,7 @@ enum listing_phase {
         PHASE_WALK,    /* regions below the directory */
         PHASE_NODES,   /* stats: all nodes */
         PHASE_PENDING, /* regions that are being populated */
+        PHASE_LIMITS,  /* limits of directories below, once for each metric in stats */
         PHASE_END,
         PHASE_OVER,
 };
@@ -90,6 +91,9 @@ static void piece_head(struct piece *piece) {
         case CTL_REGIONS_JSON:
                 fputs("{\"regions\": [", piece->stream);
                 break;
+        case CTL_LIMITS_JSON:
+                fputs("{\"limits\": [", piece->stream);
+                break;
         default:
                 break;
         }
@@ -140,10 +144,27 @@ static void piece_tail(struct piece *piece) {
         case CTL_REGIONS_JSON:
                 fprintf(piece->stream, "\n],\n\"too_long\": %llu}\n", (unsigned long long)too_long);
                 break;
+        case CTL_LIMITS_JSON:
+                fputs("\n]}\n", piece->stream);
+                break;
         default:
                 piece_stats(piece);
                 break;
         }
+}
+
+/* A directory, and the space that a file in it has. */
+static void piece_limit(struct piece *piece, const struct node *dir, const char *path,
+                        size_t length) {
+        const struct volume *volume = piece->listings->volume;
+        const struct limit *nodes = limit_of_nodes(volume->journal, dir->limit);
+        struct space space;
+
+        *turns_left(piece->listings->turns) -=
+                (int)regions_look_at_asking(volume->regions, dir->limit);
+        quota_space(regions_quota(volume->regions), dir->limit, &space);
+        fputs(piece->at->items++ ? ",\n" : "\n", piece->stream);
+        report_json_limit(piece->stream, path, length, &space, nodes);
 }
 
 /* Phases: each step visits only a few records */
@@ -152,7 +173,11 @@ static void step_start(struct piece *piece) {
         struct listings *listings = piece->listings;
 
         piece_head(piece);
-        if (piece->handle->kind != CTL_STATS) {
+        if (piece->handle->kind == CTL_LIMITS_JSON) {
+                piece_limit(piece, listing_top(listings, piece->handle), ".", 1);
+                piece_phase(piece, PHASE_LIMITS);
+                piece->at->items = 1;
+        } else if (piece->handle->kind != CTL_STATS) {
                 walk_begin(&listings->walk, listing_top(listings, piece->handle));
                 piece_phase(piece, PHASE_WALK);
         } else if (handles_is_admin(listings->handles, &piece->caller)) {
@@ -160,6 +185,53 @@ static void step_start(struct piece *piece) {
         } else {
                 piece_phase(piece, PHASE_END);
         }
+}
+
+/* The next limit whose directory lies below the top and can be seen by the reader; its path is then
+ * walk->path.  NULL: not this one, or there are no more (true). */
+static const struct limit *next_limit(struct piece *piece, bool *over) {
+        struct listings *listings = piece->listings;
+        const struct node *top = listing_top(listings, piece->handle), *dir;
+        const struct dentry *dentry;
+        const struct limit *limit;
+        int r = -ENOENT;
+
+        *over = piece->at->position == journal_high(listings->journal, TABLE_LIMIT) || !top;
+        if (*over)
+                return NULL;
+        --*turns_left(listings->turns);
+        limit = limit_get(listings->journal, ++piece->at->position);
+        if (!limit || limit->dir == top->id || limit->dir == LAYOUT_ROOT_ID)
+                return NULL;
+        dir = tree_node(listings->volume->tree, limit->dir);
+        dentry = dir ? tree_name_of(listings->volume->tree, dir) : NULL;
+        if (dentry)
+                r = walk_path(&listings->walk, top,
+                              tree_node(listings->volume->tree, dentry->parent), dentry->name,
+                              dentry->length);
+        return r == 0 ? limit : NULL;
+}
+
+/* Lists all limits, or a metric of each: then the number of items is that of the metric. */
+static void step_limits(struct piece *piece) {
+        const struct walk *walk = &piece->listings->walk;
+        bool over, is_stats = piece->handle->kind == CTL_STATS;
+        const struct limit *limit;
+
+        if (is_stats && piece->at->position == 0)
+                metrics_limit_head(piece->stream, piece->at->items);
+        limit = next_limit(piece, &over);
+        if (over && is_stats && metrics_limit_head(NULL, ++piece->at->items))
+                piece->at->position = 0;
+        else if (over)
+                piece_phase(piece, is_stats ? PHASE_OVER : PHASE_END);
+        else if (limit && is_stats)
+                metrics_limit(piece->stream, piece->at->items, piece->listings->journal, limit,
+                              regions_quota(piece->listings->volume->regions), walk->path,
+                              walk->length);
+        else if (limit)
+                piece_limit(piece, tree_node(piece->listings->volume->tree, limit->dir), walk->path,
+                            walk->length);
 }
 
 static void step_walk(struct piece *piece) {
@@ -237,6 +309,12 @@ static void step_pending(struct piece *piece) {
                 pending_list(piece, record, node);
 }
 
+/* Whether stats go on with limits of directories. */
+static bool piece_has_limits(const struct piece *piece) {
+        return piece->handle->kind == CTL_STATS &&
+               journal_used(piece->listings->journal, TABLE_LIMIT) > 1;
+}
+
 static void piece_step(struct piece *piece) {
         switch (piece->at->phase) {
         case PHASE_START:
@@ -251,9 +329,12 @@ static void piece_step(struct piece *piece) {
         case PHASE_PENDING:
                 step_pending(piece);
                 break;
+        case PHASE_LIMITS:
+                step_limits(piece);
+                break;
         default:
                 piece_tail(piece);
-                piece_phase(piece, PHASE_OVER);
+                piece_phase(piece, piece_has_limits(piece) ? PHASE_LIMITS : PHASE_OVER);
                 break;
         }
 }
@@ -424,15 +505,13 @@ static ssize_t listing_from_carry(struct listings *listings, struct handle *hand
 ssize_t listing_read(struct listings *listings, struct handle *handle, char *buffer, size_t size,
                      uint64_t offset, bool again) {
         struct listing_state *at = &handle->listing;
-        struct space space;
         ssize_t n;
 
         if (size == 0)
                 return 0;
-        /* Before any change, because it may commit. */
-        if (handle->kind == CTL_STATS && at->phase == PHASE_START)
-                volume_space(listings->volume, &space);
         journal_touch(listings->journal, at, sizeof(*at));
+        if (handle->kind == CTL_STATS && at->phase == PHASE_START)
+                regions_look_at_asking(listings->volume->regions, LAYOUT_MOUNT_LIMIT);
         if ((offset == 0 && !again) || offset < at->at)
                 listing_reset(listings, handle);
         if (at->phase == PHASE_START && !listing_top(listings, handle))
@@ -453,14 +532,14 @@ ssize_t listing_read(struct listings *listings, struct handle *handle, char *buf
 /* For the socket */
 
 int listing_open(struct listings *listings, const struct caller *caller, const struct node *dir,
-                 uint32_t *out) {
+                 bool of_limits, uint32_t *out) {
         struct handle *handle;
         int r;
 
         r = handles_add(listings->handles, caller, &handle);
         if (r < 0)
                 return r;
-        handle->kind = CTL_REGIONS_JSON;
+        handle->kind = of_limits ? CTL_LIMITS_JSON : CTL_REGIONS_JSON;
         handle->dir = dir->id;
         handle->dir_generation = dir->generation;
         handle->flags |= HANDLE_ONE_LINE;

@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * listing: regions, regions.json and stats, rendered piece by piece as they are read.
+ * listing: regions, regions.json, limits.json and stats, rendered piece by piece as they are read.
  *
  * The position of a listing is in its handle's record: the levels of its walk, and the text that
  * was rendered but did not fit into the last read, at most one region's line.  So another worker
@@ -42,7 +42,7 @@ ssize_t listing_read(struct listings *listings, struct handle *handle, char *buf
  * *out: the handle.  0, -ENFILE.
  */
 int listing_open(struct listings *listings, const struct caller *caller, const struct node *dir,
-                 uint32_t *out);
+                 bool of_limits, uint32_t *out);
 ssize_t listing_continue(struct listings *listings, uint32_t id, char *buffer, size_t size);
 void listing_close(struct listings *listings, uint32_t id);
 /* turns_wait() and turns_cancel() for the sender of a listing. */

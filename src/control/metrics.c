@@ -2,8 +2,10 @@
 #include "control/metrics.h"
 
 #include <inttypes.h>
-#include "base/clock.h"
+#include <limits.h>
 #include <unistd.h>
+#include "base/clock.h"
+#include "base/words.h"
 
 /* Names of the kernel's FUSE requests by opcode; the protocol never reuses a number. */
 static const char *const opcodes[64] = {
@@ -93,18 +95,67 @@ void metrics_common(FILE *stream, const struct tree *tree, struct regions *regio
         const struct root *root = tree_root_record(tree);
         struct space space;
 
-        regions_space(regions, &space);
+        quota_space(regions_quota(regions), LAYOUT_MOUNT_LIMIT, &space);
         metric_head(stream, "build_info", "gauge", "Version of the program and its records.");
         fprintf(stream, "iomemfs_build_info{version=\"%s\",layout=\"%d\"} 1\n", IOMEMFS_VERSION,
                 LAYOUT_VERSION);
         gauge(stream, "passthrough", "1 if the kernel reaches the memory directly, else 0.",
               root->passthrough);
         gauge(stream, "size_bytes", "Limit of size=, 0 for none.", space.limit);
-        gauge(stream, "used_bytes", "Bytes reserved by regions.", space.used);
+        gauge(stream, "used_bytes", "Bytes that files count for.", space.used);
+        gauge(stream, "overcommitted_bytes",
+              "Bytes that files have asked for and others have taken; df(1) does not show them.",
+              space.over);
         gauge(stream, "inodes", "Files of any type.", tree_inodes(tree));
-        gauge(stream, "inodes_max", "Limit of nr_inodes=, 0 for none.", root->limit_nodes);
+        gauge(stream, "inodes_max", "Limit of nr_inodes=, 0 for none.",
+              limit_mount(tree_journal(tree))->nodes);
         gauge(stream, "own_ctl_handles", "Open files of .ctl of the user who reads this.", own);
         counter(stream, "restarts_total", "Restarts of the worker.", root->counters.restarts);
+}
+
+/* Limits of directories */
+
+static const struct {
+        const char *name, *help;
+} limit_metrics[] = {
+        {"limit_size_bytes", "Bytes that a directory with a limit may take, see df(1)."},
+        {"limit_used_bytes", "Bytes that it takes."},
+        {"limit_inodes_max", "Files that it may have."},
+        {"limit_inodes", "Files that it has."},
+};
+
+bool metrics_limit_head(FILE *stream, unsigned int n) {
+        if (n >= sizeof(limit_metrics) / sizeof(limit_metrics[0]))
+                return false;
+        if (stream)
+                metric_head(stream, limit_metrics[n].name, "gauge", limit_metrics[n].help);
+        return true;
+}
+
+/* The path is escaped as in a command, and then as a label. */
+static void label_path(FILE *stream, const char *path, size_t length) {
+        char escaped[4 * PATH_MAX + 1];
+
+        length = words_escape(escaped, path, length);
+        for (size_t i = 0; i < length; i++) {
+                if (escaped[i] == '\\' || escaped[i] == '"')
+                        fputc('\\', stream);
+                fputc(escaped[i], stream);
+        }
+}
+
+void metrics_limit(FILE *stream, unsigned int n, const struct journal *journal,
+                   const struct limit *limit, const struct quota *quota, const char *path,
+                   size_t length) {
+        const struct limit *nodes = limit_of_nodes(journal, limit->id);
+        struct space space;
+
+        quota_space(quota, limit->id, &space);
+        const uint64_t values[] = {space.limit, space.used, nodes->nodes, nodes->used_nodes};
+
+        fprintf(stream, "iomemfs_%s{directory=\"", limit_metrics[n].name);
+        label_path(stream, path, length);
+        fprintf(stream, "\"} %" PRIu64 "\n", values[n]);
 }
 
 static void metrics_for_tests(FILE *stream, const struct metrics_work *work) {

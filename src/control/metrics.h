@@ -26,6 +26,12 @@ struct metrics_work {
 
 /* For every user.  own: control files that the reader has open. */
 void metrics_common(FILE *stream, const struct tree *tree, struct regions *regions, uint32_t own);
+/* Limits of directories: the head of the n-th metric, and the value of a limit.  False: there are no
+ * so many.  stream: NULL for the question only. */
+bool metrics_limit_head(FILE *stream, unsigned int n);
+void metrics_limit(FILE *stream, unsigned int n, const struct journal *journal,
+                   const struct limit *limit, const struct quota *quota, const char *path,
+                   size_t length);
 /* Only for the administrator.  handles: open control files; work: NULL outside of tests. */
 void metrics_all(FILE *stream, const struct tree *tree, const uint64_t sums[4], uint32_t handles,
                  const struct metrics_work *work);

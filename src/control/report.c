@@ -9,9 +9,13 @@ static const struct bit {
         const char *name;
 } flag_bits[] =
         {
-                {NODE_EPHEMERAL, "ephemeral"}, {NODE_FIXED, "fixed"},
-                {NODE_POPULATE, "populate"},   {NODE_HUGE, "huge"},
-                {NODE_PENDING, "populating"},  {0, NULL},
+                {NODE_EPHEMERAL, "ephemeral"},
+                {NODE_FIXED, "fixed"},
+                {NODE_POPULATE, "populate"},
+                {NODE_HUGE, "huge"},
+                {NODE_SPARSE, "sparse"},
+                {NODE_PENDING, "populating"},
+                {0, NULL},
 },
   seal_bits[] = {
           {F_SEAL_SHRINK, "shrink"},

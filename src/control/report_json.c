@@ -165,3 +165,15 @@ int report_attribute(FILE *stream, struct regions *regions, struct node *node, c
         }
         return -ENODATA;
 }
+
+/* Limits */
+
+void report_json_limit(FILE *stream, const char *path, size_t length, const struct space *space,
+                       const struct limit *nodes) {
+        fputc('{', stream);
+        json_bytes(stream, "directory", path, length);
+        fprintf(stream,
+                ", \"size\": %" PRIu64 ", \"used\": %" PRIu64 ", \"overcommitted\": %" PRIu64
+                ", \"inodes\": %" PRIu64 ", \"inodes_used\": %" PRIu64 "}",
+                space->limit, space->used, space->over, nodes->nodes, nodes->used_nodes);
+}

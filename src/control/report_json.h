@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * report_json: regions as JSON objects, and their single values.
+ * report_json: regions as JSON objects, and their single values; limits as JSON objects.
  *
  * The output is valid JSON for any name.  A name that is no UTF-8 is written with U+FFFD in place
  * of each invalid byte, and once more as name_escaped, escaped as in commands; the same goes for a
@@ -22,3 +22,7 @@ int report_region(FILE *stream, struct regions *regions, struct node *node, cons
 /* One value of that object as text, lists as `a,b`.  0, -ENODATA (no such value, or stat(2) has
  * it). */
 int report_attribute(FILE *stream, struct regions *regions, struct node *node, const char *name);
+
+/* One object: a directory, the space that a file in it has, and the limit of inodes there. */
+void report_json_limit(FILE *stream, const char *path, size_t length, const struct space *space,
+                       const struct limit *nodes);

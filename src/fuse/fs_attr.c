@@ -257,24 +257,27 @@ void fs_setattr(struct fuse_request *req) {
                 fs_reply_attributes(req, fs); /* does not wait, see fs_write_back.c */
 }
 
+/* Of the limit that the node counts in; as on tmpfs, a mount without a limit shows zeros. */
 void fs_statfs(struct fuse_request *req) {
         struct fs *fs = fs_of(req);
-        const struct root *root = fs->volume->root;
-        uint64_t nodes = tree_inodes(fs->volume->tree);
-        struct space space;
+        struct node *node = fs_node(fs, req->node);
+        const struct limit *limit = limit_of_nodes(fs->volume->journal, node ? node->limit : 0);
         struct statvfs st = {.f_bsize = 4096, .f_frsize = 4096, .f_namemax = LAYOUT_NAME_MAX};
+        struct space space;
 
-        volume_space(fs->volume, &space);
-        if (space.limit > 0) {
-                uint64_t left = space.limit > space.used ? space.limit - space.used : 0;
-
-                st.f_blocks = space.limit / st.f_frsize;
-                st.f_bfree = st.f_bavail = left / st.f_frsize;
+        if (!node) {
+                reply_error(req, -ESTALE);
+                return;
         }
-        if (root->limit_nodes > 0) {
-                st.f_files = root->limit_nodes;
+        volume_space(fs->volume, node, &space);
+        if (space.limit > 0) {
+                st.f_blocks = space.limit / st.f_frsize;
+                st.f_bfree = st.f_bavail = (space.limit - space.used) / st.f_frsize;
+        }
+        if (limit->nodes > 0) {
+                st.f_files = limit->nodes;
                 st.f_ffree = st.f_favail =
-                        root->limit_nodes > nodes ? root->limit_nodes - nodes : 0;
+                        limit->nodes > limit->used_nodes ? limit->nodes - limit->used_nodes : 0;
         }
         reply_statfs(req, &st);
 }

@@ -53,8 +53,12 @@ void exchange_close(struct iomem_connection *connection);
 int files_create(struct iomem_connection *connection, const char *name, uint64_t size, int mode,
                  const char *options);
 int files_open(struct iomem_connection *connection, const char *name, int access);
-int files_command(struct iomem_connection *connection, const char *file, const char *line);
+/* directory: NULL for the connection's.  file: of .ctl. */
+int files_command(struct iomem_connection *connection, const char *directory, const char *file,
+                  const char *line);
 int files_stat(struct iomem_connection *connection, const char *name, struct iomem_stat *out);
 int files_list(struct iomem_connection *connection, const char *directory, bool all,
                iomem_list_fn fn, void *userdata);
+int files_space(struct iomem_connection *connection, const char *directory, iomem_space_fn fn,
+                void *userdata);
 int files_wait(struct iomem_connection *connection, const char *name, int timeout_ms);

@@ -41,15 +41,17 @@ static int command_error(int fd, int error, const char *file) {
         return error_set(error, "%s", text);
 }
 
-int files_command(struct iomem_connection *connection, const char *file, const char *line) {
+int files_command(struct iomem_connection *connection, const char *directory, const char *file,
+                  const char *line) {
         size_t length = strlen(line);
-        char path[64];
+        char path[PATH_MAX];
         int fd, r = 0;
 
-        snprintf(path, sizeof(path), ".ctl/%s", file);
+        snprintf(path, sizeof(path), "%s%s.ctl/%s", directory ? directory : "",
+                 directory ? "/" : "", file);
         fd = open_below(connection, path, O_RDWR);
         if (fd < 0)
-                return error_about(fd, path);
+                return error_about(fd, directory ? directory : path);
         if (write(fd, line, length) != (ssize_t)length)
                 r = command_error(fd, -errno, path);
         close(fd);
@@ -90,7 +92,7 @@ int files_create(struct iomem_connection *connection, const char *name, uint64_t
         snprintf(line, sizeof(line), "%s %llu%s%s\n", escaped, (unsigned long long)size, text,
                  options);
         do {
-                r = files_command(connection, "create", line);
+                r = files_command(connection, NULL, "create", line);
                 if (r < 0)
                         return r;
                 r = open_made(connection, name, mode);
@@ -131,24 +133,46 @@ static int read_all(int fd, char **out, size_t *length) {
         return 0;
 }
 
-int files_list(struct iomem_connection *connection, const char *directory, bool all,
-               iomem_list_fn fn, void *userdata) {
-        char path[PATH_MAX], *text = NULL;
-        size_t length = 0;
+/* Reads a listing of the directory; *out is to be freed. */
+static int read_listing(const struct iomem_connection *connection, const char *directory,
+                        const char *file, char **out, size_t *length) {
+        char path[PATH_MAX];
         int fd, r;
 
-        snprintf(path, sizeof(path), "%s%s.ctl/regions.json", directory ? directory : "",
-                 directory ? "/" : "");
+        snprintf(path, sizeof(path), "%s%s.ctl/%s", directory ? directory : "",
+                 directory ? "/" : "", file);
         fd = open_below(connection, path, O_RDONLY);
         if (fd < 0)
                 return error_about(fd, directory ? directory : path);
-        r = read_all(fd, &text, &length);
+        r = read_all(fd, out, length);
         close(fd);
+        return r < 0 ? error_about(r, path) : 0;
+}
+
+int files_list(struct iomem_connection *connection, const char *directory, bool all,
+               iomem_list_fn fn, void *userdata) {
+        size_t length = 0;
+        char *text = NULL;
+        int r = read_listing(connection, directory, "regions.json", &text, &length);
+
         if (r < 0)
-                return error_about(r, path);
+                return r;
         r = json_regions(text, length, all, fn, userdata);
         free(text);
-        return r == -EBADMSG ? error_about(r, path) : r;
+        return r == -EBADMSG ? error_about(r, "regions.json") : r;
+}
+
+int files_space(struct iomem_connection *connection, const char *directory, iomem_space_fn fn,
+                void *userdata) {
+        size_t length = 0;
+        char *text = NULL;
+        int r = read_listing(connection, directory, "limits.json", &text, &length);
+
+        if (r < 0)
+                return r;
+        r = json_spaces(text, length, fn, userdata);
+        free(text);
+        return r == -EBADMSG ? error_about(r, "limits.json") : r;
 }
 
 struct search {

@@ -42,6 +42,9 @@ struct iomem_connection;
 /* In the flags of a region that has no name yet. */
 #define IOMEM_POPULATING 16u
 
+/* In the flags of a file that open(2) made: its size asks for no memory. */
+#define IOMEM_SPARSE 32u
+
 /* What nobody can do to a region any more. */
 #define IOMEM_SEAL_SHRINK 1u
 #define IOMEM_SEAL_GROW 2u
@@ -158,6 +161,29 @@ IOMEM_API int iomem_list(struct iomem_connection *connection, const char *direct
 /* Waits until a region with this name exists.  timeout_ms: milliseconds, -1 for no limit.  0,
  * -ETIMEDOUT. */
 IOMEM_API int iomem_wait(struct iomem_connection *connection, const char *name, int timeout_ms);
+
+/* Limits of directories: iomem_limit(3) */
+
+/* Sets, or changes, the limit of a directory: bytes, and files of any type.  0: not limited there;
+ * both 0: takes the limit away.  A limit is set on an empty directory only.  0, -ENOTEMPTY, -EBUSY
+ * (more is in use), -ENOSPC (the limit above), -EPERM, -ENODATA (there is no limit to take away). */
+IOMEM_API int iomem_limit(struct iomem_connection *connection, const char *directory, uint64_t size,
+                          uint64_t inodes);
+
+/* The space that files of a directory have, as df(1) shows it.  A limit is 0 if there is none. */
+struct iomem_space {
+        uint64_t size, used;
+        uint64_t overcommitted; /* asked for, but taken by others */
+        uint64_t inodes, inodes_used;
+        uint64_t reserved[8];
+};
+/* directory: "." for the one that was asked about, others relative to that. */
+typedef int (*iomem_space_fn)(void *userdata, const char *directory,
+                              const struct iomem_space *space);
+/* Calls fn for the directory (NULL: the connection's), and then for each directory below that has a
+ * limit of its own, until it returns a value other than 0, which is then returned. */
+IOMEM_API int iomem_space(struct iomem_connection *connection, const char *directory,
+                          iomem_space_fn fn, void *userdata);
 
 /* Events: iomem_events_open(3) */
 

@@ -196,7 +196,7 @@ static const struct word {
 } words[] = {
         {"fixed", IOMEM_FIXED},      {"ephemeral", IOMEM_EPHEMERAL},   {"populate", IOMEM_POPULATE},
         {"huge", IOMEM_HUGE},        {"shrink", IOMEM_SEAL_SHRINK},    {"grow", IOMEM_SEAL_GROW},
-        {"write", IOMEM_SEAL_WRITE}, {"populating", IOMEM_POPULATING},
+        {"write", IOMEM_SEAL_WRITE}, {"populating", IOMEM_POPULATING}, {"sparse", IOMEM_SPARSE},
 };
 
 /* Reads an array of words; returns their bits. */
@@ -242,12 +242,32 @@ static void read_mode(struct reader *reader, struct iomem_stat *out) {
         out->mode = (uint32_t)strtoul(text, NULL, 8);
 }
 
+struct number_member {
+        const char *key;
+        void *field;
+        size_t size;
+};
+
+/* Reads the member if it is one of these. */
+static bool read_number_of(struct reader *reader, const char *key,
+                           const struct number_member *members, size_t n) {
+        for (size_t i = 0; i < n; i++) {
+                int64_t number;
+                uint32_t half;
+
+                if (strcmp(key, members[i].key) != 0)
+                        continue;
+                number = read_number(reader);
+                half = (uint32_t)number;
+                memcpy(members[i].field, members[i].size == 8 ? (void *)&number : (void *)&half,
+                       members[i].size);
+                return true;
+        }
+        return false;
+}
+
 static bool read_number_member(struct reader *reader, const char *key, struct iomem_stat *out) {
-        const struct {
-                const char *key;
-                void *field;
-                size_t size;
-        } members[] = {
+        const struct number_member members[] = {
                 {"size", &out->size, 8},
                 {"allocated", &out->allocated, 8},
                 {"huge", &out->huge, 8},
@@ -261,19 +281,7 @@ static bool read_number_member(struct reader *reader, const char *key, struct io
                 {"creator_pid", &out->creator_pid, 4},
         };
 
-        for (size_t i = 0; i < sizeof(members) / sizeof(*members); i++) {
-                int64_t number;
-                uint32_t half;
-
-                if (strcmp(key, members[i].key) != 0)
-                        continue;
-                number = read_number(reader);
-                half = (uint32_t)number;
-                memcpy(members[i].field, members[i].size == 8 ? (void *)&number : (void *)&half,
-                       members[i].size);
-                return true;
-        }
-        return false;
+        return read_number_of(reader, key, members, sizeof(members) / sizeof(*members));
 }
 
 static void read_member(struct reader *reader, const char *key, struct iomem_stat *out) {
@@ -325,25 +333,64 @@ int json_region(const char *text, size_t length, struct iomem_stat *out) {
         return reader.failed ? -EBADMSG : 0;
 }
 
-static int read_array(struct reader *reader, iomem_list_fn fn, void *userdata) {
+struct visit {
+        iomem_list_fn region;
+        iomem_space_fn space;
+        void *userdata;
+};
+
+static int visit_region(struct reader *reader, const struct visit *visit) {
         char name[JSON_NAME_MAX];
         struct iomem_stat region;
+
+        read_region(reader, name, &region);
+        return reader->failed ? 0 : visit->region(visit->userdata, name, &region);
+}
+
+static int visit_space(struct reader *reader, const struct visit *visit) {
+        char name[JSON_NAME_MAX] = "", key[KEY_MAX];
+        struct iomem_space space = {0};
+        const struct number_member members[] = {
+                {"size", &space.size, 8},
+                {"used", &space.used, 8},
+                {"overcommitted", &space.overcommitted, 8},
+                {"inodes", &space.inodes, 8},
+                {"inodes_used", &space.inodes_used, 8},
+        };
+
+        expect(reader, '{');
+        do {
+                read_string(reader, key, sizeof(key));
+                expect(reader, ':');
+                if (strcmp(key, "directory") == 0)
+                        read_string(reader, name, sizeof(name));
+                else if (strcmp(key, "directory_escaped") == 0)
+                        read_escaped(reader, name, sizeof(name));
+                else if (!reader->failed &&
+                         !read_number_of(reader, key, members, sizeof(members) / sizeof(*members)))
+                        skip_value(reader, 0);
+        } while (!reader->failed && take(reader, ','));
+        expect(reader, '}');
+        return reader->failed ? 0 : visit->space(visit->userdata, name, &space);
+}
+
+static int read_array(struct reader *reader, const struct visit *visit) {
         int r = 0;
 
         expect(reader, '[');
         if (take(reader, ']'))
                 return 0;
         do {
-                read_region(reader, name, &region);
-                if (!reader->failed)
-                        r = fn(userdata, name, &region);
+                r = visit->region ? visit_region(reader, visit) : visit_space(reader, visit);
         } while (!reader->failed && r == 0 && take(reader, ','));
         if (r == 0)
                 expect(reader, ']');
         return r;
 }
 
-int json_regions(const char *text, size_t length, bool all, iomem_list_fn fn, void *userdata) {
+/* Visits the arrays with these names; the first one must be there. */
+static int read_lists(const char *text, size_t length, const char *list, const char *further,
+                      const struct visit *visit) {
         struct reader reader = {text, text + length, false};
         bool found = false;
         char key[KEY_MAX];
@@ -351,16 +398,28 @@ int json_regions(const char *text, size_t length, bool all, iomem_list_fn fn, vo
 
         expect(&reader, '{');
         do {
-                bool regions;
+                bool wanted;
 
                 read_string(&reader, key, sizeof(key));
                 expect(&reader, ':');
-                regions = strcmp(key, "regions") == 0;
-                if (!reader.failed && (regions || (all && strcmp(key, "populating") == 0)))
-                        r = read_array(&reader, fn, userdata);
+                wanted = strcmp(key, list) == 0;
+                if (!reader.failed && (wanted || (further && strcmp(key, further) == 0)))
+                        r = read_array(&reader, visit);
                 else
                         skip_value(&reader, 0);
-                found |= regions;
+                found |= wanted;
         } while (!reader.failed && r == 0 && take(&reader, ','));
         return reader.failed || (!found && r == 0) ? -EBADMSG : r;
+}
+
+int json_regions(const char *text, size_t length, bool all, iomem_list_fn fn, void *userdata) {
+        const struct visit visit = {.region = fn, .userdata = userdata};
+
+        return read_lists(text, length, "regions", all ? "populating" : NULL, &visit);
+}
+
+int json_spaces(const char *text, size_t length, iomem_space_fn fn, void *userdata) {
+        const struct visit visit = {.space = fn, .userdata = userdata};
+
+        return read_lists(text, length, "limits", NULL, &visit);
 }

@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * json: parses the daemon's descriptions of regions.
+ * json: parses the daemon's descriptions of regions and limits.
  *
  * Accepts any JSON.  It skips members that it does not know, so that it understands a newer daemon.
  *
@@ -21,3 +21,5 @@ int json_region(const char *text, size_t length, struct iomem_stat *out);
 /* Calls fn for each object of the array "regions", and with `all` also of "populating".  Stops when
  * fn returns a value other than 0, and returns that.  0, -EBADMSG. */
 int json_regions(const char *text, size_t length, bool all, iomem_list_fn fn, void *userdata);
+/* The same for the array "limits". */
+int json_spaces(const char *text, size_t length, iomem_space_fn fn, void *userdata);

@@ -98,7 +98,7 @@ static int command(struct iomem_connection *connection, unsigned int how, const 
                 return ask_plainly(connection, how, verb, name, rest);
         name_escape(escaped, "", name);
         snprintf(line, sizeof(line), "%s%s\n", escaped, rest);
-        return files_command(connection, verb, line);
+        return files_command(connection, NULL, verb, line);
 }
 
 int iomem_resize(struct iomem_connection *connection, const char *name, uint64_t size) {
@@ -146,8 +146,27 @@ int iomem_stat(struct iomem_connection *connection, const char *name, struct iom
         return r < 0 ? error_about(r, name) : 0;
 }
 
+int iomem_limit(struct iomem_connection *connection, const char *directory, uint64_t size,
+                uint64_t inodes) {
+        char rest[96] = "";
+        int r = name_check(directory);
+
+        if (r < 0)
+                return r;
+        if (size > 0)
+                append(rest, sizeof(rest), " size=%llu", (unsigned long long)size);
+        if (inodes > 0)
+                append(rest, sizeof(rest), " nr_inodes=%llu", (unsigned long long)inodes);
+        if (!rest[0])
+                append(rest, sizeof(rest), " none");
+        if (connection->socket_path)
+                return ask_plainly(connection, ASK_REPEATABLE, "limit", directory, rest);
+        append(rest, sizeof(rest), "\n");
+        return files_command(connection, directory, "limit", rest + 1);
+}
+
 /* The socket's list has names relative to the directory that was listed. */
-static int list_ask(struct iomem_connection *connection, const char *directory,
+static int list_ask(struct iomem_connection *connection, const char *verb, const char *directory,
                     struct reply *reply) {
         char path[4096 + 1];
         int r;
@@ -159,12 +178,12 @@ static int list_ask(struct iomem_connection *connection, const char *directory,
                 char escaped[NAME_ESCAPED_MAX], line[LINE_MAX_BYTES];
 
                 name_escape(escaped, "", path);
-                snprintf(line, sizeof(line), "list %s", escaped);
+                snprintf(line, sizeof(line), "%s %s", verb, escaped);
                 pthread_mutex_lock(&connection->lock);
                 r = exchange_ask(connection, line, ASK_REPEATABLE, reply);
         } else {
                 pthread_mutex_lock(&connection->lock);
-                r = exchange_ask(connection, "list", ASK_REPEATABLE, reply);
+                r = exchange_ask(connection, verb, ASK_REPEATABLE, reply);
         }
         pthread_mutex_unlock(&connection->lock);
         return r;
@@ -182,12 +201,29 @@ int iomem_list(struct iomem_connection *connection, const char *directory, unsig
                 return error_set(-EINVAL, "unknown flags of a list");
         if (!connection->socket_path)
                 return files_list(connection, directory, all, fn, userdata);
-        r = list_ask(connection, directory, &reply);
+        r = list_ask(connection, "list", directory, &reply);
         if (r < 0)
                 return r;
         r = json_regions(reply.text, reply.length, all, fn, userdata);
         free(reply.text);
         return r == -EBADMSG ? error_about(r, "the list of regions") : r;
+}
+
+int iomem_space(struct iomem_connection *connection, const char *directory, iomem_space_fn fn,
+                void *userdata) {
+        struct reply reply;
+        int r = directory ? name_check(directory) : 0;
+
+        if (r < 0)
+                return r;
+        if (!connection->socket_path)
+                return files_space(connection, directory, fn, userdata);
+        r = list_ask(connection, "limits", directory, &reply);
+        if (r < 0)
+                return r;
+        r = json_spaces(reply.text, reply.length, fn, userdata);
+        free(reply.text);
+        return r == -EBADMSG ? error_about(r, "the list of limits") : r;
 }
 
 /* Uses a connection of its own, so that other threads need not wait. */

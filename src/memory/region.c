@@ -17,17 +17,17 @@ enum {
         WRITE_TAIL = 64,         /* bytes */
         OWNED_MAX = 8,
         ATIME_RELATIVE_S = 86400, /* relatime moves a time of access that is so old */
-        SEE_AT_ONCE = 4096,       /* records that one regions_see() visits */
+        LOOK_AT_ONCE = 64,        /* files that one regions_look_at_asking() visits */
+        EXTENTS_MAX = 4096,       /* of a file, that are counted for a write or fallocate(2) */
 };
 
 struct regions {
         struct journal *journal;
         struct root *root;
+        struct quota *quota;
         struct windows *windows;
 
         /* Work for the end of the transaction. */
-        bool limit_stale; /* the limit of the private tmpfs has to be set to what the records say */
-        int new_tmpfs;    /* the private tmpfs that this transaction made, or -1 */
         uint32_t owned[OWNED_MAX]; /* regions whose backing files got another owner or mode */
         unsigned int n_owned;
 };
@@ -44,15 +44,14 @@ int regions_new(struct regions **out, struct journal *journal) {
         if (!regions)
                 return -ENOMEM;
         r = windows_new(&regions->windows);
+        if (r == 0)
+                r = quota_new(&regions->quota, journal);
         if (r < 0) {
-                free(regions);
+                regions_free(regions);
                 return r;
         }
         regions->journal = journal;
         regions->root = journal_root(journal);
-        regions->new_tmpfs = -1;
-        /* The worker before may have died before it set the limit. */
-        regions->limit_stale = true;
         /* The kernel sends it when somebody opens a region during a lease probe. */
         signal(SIGIO, SIG_IGN);
         *out = regions;
@@ -62,9 +61,14 @@ int regions_new(struct regions **out, struct journal *journal) {
 struct regions *regions_free(struct regions *regions) {
         if (!regions)
                 return NULL;
+        quota_free(regions->quota);
         windows_free(regions->windows);
         free(regions);
         return NULL;
+}
+
+struct quota *regions_quota(const struct regions *regions) {
+        return regions->quota;
 }
 
 /* Sets owner and permissions of the backing file to those of the node. */
@@ -88,41 +92,26 @@ static int backing_own(const struct node *node) {
 
 /* Accounting */
 
-static uint64_t *charge_sum(struct root *root, uint32_t backing) {
-        return backing == BACKING_TMPFS ? &root->charged_tmpfs : &root->charged_memfd;
-}
+/* What a region counts for, as it was last seen; see quota.h. */
+static uint64_t region_charge(const struct node *node) {
+        uint64_t size = node->flags & NODE_RESERVED ? page_round(node->size) : 0;
+        uint64_t asked = node->asked > size ? node->asked : size;
 
-/* Sets the bytes that the region is charged for. */
-static void region_set_charge(struct regions *regions, struct node *node, uint64_t charge) {
-        uint64_t *sum = charge_sum(regions->root, node->backing);
-
-        if (node->charge == charge)
-                return;
-        JOURNAL_SET(regions->journal, *sum, *sum - node->charge + charge);
-        JOURNAL_SET(regions->journal, node->charge, charge);
-}
-
-static void region_set_blocks(struct regions *regions, struct node *node, uint64_t blocks) {
-        struct root *root = regions->root;
-
-        if (node->blocks == blocks)
-                return;
         if (node->backing == BACKING_TMPFS)
-                JOURNAL_SET(regions->journal, root->tmpfs_blocks,
-                            root->tmpfs_blocks - node->blocks + blocks);
-        JOURNAL_SET(regions->journal, node->blocks, blocks);
+                return asked > node->blocks ? asked - node->blocks : 0;
+        /* fallocate(2) can allocate beyond the end. */
+        return asked > node->blocks ? asked : node->blocks;
 }
 
 /* Records what fstat(2) returned. */
 static void region_note(struct regions *regions, struct node *node, const struct stat *st) {
         uint64_t size = (uint64_t)st->st_size, blocks = (uint64_t)st->st_blocks * 512;
-        uint64_t charge = page_round(size);
 
         if (node->size != size)
                 JOURNAL_SET(regions->journal, node->size, size);
-        region_set_blocks(regions, node, blocks);
-        /* fallocate(2) can allocate beyond the end. */
-        region_set_charge(regions, node, charge > blocks ? charge : blocks);
+        if (node->blocks != blocks)
+                JOURNAL_SET(regions->journal, node->blocks, blocks);
+        quota_set_charge(regions->quota, node, region_charge(node));
 }
 
 static int region_look(struct regions *regions, struct node *node, struct stat *st) {
@@ -132,134 +121,46 @@ static int region_look(struct regions *regions, struct node *node, struct stat *
         return 0;
 }
 
-/* Bytes by which tmpfs files have grown since the records were brought up to date. */
-static uint64_t tmpfs_unaccounted(const struct regions *regions) {
-        uint64_t used;
-
-        if (regions->root->tmpfs_fd < 0)
-                return 0;
-        used = backing_tmpfs_used(regions->root->tmpfs_fd);
-        return used > regions->root->tmpfs_blocks ? used - regions->root->tmpfs_blocks : 0;
-}
-
-bool regions_have_unseen(const struct regions *regions) {
-        return tmpfs_unaccounted(regions) > 0;
-}
-
-bool regions_see(struct regions *regions, uint32_t *at) {
-        uint32_t high = journal_high(regions->journal, TABLE_NODE);
-        uint32_t end = high - *at > SEE_AT_ONCE ? *at + SEE_AT_ONCE : high;
+unsigned int regions_look_at_asking(struct regions *regions, uint32_t limit) {
+        unsigned int looked = 0;
+        uint32_t first = 0;
         struct stat st;
 
-        while (*at < end && !journal_is_nearly_full(regions->journal)) {
-                struct node *node = journal_get(regions->journal, TABLE_NODE, ++*at);
+        while (looked < LOOK_AT_ONCE && !journal_is_nearly_full(regions->journal)) {
+                struct node *node = quota_next_asking(regions->quota, limit);
 
-                if (node->id == *at && node_is_region(node) && node->backing == BACKING_TMPFS &&
-                    node->fd >= 0 && (node->flags & (NODE_WRITTEN | NODE_EXPORTED)))
-                        region_look(regions, node, &st);
+                if (!node || node->id == first)
+                        break;
+                region_look(regions, node, &st);
+                looked++;
+                /* One that asks for nothing any more has left the list. */
+                if (first == 0 && node->charge > 0)
+                        first = node->id;
         }
-        return *at < high;
+        return looked;
 }
 
-static uint64_t regions_used(const struct regions *regions) {
-        const struct root *root = regions->root;
-
-        return root->charged_memfd + root->charged_tmpfs + tmpfs_unaccounted(regions);
-}
-
-static bool regions_fit(const struct regions *regions, uint64_t more) {
-        uint64_t limit = regions->root->limit_bytes, used;
-
-        if (limit == 0)
-                return true;
-        used = regions_used(regions);
-        return used <= limit && more <= limit - used;
-}
-
-/* 0 if `more` bytes can be reserved, otherwise -ENOSPC. */
-static int regions_reserve(struct regions *regions, uint64_t more) {
-        return more == 0 || regions_fit(regions, more) ? 0 : -ENOSPC;
-}
-
-/* Limits the private tmpfs to what the memfds leave, so that the kernel stops its files from
- * growing. */
-static int regions_limit_tmpfs(struct regions *regions, uint64_t limit, uint64_t memfds) {
-        if (regions->root->tmpfs_fd < 0)
-                return 0;
-        if (fault_strikes(FAULT_LIMIT))
-                return -ENOMEM;
-        if (limit == 0)
-                return backing_tmpfs_limit(regions->root->tmpfs_fd, UINT64_MAX);
-        return backing_tmpfs_limit(regions->root->tmpfs_fd, limit > memfds ? limit - memfds : 0);
-}
-
-static void regions_sync_limit(struct regions *regions) {
-        if (regions->limit_stale)
-                regions_limit_tmpfs(regions, regions->root->limit_bytes,
-                                    regions->root->charged_memfd);
-        regions->limit_stale = false;
-}
-
-/* Reserves `charge` bytes in all for a memfd region. */
+/* Reserves the charge; if it does not fit, looks at what others have asked for, and tries again. */
 static int region_reserve(struct regions *regions, struct node *node, uint64_t charge) {
-        struct root *root = regions->root;
         int r;
 
         if (charge <= node->charge)
                 return 0;
-        r = regions_reserve(regions, charge - node->charge);
-        if (r == 0 && node->backing == BACKING_MEMFD && root->limit_bytes != 0) {
-                regions->limit_stale = true;
-                r = regions_limit_tmpfs(regions, root->limit_bytes,
-                                        root->charged_memfd + charge - node->charge);
-        }
-        if (r < 0)
+        r = quota_reserve(regions->quota, node, charge);
+        if (r != -ENOSPC)
                 return r;
-        region_set_charge(regions, node, charge);
-        return 0;
-}
-
-/* Gives back what a region does not need any more.  The tmpfs limit follows at the commit. */
-static void region_unreserve(struct regions *regions, struct node *node, uint64_t charge) {
-        if (charge >= node->charge)
-                return;
-        region_set_charge(regions, node, charge);
-        if (node->backing == BACKING_MEMFD && regions->root->limit_bytes != 0)
-                regions->limit_stale = true;
-}
-
-void regions_space(struct regions *regions, struct space *out) {
-        out->limit = regions->root->limit_bytes;
-        out->used = regions_used(regions);
-}
-
-int regions_set_limit(struct regions *regions, uint64_t bytes) {
-        struct space space;
-        int r;
-
-        regions_space(regions, &space);
-        if (bytes != 0 && bytes < space.used)
-                return -ENOSPC;
-        regions->limit_stale = true;
-        r = regions_limit_tmpfs(regions, bytes, regions->root->charged_memfd);
-        if (r < 0)
-                return r;
-        JOURNAL_SET(regions->journal, regions->root->limit_bytes, bytes);
-        return 0;
+        regions_look_at_asking(regions, node->limit);
+        return quota_reserve(regions->quota, node, charge);
 }
 
 /* The end of a transaction */
 
 void regions_commit(struct regions *regions) {
-        regions->new_tmpfs = -1;
         regions->n_owned = 0;
-        regions_sync_limit(regions);
+        quota_commit(regions->quota);
 }
 
 void regions_abort(struct regions *regions) {
-        if (regions->new_tmpfs >= 0)
-                close(regions->new_tmpfs);
-        regions->new_tmpfs = -1;
         for (; regions->n_owned > 0; regions->n_owned--) {
                 uint32_t id = regions->owned[regions->n_owned - 1];
                 struct node *node = journal_get(regions->journal, TABLE_NODE, id);
@@ -267,7 +168,7 @@ void regions_abort(struct regions *regions) {
                 if (node && node->id == id && node_is_region(node) && node->fd >= 0)
                         backing_own(node);
         }
-        regions_sync_limit(regions);
+        quota_abort(regions->quota);
 }
 
 /* Making and releasing */
@@ -298,6 +199,7 @@ int region_create(struct regions *regions, struct node *node, uint64_t size) {
 
         if (size > REGION_MAX)
                 return -EFBIG;
+        JOURNAL_SET(regions->journal, node->flags, node->flags | NODE_RESERVED);
         JOURNAL_SET(regions->journal, node->backing, BACKING_MEMFD);
         r = region_reserve(regions, node, page_round(size));
         if (r < 0)
@@ -311,38 +213,31 @@ int region_create(struct regions *regions, struct node *node, uint64_t size) {
         return r;
 }
 
-/* Called when the first file needs it, because only then is it known whether there is
- * passthrough. */
-static int regions_make_tmpfs(struct regions *regions) {
-        struct root *root = regions->root;
-        uint64_t left = root->limit_bytes > root->charged_memfd
-                                ? root->limit_bytes - root->charged_memfd
-                                : 0;
-        int fd;
+static int region_create_empty(struct regions *regions, struct node *node) {
+        int fd = backing_memfd(0);
 
-        fd = backing_tmpfs(root->limit_bytes == 0 ? UINT64_MAX : left);
         if (fd < 0)
                 return fd;
-        JOURNAL_SET(regions->journal, root->tmpfs_fd, fd);
-        regions->new_tmpfs = fd;
+        region_adopt(regions, node, fd, BACKING_MEMFD);
         return 0;
 }
 
 int regions_prepare(struct regions *regions) {
-        return regions->root->tmpfs_fd < 0 ? regions_make_tmpfs(regions) : 0;
+        int r = quota_tmpfs(regions->quota, LAYOUT_MOUNT_LIMIT);
+
+        return r < 0 ? r : 0;
 }
 
 int region_create_growable(struct regions *regions, struct node *node) {
-        int fd, r;
+        int tmpfs, fd;
 
-        if (!regions->root->passthrough)
-                return region_create(regions, node, 0);
-        if (regions->root->tmpfs_fd < 0) {
-                r = regions_make_tmpfs(regions);
-                if (r < 0)
-                        return r;
-        }
-        fd = backing_tmpfs_file(regions->root->tmpfs_fd);
+        /* The private tmpfs cannot be asked for huge pages. */
+        if (!regions->root->passthrough || (node->flags & NODE_HUGE))
+                return region_create_empty(regions, node);
+        tmpfs = quota_tmpfs(regions->quota, node->limit);
+        if (tmpfs < 0)
+                return tmpfs;
+        fd = backing_tmpfs_file(tmpfs);
         if (fd < 0)
                 return fd;
         return region_adopt(regions, node, fd, BACKING_TMPFS);
@@ -355,8 +250,8 @@ int region_release(struct regions *regions, struct node *node, uint64_t *blocks)
                 return -1;
         windows_forget(regions->windows, node->id);
         *blocks = node->blocks;
-        region_set_blocks(regions, node, 0);
-        region_unreserve(regions, node, 0);
+        JOURNAL_SET(regions->journal, node->blocks, 0);
+        quota_set_charge(regions->quota, node, 0);
         JOURNAL_SET(regions->journal, node->fd, -1);
         JOURNAL_SET(regions->journal, node->backing_id, 0);
         JOURNAL_SET(regions->journal, node->size, 0);
@@ -370,8 +265,32 @@ static int region_check_size(uint64_t size) {
         return size > REGION_MAX ? -EFBIG : 0;
 }
 
+/* What the region will have asked for when it has this size. */
+static uint64_t region_will_ask(const struct node *node, uint64_t size) {
+        uint64_t bytes = page_round(size);
+
+        if (node->flags & (NODE_RESERVED | NODE_SPARSE))
+                return 0;
+        return size >= node->size || bytes < node->asked ? bytes : node->asked;
+}
+
+/* Checks and reserves what a larger size asks for. */
+static int region_ask(struct regions *regions, struct node *node, uint64_t size) {
+        struct node then = *node;
+        int r;
+
+        then.size = size;
+        then.asked = region_will_ask(node, size);
+        r = region_reserve(regions, node, region_charge(&then));
+        /* It has this size: it was written, or the worker died after it had changed the size. */
+        if (r == -ENOSPC && size == node->size)
+                return 0;
+        if (r == 0 && node->asked != then.asked)
+                JOURNAL_SET(regions->journal, node->asked, then.asked);
+        return r;
+}
+
 int region_resize(struct regions *regions, struct node *node, uint64_t size) {
-        uint64_t before = node->charge;
         struct stat st;
         int r;
 
@@ -385,7 +304,7 @@ int region_resize(struct regions *regions, struct node *node, uint64_t size) {
                 return -EPERM;
         r = region_check_size(size);
         if (r == 0)
-                r = region_reserve(regions, node, page_round(size));
+                r = region_ask(regions, node, size);
         if (r < 0)
                 return r;
         if (size < node->size)
@@ -394,16 +313,86 @@ int region_resize(struct regions *regions, struct node *node, uint64_t size) {
                 return -EIO;
         if (ftruncate(node->fd, (off_t)size) < 0)
                 return -errno;
-        r = region_look(regions, node, &st);
-        if (r == 0 && node->charge < before && node->backing == BACKING_MEMFD &&
-            regions->root->limit_bytes != 0)
-                regions->limit_stale = true;
-        return r;
+        return region_look(regions, node, &st);
+}
+
+/*
+ * The bytes without memory among the pages of [from, to).  *full: how far one gets from there with
+ * `most` bytes.  In a file of very many pieces the rest counts as having no memory.
+ */
+static uint64_t region_lacks(const struct node *node, uint64_t from, uint64_t to, uint64_t most,
+                             uint64_t *full) {
+        uint64_t lacks = 0, at = from / PAGE * PAGE, end = page_round(to);
+
+        for (int i = 0; i < EXTENTS_MAX && at < end && lacks <= most; i++) {
+                off_t data = lseek(node->fd, (off_t)at, SEEK_DATA), hole;
+                uint64_t next = data < 0 || (uint64_t)data > end ? end : (uint64_t)data;
+
+                lacks += next - at;
+                at = next;
+                hole = at < end && lacks <= most ? lseek(node->fd, (off_t)at, SEEK_HOLE) : -1;
+                if (hole >= 0)
+                        at = (uint64_t)hole < end ? (uint64_t)hole : end;
+        }
+        if (lacks > most) {
+                *full = at - (lacks - most);
+                return lacks;
+        }
+        lacks += end - at;
+        *full = lacks > most ? end - (lacks - most) : end;
+        return lacks;
+}
+
+/* The same as an upper bound, without a look at the file. */
+static uint64_t region_may_lack(const struct node *node, uint64_t from, uint64_t to) {
+        uint64_t first = from / PAGE * PAGE, end = page_round(to), size = page_round(node->size);
+
+        /* A file without holes lacks only what lies beyond its end. */
+        if (node->blocks >= size && first < size)
+                first = size;
+        return end > first ? end - first : 0;
+}
+
+/* The bytes that the region's pages can still take: what is left, and what it has asked for. */
+static uint64_t region_can_take(const struct regions *regions, const struct node *node) {
+        uint64_t left = quota_left(regions->quota, node->limit);
+        uint64_t own = node->backing == BACKING_TMPFS ? node->charge : node->charge - node->blocks;
+
+        return left > UINT64_MAX - own ? UINT64_MAX : left + own;
+}
+
+/*
+ * The bytes that the region counts for when [offset, end) has memory.  Pages that were allocated but
+ * not written look like holes, so that this can be too much.
+ */
+static uint64_t region_allocated_then(struct regions *regions, const struct node *node,
+                                      uint64_t offset, uint64_t end) {
+        uint64_t size = page_round(end > node->size ? end : node->size), full;
+        uint64_t lacks = region_may_lack(node, offset, end);
+
+        if (node->flags & NODE_RESERVED)
+                return page_round(end);
+        if (lacks > region_can_take(regions, node)) {
+                regions_look_at_asking(regions, node->limit);
+                lacks = region_lacks(node, offset, end, UINT64_MAX, &full);
+        }
+        return node->blocks < size && lacks > size - node->blocks ? size : node->blocks + lacks;
+}
+
+/* The kernel keeps the limit of the tmpfs; refuses at once what cannot fit in any case. */
+static int region_check_allocation(struct regions *regions, const struct node *node,
+                                   uint64_t length) {
+        uint64_t least = length > node->blocks ? length - node->blocks : 0;
+
+        if (least <= region_can_take(regions, node))
+                return 0;
+        regions_look_at_asking(regions, node->limit);
+        return least <= region_can_take(regions, node) ? 0 : -ENOSPC;
 }
 
 int region_fallocate_begin(struct regions *regions, struct node *node, int mode, uint64_t offset,
                            uint64_t length) {
-        uint64_t end = offset + length;
+        uint64_t end = offset + length, then;
         struct stat st;
         int r;
 
@@ -422,18 +411,81 @@ int region_fallocate_begin(struct regions *regions, struct node *node, int mode,
                 return r;
         if (end > node->size && !(mode & FALLOC_FL_KEEP_SIZE) && (node->seals & F_SEAL_GROW))
                 return -EPERM;
-        return region_reserve(regions, node, page_round(end));
+        if (node->backing == BACKING_TMPFS)
+                return region_check_allocation(regions, node, length);
+        /* A memfd asks for the memory until it has it. */
+        then = region_allocated_then(regions, node, offset, end);
+        r = region_reserve(regions, node, then);
+        if (r == 0 && then > node->asked)
+                JOURNAL_SET(regions->journal, node->asked, then);
+        return r;
 }
 
-int region_reserve_write(struct regions *regions, struct node *node, uint64_t end) {
+void region_fallocate_end(struct regions *regions, struct node *node, uint64_t asked) {
+        if (node->backing != BACKING_TMPFS && node->asked > asked)
+                JOURNAL_SET(regions->journal, node->asked, asked);
+}
+
+/* Reserves memory for a write to the pages of [offset, offset + size), or for the part that fits. */
+static int region_reserve_pages(struct regions *regions, struct node *node, uint64_t offset,
+                                size_t *size) {
+        uint64_t lacks = region_may_lack(node, offset, offset + *size), most, full;
+
+        if (lacks > region_can_take(regions, node))
+                regions_look_at_asking(regions, node->limit);
+        most = region_can_take(regions, node);
+        if (lacks > most) {
+                lacks = region_lacks(node, offset, offset + *size, most / PAGE * PAGE, &full);
+                if (full <= offset)
+                        return -ENOSPC;
+                if (lacks > most) {
+                        lacks = most / PAGE * PAGE;
+                        *size = (size_t)(full - offset);
+                }
+        }
+        if (node->blocks + lacks <= node->charge)
+                return 0;
+        return quota_reserve(regions->quota, node, node->blocks + lacks);
+}
+
+/* The same for a region whose size counts. */
+static int region_reserve_size(struct regions *regions, struct node *node, uint64_t offset,
+                               size_t *size) {
+        uint64_t room;
         int r;
+
+        r = region_reserve(regions, node, page_round(offset + *size));
+        if (r != -ENOSPC)
+                return r;
+        room = region_room(regions, node);
+        if (room <= offset)
+                return r;
+        *size = (size_t)(room - offset);
+        return region_reserve(regions, node, room);
+}
+
+int region_reserve_write(struct regions *regions, struct node *node, uint64_t offset,
+                         size_t *size) {
+        uint64_t end = offset + *size;
 
         if (node->fd < 0)
                 return -ESTALE;
         if (node->seals & F_SEAL_WRITE || (end > node->size && (node->seals & F_SEAL_GROW)))
                 return -EPERM;
-        r = region_check_size(end);
-        return r < 0 ? r : region_reserve(regions, node, page_round(end));
+        if (region_check_size(end) < 0)
+                return -EFBIG;
+        /* The kernel keeps the limit of the tmpfs. */
+        if (node->backing == BACKING_TMPFS || *size == 0)
+                return 0;
+        return node->flags & NODE_RESERVED ? region_reserve_size(regions, node, offset, size)
+                                           : region_reserve_pages(regions, node, offset, size);
+}
+
+void region_wrote(struct regions *regions, struct node *node) {
+        struct stat st;
+
+        if (!(node->flags & NODE_RESERVED))
+                region_look(regions, node, &st);
 }
 
 /* Others can seal or cut an exported region; and a file that is no memfd may have no room. */
@@ -480,27 +532,17 @@ ssize_t region_write(struct regions *regions, const struct node *node, const cha
 }
 
 uint64_t region_room(struct regions *regions, const struct node *node) {
-        struct space space;
+        uint64_t left = quota_left(regions->quota, node->limit);
 
-        regions_space(regions, &space);
-        if (space.limit == 0)
+        if (left == UINT64_MAX)
                 return REGION_MAX;
-        return node->charge +
-               (space.limit > space.used ? space.limit - space.used : 0) / PAGE * PAGE;
+        return node->charge + left / PAGE * PAGE;
 }
 
-/*
- * Files grow without our knowing: memfds by write(2) through passthrough or an exported descriptor.
- * What lies beyond the limit is cut off: it was never reserved.
- */
-static int region_cut_back(struct regions *regions, struct node *node, struct stat *st) {
-        uint64_t now = page_round((uint64_t)st->st_size), room;
+/* Cuts the region back to what it can have. */
+static int region_cut(struct regions *regions, struct node *node, struct stat *st) {
+        uint64_t room = region_room(regions, node);
 
-        if (node->backing != BACKING_MEMFD || now <= node->charge)
-                return 0;
-        if (region_reserve(regions, node, now) == 0)
-                return 0;
-        room = region_room(regions, node);
         region_reserve(regions, node, room);
         /* Sealed against shrinking: charge the size as it is, because a lookup or an rm must not
          * fail here. */
@@ -515,6 +557,21 @@ static int region_cut_back(struct regions *regions, struct node *node, struct st
                 st->st_blocks = (blkcnt_t)(room / 512);
         }
         return 0;
+}
+
+/*
+ * Files grow without our knowing: memfds by write(2) through passthrough or an exported descriptor.
+ * What lies beyond the limit is cut off: it was never reserved.
+ */
+static int region_cut_back(struct regions *regions, struct node *node, struct stat *st) {
+        struct node now = *node;
+
+        now.size = (uint64_t)st->st_size;
+        now.blocks = (uint64_t)st->st_blocks * 512;
+        if (node->backing != BACKING_MEMFD || region_charge(&now) <= node->charge ||
+            region_reserve(regions, node, region_charge(&now)) == 0)
+                return 0;
+        return region_cut(regions, node, st);
 }
 
 /* A process that got a writable descriptor of an unsealed memfd can seal it. */

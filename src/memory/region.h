@@ -4,16 +4,20 @@
 /*
  * region: one piece of shared memory, and the bytes that it is charged for.
  *
- * Owns the descriptors of the backing files, the private tmpfs, and the sums that `size=` limits.
- * A region's memory comes from one of two kinds of file:
+ * Owns the descriptors of the backing files, and says what each region counts for (quota.h).  A
+ * region's memory comes from one of two kinds of file:
  *
- *   BACKING_MEMFD  a memfd.  Made by commands.  Its page-rounded size is reserved in full; it can
- *                be sealed and handed out.
+ *   BACKING_MEMFD  a memfd.  Made by commands.  It can be sealed and handed out.
  *   BACKING_TMPFS  an unnamed file of a tmpfs that nobody else sees.  Made by open(O_CREAT) when
  *                there is passthrough: write(2) then grows a file without asking us, and only the
  *                kernel can stop it.  The limit of the tmpfs is what the memfds leave.
  *
  * Without passthrough every write(2) is ours, and every region is a memfd.
+ *
+ * What counts.  A region that was made by a command counts its page-rounded size in full
+ * (NODE_RESERVED).  Any other file counts the larger of what its size has asked for and the pages
+ * that it has.  A size is asked for by ftruncate(2); a smaller one lowers it.  write(2) asks for
+ * nothing, and NODE_SPARSE files never do.
  *
  * The descriptor that a node records is a reopened one (open of /proc/self/fd/N).  Only for those
  * is the lease probe right, which tells whether anybody else has the region open or mapped.
@@ -27,7 +31,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
-#include "records/layout.h"
+#include "memory/quota.h"
 
 struct regions;
 
@@ -37,6 +41,8 @@ struct regions;
 /* 0 or negative errno. */
 int regions_new(struct regions **out, struct journal *journal);
 struct regions *regions_free(struct regions *regions);
+/* The limits, and what counts in them. */
+struct quota *regions_quota(const struct regions *regions);
 
 /* Whether regions shall outlive all processes of the daemon (process/store.h). */
 bool regions_are_kept(const struct regions *regions);
@@ -57,14 +63,19 @@ int region_create_growable(struct regions *regions, struct node *node);
 int region_resize(struct regions *regions, struct node *node, uint64_t size);
 /*
  * Checks the arguments of fallocate(2) and reserves what it needs.  The call itself takes long, and
- * can then be made on node->fd by another thread; region_stat() afterwards.  0, -EOPNOTSUPP for
- * modes that tmpfs has not, -EFBIG, -ENOSPC, -EPERM (sealed).
+ * can then be made on node->fd by another thread; region_fallocate_end() and region_stat()
+ * afterwards.  0, -EOPNOTSUPP for modes that tmpfs has not, -EFBIG, -ENOSPC, -EPERM (sealed).
  */
 int region_fallocate_begin(struct regions *regions, struct node *node, int mode, uint64_t offset,
                            uint64_t length);
-/* Reserves what a write up to offset `end` needs; for writes that come to the daemon.  0, -ENOSPC,
- * -EFBIG. */
-int region_reserve_write(struct regions *regions, struct node *node, uint64_t end);
+/* To be called after the call: from then on the region counts for the pages that it has got.  asked:
+ * node->asked before region_fallocate_begin(). */
+void region_fallocate_end(struct regions *regions, struct node *node, uint64_t asked);
+/* Reserves what a write needs that comes to the daemon, or less, and then lowers *size.  0, -ENOSPC
+ * (nothing fits), -EFBIG, -EPERM (sealed). */
+int region_reserve_write(struct regions *regions, struct node *node, uint64_t offset, size_t *size);
+/* To be called after region_write(). */
+void region_wrote(struct regions *regions, struct node *node);
 /*
  * As pwrite(2), within what has been reserved.  Returns the bytes written, or negative errno.
  * Fewer bytes than size are written only if the rest failed.  The next region_stat() records the
@@ -105,19 +116,6 @@ int region_release(struct regions *regions, struct node *node, uint64_t *blocks)
 void regions_commit(struct regions *regions);
 void regions_abort(struct regions *regions);
 
-/*
- * Files of the private tmpfs grow without our knowing, and a filled hole cannot be told from growth
- * without a look at each file.  regions_see() looks at some of the files after *at, which begins at
- * 0.  True: there are more; commit this transaction before the next call.
- */
-bool regions_have_unseen(const struct regions *regions);
-bool regions_see(struct regions *regions, uint32_t *at);
-
-/* Bytes in use and limit, as df shows them. */
-struct space {
-        uint64_t limit; /* 0: none */
-        uint64_t used;
-};
-void regions_space(struct regions *regions, struct space *out);
-/* Changes size=, in bytes; 0: no limit.  -ENOSPC if more is in use. */
-int regions_set_limit(struct regions *regions, uint64_t bytes);
+/* Looks at some of the files of this limit that have asked for memory: they may have got it.
+ * Returns their number. */
+unsigned int regions_look_at_asking(struct regions *regions, uint32_t limit);

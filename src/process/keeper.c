@@ -114,7 +114,7 @@ static void keeper_close_socket(struct root *root) {
 static void keeper_finish(struct keeper *keeper, int status) {
         log_notify_service("STOPPING=1");
         if (keeper->root->settings.keep)
-                store_clear();
+                store_clear(keeper->journal);
         keeper_close_socket(keeper->root);
         keeper->done = true;
         keeper->status = status;

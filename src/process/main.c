@@ -62,6 +62,10 @@ static int main_fill_settings(struct settings *settings, const struct options *o
         settings->verbose = options->verbose;
         settings->owner = geteuid();
         settings->spin_us = options->spin_us;
+        settings->size =
+                main_round_to_page(options->has_size ? options->size : options_default_size());
+        settings->nr_inodes =
+                options->has_nr_inodes ? options->nr_inodes : options_default_nr_inodes();
         settings->grace_s = options->grace_s;
         settings->huge = options->huge;
         settings->atime = options->mount_flags & MS_NOATIME ? ATIME_NONE
@@ -87,14 +91,9 @@ static void main_open_wakeup(struct root *root, const struct options *options) {
 
 static int main_fill_root(struct root *root, const struct options *options) {
         root->fuse_fd = -1;
-        root->tmpfs_fd = -1;
         root->listen_fd = -1;
         main_open_wakeup(root, options);
         root->log_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        root->limit_bytes =
-                main_round_to_page(options->has_size ? options->size : options_default_size());
-        root->limit_nodes =
-                options->has_nr_inodes ? options->nr_inodes : options_default_nr_inodes();
         return main_fill_settings(&root->settings, options);
 }
 
@@ -230,7 +229,7 @@ static int main_resume(const struct options *options) {
 }
 
 /* All processes of the daemon have died, or were stopped; the service manager has kept the mount. */
-static int main_revive(const struct options *options, const struct stored *stored) {
+static int main_revive(const struct options *options, struct stored *stored) {
         struct journal *journal;
         struct root *root;
         int r = journal_attach(&journal, stored->records, layout_spec());

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -12,7 +13,7 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "memory/backing.h"
-#include "records/layout.h"
+#include "memory/limit.h"
 
 enum {
         FIRST_PASSED = 3,      /* as SD_LISTEN_FDS_START */
@@ -20,7 +21,8 @@ enum {
 };
 
 static const char name_fuse[] = "iomemfs-fuse", name_records[] = "iomemfs-records",
-                  name_socket[] = "iomemfs-socket", name_tmpfs[] = "iomemfs-tmpfs";
+                  name_socket[] = "iomemfs-socket";
+#define NAME_TMPFS "iomemfs-tmpfs-%" PRIu32 /* with the id of the limit */
 
 bool store_exists(void) {
         return getenv("NOTIFY_SOCKET") != NULL;
@@ -28,17 +30,31 @@ bool store_exists(void) {
 
 /* Taking */
 
+/* There is no memory for it: the regions in it are lost. */
+static bool stored_add_tmpfs(struct stored *stored, uint32_t limit, int fd) {
+        size_t n = stored->n_tmpfs + 1;
+        struct stored_tmpfs *grown = realloc(stored->tmpfs, n * sizeof(*grown));
+
+        if (!grown)
+                return false;
+        grown[stored->n_tmpfs] = (struct stored_tmpfs){limit, fd};
+        stored->tmpfs = grown;
+        stored->n_tmpfs = n;
+        return true;
+}
+
 static void stored_set(struct stored *stored, const char *name, int fd) {
         int *place = strcmp(name, name_fuse) == 0      ? &stored->fuse
                      : strcmp(name, name_records) == 0 ? &stored->records
                      : strcmp(name, name_socket) == 0  ? &stored->socket
-                     : strcmp(name, name_tmpfs) == 0   ? &stored->tmpfs
                                                        : NULL;
+        uint32_t limit;
 
         fcntl(fd, F_SETFD, FD_CLOEXEC);
         if (place && *place < 0)
                 *place = fd;
-        else
+        else if (place || sscanf(name, NAME_TMPFS, &limit) != 1 ||
+                 !stored_add_tmpfs(stored, limit, fd))
                 close(fd);
 }
 
@@ -47,7 +63,7 @@ void store_take(struct stored *out) {
         char *names = getenv("LISTEN_FDNAMES"), *name;
         int n = pid && count && atol(pid) == getpid() ? atoi(count) : 0;
 
-        *out = (struct stored){-1, -1, -1, -1};
+        *out = (struct stored){-1, -1, -1, NULL, 0};
         for (int i = 0; i < n && names; i++) {
                 name = strsep(&names, ":");
                 stored_set(out, name, FIRST_PASSED + i);
@@ -66,7 +82,7 @@ bool stored_is_alive(const struct stored *stored) {
 }
 
 void stored_close(struct stored *stored) {
-        const int fds[] = {stored->fuse, stored->records, stored->socket, stored->tmpfs};
+        const int fds[] = {stored->fuse, stored->records, stored->socket};
 
         /* The service manager has it as well, and nobody shall take it for one that is served. */
         if (stored->socket >= 0)
@@ -74,7 +90,10 @@ void stored_close(struct stored *stored) {
         for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
                 if (fds[i] >= 0)
                         close(fds[i]);
-        *stored = (struct stored){-1, -1, -1, -1};
+        for (size_t i = 0; i < stored->n_tmpfs; i++)
+                close(stored->tmpfs[i].fd);
+        free(stored->tmpfs);
+        *stored = (struct stored){-1, -1, -1, NULL, 0};
 }
 
 /* Giving */
@@ -105,6 +124,38 @@ static int put_await(void) {
         return r;
 }
 
+static int put_tmpfs(uint32_t limit, int fd) {
+        char name[64];
+
+        snprintf(name, sizeof(name), NAME_TMPFS, limit);
+        return put(fd, name);
+}
+
+void store_put_tmpfs(uint32_t limit, int fd) {
+        int r;
+
+        if (fd < 0) {
+                log_notify_service("FDSTOREREMOVE=1\nFDNAME=" NAME_TMPFS, limit);
+                return;
+        }
+        r = put_tmpfs(limit, fd);
+        if (r < 0)
+                log_line(LOG_WARNING, "the service manager does not keep a limit's tmpfs: %s",
+                         strerror(-r));
+}
+
+static int put_limits(struct journal *journal) {
+        int r = 0;
+
+        for (uint32_t i = 1; r == 0 && i <= journal_high(journal, TABLE_LIMIT); i++) {
+                const struct limit *limit = limit_get(journal, i);
+
+                if (limit)
+                        r = put_tmpfs(i, limit->tmpfs_fd);
+        }
+        return r;
+}
+
 void store_put(struct journal *journal) {
         const struct root *root = journal_root(journal);
         int r;
@@ -115,7 +166,7 @@ void store_put(struct journal *journal) {
         if (r == 0)
                 r = put(root->listen_fd, name_socket);
         if (r == 0)
-                r = put(root->tmpfs_fd, name_tmpfs);
+                r = put_limits(journal);
         if (r == 0)
                 r = put_await();
         if (r < 0)
@@ -123,11 +174,14 @@ void store_put(struct journal *journal) {
                          strerror(-r));
 }
 
-void store_clear(void) {
-        const char *const names[] = {name_fuse, name_records, name_socket, name_tmpfs};
+void store_clear(struct journal *journal) {
+        const char *const names[] = {name_fuse, name_records, name_socket};
 
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
                 log_notify_service("FDSTOREREMOVE=1\nFDNAME=%s", names[i]);
+        for (uint32_t i = 1; i <= journal_high(journal, TABLE_LIMIT); i++)
+                if (limit_get(journal, i))
+                        store_put_tmpfs(i, -1);
 }
 
 /* Reviving.  No worker lives, so the records are changed without a transaction. */
@@ -170,10 +224,43 @@ static int revive_clients(struct journal *journal) {
         return r;
 }
 
-static void revive_regions(struct journal *journal) {
-        const struct root *root = journal_root(journal);
+/* Gives each limit its tmpfs, and closes those that belong to none. */
+static void revive_limits(struct journal *journal, struct stored *stored) {
+        for (uint32_t i = 1; i <= journal_high(journal, TABLE_LIMIT); i++) {
+                struct limit *limit = limit_get(journal, i);
+
+                if (limit)
+                        limit->tmpfs_fd = -1;
+        }
+        for (size_t i = 0; i < stored->n_tmpfs; i++) {
+                struct limit *limit = limit_get(journal, stored->tmpfs[i].limit);
+
+                if (limit && limit->tmpfs_fd < 0)
+                        limit->tmpfs_fd = stored->tmpfs[i].fd;
+                else
+                        close(stored->tmpfs[i].fd);
+        }
+        free(stored->tmpfs);
+        stored->tmpfs = NULL;
+        stored->n_tmpfs = 0;
+}
+
+static int revive_region(const struct journal *journal, const struct node *node) {
+        int mount = -1, fd;
+
+        if (node->backing != BACKING_TMPFS)
+                return backing_open_handle(-1, &node->handle);
         /* Handles are opened by a descriptor of a file, and that of a mount is none. */
-        int tmpfs = openat(root->tmpfs_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        mount = openat(limit_of_bytes(journal, node->limit)->tmpfs_fd, ".",
+                       O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (mount < 0)
+                return -errno;
+        fd = backing_open_handle(mount, &node->handle);
+        close(mount);
+        return fd;
+}
+
+static void revive_regions(struct journal *journal) {
         unsigned int lost = 0;
 
         for (uint32_t i = 1; i <= journal_high(journal, TABLE_NODE); i++) {
@@ -181,20 +268,17 @@ static void revive_regions(struct journal *journal) {
 
                 if (node->id != i || !node_is_region(node) || node->fd < 0)
                         continue;
-                node->fd = backing_open_handle(node->backing == BACKING_TMPFS ? tmpfs : -1,
-                                               &node->handle);
+                node->fd = revive_region(journal, node);
                 if (node->fd >= 0)
                         continue;
                 node->fd = -1;
                 lost++;
         }
-        if (tmpfs >= 0)
-                close(tmpfs);
         if (lost > 0)
                 log_line(LOG_ERR, "%u regions were not kept: their memory is lost", lost);
 }
 
-int store_revive(struct journal *journal, const struct stored *stored) {
+int store_revive(struct journal *journal, struct stored *stored) {
         struct root *root = journal_root(journal);
         ssize_t length = readlink("/proc/self/exe", root->settings.program, PATH_MAX - 1);
 
@@ -203,7 +287,7 @@ int store_revive(struct journal *journal, const struct stored *stored) {
         root->settings.program[length] = '\0';
         root->fuse_fd = stored->fuse;
         root->listen_fd = stored->socket;
-        root->tmpfs_fd = stored->tmpfs;
+        revive_limits(journal, stored);
         root->accepting = 0;
         root->wakeup.fd = -1;
         root->wakeup.held = 0;

@@ -5,8 +5,8 @@
  * store: lets the mount and all regions outlive the death of every process of the daemon.
  *
  * A service manager (systemd, FileDescriptorStoreMax=) keeps descriptors for a service, and passes
- * them to its next main process.  We give it four: the connection to the kernel, the records, the
- * socket, and the private tmpfs.  The memory of the regions needs none: each has a backing id from
+ * them to its next main process.  We give it the connection to the kernel, the records, the socket,
+ * and the private tmpfs of each limit.  The memory of the regions needs none: each has a backing id from
  * its creation on, and the connection, which has the ids, keeps the files behind them.  The records
  * have the file handles by which those are opened again.  So a region is stored in the transaction
  * that makes it, and gives back its memory when its id is closed.
@@ -15,11 +15,18 @@
  */
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 #include "records/journal.h"
 
 /* The descriptors that the service manager has kept; -1 for none. */
 struct stored {
-        int fuse, records, socket, tmpfs;
+        int fuse, records, socket;
+        struct stored_tmpfs {
+                uint32_t limit;
+                int fd;
+        } * tmpfs; /* to be freed by stored_close(), or by store_revive() */
+        size_t n_tmpfs;
 };
 
 /* Whether the service manager can be asked to keep descriptors. */
@@ -32,12 +39,14 @@ void stored_close(struct stored *stored);
 
 /* Gives the descriptors of the journal to the service manager, and waits until it has them. */
 void store_put(struct journal *journal);
+/* Gives it the private tmpfs of one more limit; -1: lets it drop that one. */
+void store_put_tmpfs(uint32_t limit, int fd);
 /* Lets the service manager drop them. */
-void store_clear(void);
+void store_clear(struct journal *journal);
 
 /*
  * Makes the records of a daemon that has died whole valid for this process: puts the descriptors
  * into them.  Connections to the socket end.  May be interrupted by a death at any instruction, and
  * is then begun again by the next process.  0 or negative errno.
  */
-int store_revive(struct journal *journal, const struct stored *stored);
+int store_revive(struct journal *journal, struct stored *stored);

@@ -27,6 +27,12 @@ static void fd_keep_records(struct fd_list *list, struct journal *journal) {
                 if (node->id == i && node_is_region(node))
                         fd_keep(list, node->fd);
         }
+        for (uint32_t i = 1; i <= journal_high(journal, TABLE_LIMIT); i++) {
+                const struct limit *limit = journal_get(journal, TABLE_LIMIT, i);
+
+                if (limit->id == i)
+                        fd_keep(list, limit->tmpfs_fd);
+        }
         for (uint32_t i = 1; i <= journal_high(journal, TABLE_CLIENT); i++) {
                 const struct client *client = journal_get(journal, TABLE_CLIENT, i);
 
@@ -54,11 +60,10 @@ static void close_between(const struct fd_list *list) {
 
 int stray_fds_close(struct journal *journal, const int *own, size_t n_own) {
         const struct root *root = journal_root(journal);
-        const int of_root[] = {root->fuse_fd, root->tmpfs_fd, root->listen_fd, root->log_fd,
-                               root->wakeup.fd};
+        const int of_root[] = {root->fuse_fd, root->listen_fd, root->log_fd, root->wakeup.fd};
         struct fd_list list = {
                 .max = sizeof(of_root) / sizeof(of_root[0]) + 1 + n_own +
-                       journal_used(journal, TABLE_NODE) +
+                       journal_used(journal, TABLE_NODE) + journal_used(journal, TABLE_LIMIT) +
                        3 * (size_t)journal_used(journal, TABLE_CLIENT),
         };
 

@@ -18,6 +18,7 @@
 #include "process/recovery.h"
 #include "process/reexec.h"
 #include "process/spin.h"
+#include "process/store.h"
 #include "process/wakeup.h"
 #include "base/log.h"
 #include "fuse/notifier.h"
@@ -218,6 +219,15 @@ static int worker_tell_inode(void *userdata, uint64_t node, invalidation_told_fn
         return notifier_tell_inode(worker->notifier, node, fn, fn_userdata);
 }
 
+/* The private tmpfs of a limit was made, or is not needed any more.  The first one is given away by
+ * the keeper, together with all other descriptors. */
+static void worker_keep_tmpfs(void *userdata, uint32_t limit, int fd) {
+        const struct worker *worker = userdata;
+
+        if (worker->root->ready && regions_are_kept(worker->volume->regions))
+                store_put_tmpfs(limit, fd);
+}
+
 static int worker_build_volume(struct worker *worker) {
         int r;
 
@@ -225,7 +235,10 @@ static int worker_build_volume(struct worker *worker) {
         if (r == 0)
                 r = volume_new(&worker->volume, worker->journal, worker->loop, worker->allocator,
                                worker->memory_jobs);
-        return r < 0 ? r : ctl_new(&worker->ctl, worker->volume);
+        if (r < 0)
+                return r;
+        quota_on_tmpfs(regions_quota(worker->volume->regions), worker_keep_tmpfs, worker);
+        return ctl_new(&worker->ctl, worker->volume);
 }
 
 static int worker_build_fs(struct worker *worker) {

@@ -25,7 +25,8 @@ enum {
 #else
         LAYOUT_VERSION = 8,
 #endif
-        LAYOUT_ROOT_ID = 1, /* node id of the root directory, FUSE_ROOT_ID as well */
+        LAYOUT_ROOT_ID = 1,     /* node id of the root directory, FUSE_ROOT_ID as well */
+        LAYOUT_MOUNT_LIMIT = 1, /* id of the mount's own limit */
 
         LAYOUT_NO_MODE = 07777777,
         LAYOUT_NAME_MAX = 255,
@@ -34,6 +35,8 @@ enum {
         LAYOUT_CLOSING_MAX = 31,
         LAYOUT_BUCKETS_EACH = 16,
         LAYOUT_SUSPECTS = 4,
+        LAYOUT_STALE_MAX = 128, /* limits whose private tmpfs is out of date at one time */
+        LAYOUT_LIMITS_MAX = 64 * 1024,
         LAYOUT_NODES_MAX = 4 * 1024 * 1024,
         LAYOUT_REQUEST_MAX = 1024 * 1024 + 64 * 1024, /* bytes of the largest FUSE request */
         LAYOUT_SCRATCH_SIZE =
@@ -51,6 +54,7 @@ enum layout_table {
         TABLE_PENDING,
         TABLE_BUCKETS,
         TABLE_XATTR,
+        TABLE_LIMIT,
         _TABLE_N,
 };
 
@@ -85,6 +89,8 @@ enum {
         NODE_DEFAULT = 1 << 9,   /* directories: node.defaults apply to files created below */
         NODE_PENDING = 1 << 8,   /* being populated: gets its name when that is done */
         NODE_CACHING = 1 << 10,  /* directories: one of its readers fills the kernel's cache */
+        NODE_RESERVED = 1 << 11, /* its whole size counts: it was made by a command */
+        NODE_SPARSE = 1 << 12,   /* its size asks for nothing: only its pages count */
         NODE_DETACHED = 1 << 6,  /* region released; only the kernel's lookups keep the node */
 };
 
@@ -121,7 +127,7 @@ struct node {
         uint32_t children;    /* entries */
         uint64_t next_cookie; /* cookie of the next entry that is added */
         uint32_t entries;     /* root of the tree of its entries, see dentry_index.h */
-        uint32_t entries_pad;
+        uint32_t limit;       /* any type: the limit that it counts in; 0 once NODE_DETACHED */
         uint32_t defaults; /* NODE_… flags of regions that open(2) creates below, if NODE_DEFAULT */
         uint32_t default_mode; /* their permissions, or LAYOUT_NO_MODE: the program's count */
 
@@ -135,9 +141,11 @@ struct node {
         uint32_t backing;   /* enum backing_kind */
         uint32_t seals;     /* F_SEAL_… that the owner asked for */
         uint64_t size;      /* bytes, as last known */
-        uint64_t charge;    /* bytes that it counts for in the limit (page-rounded size) */
-        uint64_t blocks;    /* bytes allocated, as last known */
-        uint64_t huge;      /* bytes in huge pages when it was populated */
+        uint64_t asked;     /* bytes that its size has asked for, unless NODE_RESERVED */
+        uint64_t charge;    /* bytes that it counts for in the limit, see quota.h */
+        uint32_t asking_previous, asking_next; /* in the list limit.asking */
+        uint64_t blocks;                       /* bytes allocated, as last known */
+        uint64_t huge;                         /* bytes in huge pages when it was populated */
 
         struct file_handle_words handle; /* of the backing file, if root.settings.keep */
 
@@ -154,6 +162,36 @@ static inline bool node_is_dir(const struct node *node) {
 static inline bool node_is_region(const struct node *node) {
         return S_ISREG(node->mode);
 }
+
+/* Bits of limit.flags. */
+enum {
+        LIMIT_HAS_BYTES = 1 << 0, /* it limits bytes; else its files count in the one above */
+        LIMIT_HAS_NODES = 1 << 1, /* the same for inodes */
+};
+
+/*
+ * A limit of bytes and inodes: the mount's own, and those of directories.  A limit of a directory
+ * is reserved in full in the limit above it.  See limit.h.
+ */
+struct limit {
+        uint32_t id;
+        uint32_t dir;    /* node id of its directory, 0 once that was removed */
+        uint32_t above;  /* the limit that this one is reserved in, 0 for the mount's */
+        uint32_t inside; /* number of limits that are reserved in this one */
+        uint32_t flags;  /* LIMIT_… */
+        uint32_t depth;  /* 0 for the mount's */
+        /* The limits in which bytes and inodes count: this one, or one above. */
+        uint32_t bytes_at, nodes_at;
+        uint64_t bytes, nodes; /* 0: no limit, which only the mount's may have */
+        uint64_t members;      /* nodes whose limit this is, except NODE_DETACHED */
+        /* Only of those that count: */
+        uint64_t charged;     /* bytes of memfds, and of limits that are reserved here */
+        uint64_t asked;       /* sum of node.charge over files of the private tmpfs */
+        uint64_t used_nodes;  /* inodes, those of limits that are reserved here, and: */
+        uint64_t xattr_bytes; /* of extended attributes; each KiB is an inode */
+        uint32_t asking;      /* a circular list of the files whose node.charge is in `asked` */
+        int32_t tmpfs_fd;     /* the private tmpfs, a detached mount; -1 for none */
+};
 
 /* A name.  dentry_index.h owns the links; hash is of (parent, name), keyed with root.name_key. */
 struct dentry {
@@ -382,7 +420,8 @@ struct settings {
         uint32_t spin_us;          /* the longest time that the loop spins, microseconds */
         uint32_t want_passthrough; /* enum passthrough */
         uint32_t root_mode, root_uid, root_gid;
-        uint32_t atime;     /* enum atime */
+        uint64_t size, nr_inodes; /* when it was made, 0 for no limit; then see struct limit */
+        uint32_t atime;           /* enum atime */
         uint32_t grace_s;   /* seconds an ephemeral region waits for its first use; 0: no limit */
         uint32_t huge;      /* 1: regions get huge pages unless the request says otherwise */
         uint32_t xattr;     /* 1: there are extended attributes, if the kernel makes that cheap */
@@ -417,7 +456,6 @@ struct root {
 
         /* Descriptor numbers, -1 for none; valid in every process that shares the table. */
         int32_t fuse_fd;
-        int32_t tmpfs_fd;  /* the private tmpfs, a detached mount */
         int32_t listen_fd; /* the socket */
         int32_t log_fd;    /* unconnected datagram socket, for syslog and sd_notify */
 
@@ -451,14 +489,11 @@ struct root {
         uint32_t buckets_pad;
         uint64_t next_ino;
         uint64_t next_generation;
-        uint64_t detached_nodes; /* number of NODE_DETACHED nodes: gone, except for the kernel */
-        uint64_t further_links;  /* names of files beyond the first of each */
-        uint64_t xattr_bytes;    /* sum of node.xattr_bytes */
-        uint64_t limit_bytes;    /* size=, 0 for none */
-        uint64_t limit_nodes;    /* nr_inodes=, 0 for none */
-        uint64_t charged_memfd;  /* sum of node.charge over regions of BACKING_MEMFD */
-        uint64_t charged_tmpfs;  /* the same over BACKING_TMPFS */
-        uint64_t tmpfs_blocks;   /* sum of node.blocks over BACKING_TMPFS */
+        /* Limits whose private tmpfs may not have its limit yet, unlogged.  More of them than
+         * LAYOUT_STALE_MAX: all may be. */
+        uint32_t n_stale;
+        uint32_t stale[LAYOUT_STALE_MAX];
+        uint32_t stale_pad;
 
         uint64_t next_invalidation;
         uint64_t next_event;

@@ -60,7 +60,8 @@ void protocol_parse(struct request *out, const char *line, size_t length) {
         if (command_verb_of(line, length, &verb, &rest, &rest_length) < 0 ||
             verb == COMMAND_ADMIN || verb == COMMAND_DEFAULT) {
                 request_fail(out, -EINVAL,
-                             "say create, open, resize, seal, remove, list, stat or wait");
+                             "say create, open, resize, seal, remove, limit, list, limits, stat or "
+                             "wait");
                 return;
         }
         out->error = command_parse(&out->command, verb, rest, rest_length, &out->error_text);

@@ -116,6 +116,7 @@ static bool context_is_refused(const struct request_context *context) {
                 return false;
         switch (command->verb) {
         case COMMAND_LIST:
+        case COMMAND_LIMITS:
         case COMMAND_STAT:
         case COMMAND_WAIT:
                 return false;
@@ -282,6 +283,7 @@ static int context_open_listing(struct request_context *context) {
         int r;
 
         r = listing_open(context->listings, context->caller, context->node,
+                         context->request->command.verb == COMMAND_LIMITS,
                          &context->answer->listing);
         if (r < 0)
                 return r;
@@ -333,10 +335,11 @@ static void context_wait(struct request_context *context) {
 }
 
 static void (*const inquiries[])(struct request_context *context) = {
-        [COMMAND_CREATE] = context_create, [COMMAND_RESIZE] = context_resize,
-        [COMMAND_SEAL] = context_change,   [COMMAND_REMOVE] = context_change,
-        [COMMAND_OPEN] = context_open,     [COMMAND_LIST] = context_list,
-        [COMMAND_STAT] = context_stat,     [COMMAND_WAIT] = context_wait,
+        [COMMAND_CREATE] = context_create,   [COMMAND_RESIZE] = context_resize,
+        [COMMAND_SEAL] = context_change,     [COMMAND_REMOVE] = context_change,
+        [COMMAND_OPEN] = context_open,       [COMMAND_LIST] = context_list,
+        [COMMAND_LIMIT_OF] = context_change, [COMMAND_LIMITS] = context_list,
+        [COMMAND_STAT] = context_stat,       [COMMAND_WAIT] = context_wait,
 };
 
 static void context_end(struct request_context *context, uint64_t invalidations) {

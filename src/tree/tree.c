@@ -9,10 +9,7 @@
 #include "tree/dentry_index.h"
 #include "tree/xattr.h"
 
-enum {
-        FIRST_COOKIE = 3,        /* readers of directories use 1 and 2 for "." and ".." */
-        XATTR_INODE_BYTES = 1024 /* of extended attributes that count as an inode */
-};
+enum { FIRST_COOKIE = 3 }; /* readers of directories use 1 and 2 for "." and ".." */
 
 struct tree {
         struct journal *journal;
@@ -21,6 +18,8 @@ struct tree {
         void *userdata;
         void (*on_name)(void *userdata);
         void *on_name_userdata;
+        void (*on_limit_over)(void *userdata, struct limit *limit);
+        void *on_limit_over_userdata;
 };
 
 struct journal *tree_journal(const struct tree *tree) {
@@ -60,16 +59,18 @@ static uint64_t further_links(const struct node *node) {
 }
 
 static void tree_add_links(struct tree *tree, struct node *node, int n) {
-        uint64_t before = further_links(node), *total = &tree->root->further_links;
+        uint64_t before = further_links(node);
 
         JOURNAL_SET(tree->journal, node->nlink, node->nlink + (uint32_t)n);
         if (further_links(node) != before)
-                JOURNAL_SET(tree->journal, *total, *total + further_links(node) - before);
+                limit_add_link(tree->journal, node->limit, further_links(node) > before ? 1 : -1);
 }
 
 /* Nodes */
 
-static struct node *tree_new_node(struct tree *tree, const struct create_attrs *attrs) {
+/* limit: that of the directory that it is made in. */
+static struct node *tree_new_node(struct tree *tree, const struct create_attrs *attrs,
+                                  uint32_t limit) {
         uint32_t id = journal_new(tree->journal, TABLE_NODE);
         struct node *node = journal_get(tree->journal, TABLE_NODE, id);
         struct stamp now = stamp_now();
@@ -91,6 +92,7 @@ static struct node *tree_new_node(struct tree *tree, const struct create_attrs *
                 .next_cookie = FIRST_COOKIE,
                 .fd = -1,
         };
+        limit_join(tree->journal, node, limit);
         JOURNAL_SET(tree->journal, tree->root->next_ino,
                     node->ino + (node_is_dir(node) ? LAYOUT_DIR_INODES : 1));
         JOURNAL_SET(tree->journal, tree->root->next_generation, tree->root->next_generation + 1);
@@ -148,6 +150,17 @@ void tree_readlink(const struct tree *tree, const struct node *node, char buffer
         buffer[at] = '\0';
 }
 
+/* The node is gone, except for the kernel. */
+static void tree_leave_limit(struct tree *tree, struct node *node) {
+        struct limit *limit = limit_get(tree->journal, node->limit);
+
+        if (limit->dir == node->id)
+                JOURNAL_SET(tree->journal, limit->dir, 0);
+        limit_leave(tree->journal, node);
+        if (limit_is_over(limit) && tree->on_limit_over)
+                tree->on_limit_over(tree->on_limit_over_userdata, limit);
+}
+
 void tree_reap(struct tree *tree, struct node *node) {
         if (node->nlink > 0 || node->opens > 0)
                 return;
@@ -155,14 +168,12 @@ void tree_reap(struct tree *tree, struct node *node) {
                 if (tree->release && !tree->release(tree->userdata, node))
                         return;
                 JOURNAL_SET(tree->journal, node->flags, node->flags | NODE_DETACHED);
-                JOURNAL_SET(tree->journal, tree->root->detached_nodes,
-                            tree->root->detached_nodes + 1);
+                tree_leave_limit(tree, node);
         }
         if (node->lookups > 0 || node->ctl_lookups > 0)
                 return;
         tree_delete_text(tree, node);
         xattr_clear(tree->journal, node);
-        JOURNAL_SET(tree->journal, tree->root->detached_nodes, tree->root->detached_nodes - 1);
         journal_delete(tree->journal, TABLE_NODE, node->id);
 }
 
@@ -220,6 +231,12 @@ static int tree_may_add(const struct tree *tree, const struct node *dir, const c
         return journal_used(tree->journal, TABLE_DENTRY) < LAYOUT_NODES_MAX ? 0 : -ENOSPC;
 }
 
+void tree_on_limit_over(struct tree *tree, void (*fn)(void *userdata, struct limit *limit),
+                        void *userdata) {
+        tree->on_limit_over = fn;
+        tree->on_limit_over_userdata = userdata;
+}
+
 void tree_on_name(struct tree *tree, void (*fn)(void *userdata), void *userdata) {
         tree->on_name = fn;
         tree->on_name_userdata = userdata;
@@ -268,29 +285,13 @@ static void tree_remove_name(struct tree *tree, struct node *dir, struct dentry 
 
 /* Making */
 
-static uint64_t tree_inodes_with(const struct tree *tree, uint64_t xattr_bytes) {
-        return journal_used(tree->journal, TABLE_NODE) - tree->root->detached_nodes +
-               tree->root->further_links +
-               (xattr_bytes + XATTR_INODE_BYTES - 1) / XATTR_INODE_BYTES;
-}
-
 uint64_t tree_inodes(const struct tree *tree) {
-        return tree_inodes_with(tree, tree->root->xattr_bytes);
+        return limit_mount(tree->journal)->used_nodes;
 }
 
-bool tree_has_room_for_xattr(const struct tree *tree, uint64_t bytes) {
-        uint64_t limit = tree->root->limit_nodes;
-
-        return limit == 0 || tree_inodes_with(tree, tree->root->xattr_bytes + bytes) <= limit;
-}
-
-static bool tree_is_below_limit(const struct tree *tree) {
-        return tree->root->limit_nodes == 0 || tree_inodes(tree) < tree->root->limit_nodes;
-}
-
-static bool tree_has_room(const struct tree *tree) {
+static bool tree_has_room(const struct tree *tree, const struct node *dir) {
         return journal_used(tree->journal, TABLE_NODE) < LAYOUT_NODES_MAX &&
-               tree_is_below_limit(tree);
+               limit_has_node(tree->journal, dir->limit);
 }
 
 /* A directory with S_ISGID passes on its group, and to directories S_ISGID as well. */
@@ -314,12 +315,12 @@ int tree_create(struct tree *tree, struct node *dir, const char *name, size_t le
         r = tree_may_add(tree, dir, name, length);
         if (r < 0)
                 return r;
-        if (!tree_has_room(tree))
+        if (!tree_has_room(tree, dir))
                 return -ENOSPC;
         if (S_ISDIR(attrs->mode) && dir->nlink == UINT32_MAX)
                 return -EMLINK;
 
-        node = tree_new_node(tree, &inherited);
+        node = tree_new_node(tree, &inherited, dir->limit);
         if (!node)
                 return -ENOSPC;
         node->nlink = 1;
@@ -352,9 +353,12 @@ int tree_create_unnamed(struct tree *tree, const struct node *dir, const struct 
                         struct node **out) {
         struct create_attrs inherited = attrs_in(dir, attrs);
 
-        if (!tree_has_room(tree))
+        /* A limit ends with its directory, so there is nothing that the file could count in. */
+        if (dir->limit == 0)
+                return -ENOENT;
+        if (!tree_has_room(tree, dir))
                 return -ENOSPC;
-        *out = tree_new_node(tree, &inherited);
+        *out = tree_new_node(tree, &inherited, dir->limit);
         return *out ? 0 : -ENOSPC;
 }
 
@@ -371,7 +375,9 @@ int tree_link(struct tree *tree, struct node *node, struct node *dir, const char
                 return -EMLINK;
         if (node->flags & NODE_DETACHED)
                 return -ENOENT;
-        if (node->nlink > 0 && !tree_is_below_limit(tree))
+        if (node->limit != dir->limit)
+                return -EXDEV;
+        if (node->nlink > 0 && !limit_has_node(tree->journal, node->limit))
                 return -ENOSPC;
         r = tree_add_name(tree, dir, name, length, node);
         if (r < 0)
@@ -544,6 +550,8 @@ int tree_rename(struct tree *tree, struct node *dir, const char *name, size_t le
                 return -EINVAL;
         if (!dentry || ((flags & RENAME_EXCHANGE) && !target))
                 return -ENOENT;
+        if (dir->limit != new_dir->limit)
+                return -EXDEV;
         if (flags & RENAME_EXCHANGE)
                 return tree_exchange(tree, dir, dentry, new_dir, target);
 
@@ -645,7 +653,7 @@ static int tree_make_root(struct tree *tree) {
                 JOURNAL_SET(tree->journal, tree->root->next_ino, 1);
                 JOURNAL_SET(tree->journal, tree->root->next_generation, 1);
         }
-        node = tree_new_node(tree, &attrs);
+        node = tree_new_node(tree, &attrs, LAYOUT_MOUNT_LIMIT);
         if (!node || node->id != LAYOUT_ROOT_ID)
                 return -ENOMEM;
         node->nlink = 2;
@@ -666,7 +674,8 @@ int tree_new(struct tree **out, struct journal *journal, tree_release_fn release
         tree->root = journal_root(journal);
         tree->release = release;
         tree->userdata = userdata;
-        if (!tree_node(tree, LAYOUT_ROOT_ID))
+        r = limits_init(journal);
+        if (r == 0 && !tree_node(tree, LAYOUT_ROOT_ID))
                 r = tree_make_root(tree);
         if (r < 0) {
                 tree_free(tree);

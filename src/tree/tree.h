@@ -20,6 +20,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include "memory/limit.h"
 #include "tree/stamp.h"
 
 struct tree;
@@ -40,6 +41,9 @@ struct create_attrs {
 int tree_new(struct tree **out, struct journal *journal, tree_release_fn release, void *userdata);
 struct tree *tree_free(struct tree *tree);
 
+/* fn is called when a limit has ended: its directory and all nodes in it are gone. */
+void tree_on_limit_over(struct tree *tree, void (*fn)(void *userdata, struct limit *limit),
+                        void *userdata);
 /* fn is called when something gets a name.  That is before the commit, so fn must look at names
  * only later. */
 void tree_on_name(struct tree *tree, void (*fn)(void *userdata), void *userdata);
@@ -59,7 +63,7 @@ int tree_lookup(const struct tree *tree, const struct node *dir, const char *nam
  * Makes a node and its first name.  A directory with S_ISGID passes on its group, and to
  * directories also S_ISGID.  0, -EEXIST (also for the name of .ctl), -ENOENT (dir was removed),
  * -ENOTDIR, -ENAMETOOLONG, -EINVAL (an empty name, ".", ".." or one with a slash), -ENOSPC
- * (nr_inodes), -EMLINK, -ENOMEM.
+ * (the limit of inodes), -EMLINK, -ENOMEM.
  */
 int tree_create(struct tree *tree, struct node *dir, const char *name, size_t length,
                 const struct create_attrs *attrs, struct node **out);
@@ -68,20 +72,21 @@ int tree_create(struct tree *tree, struct node *dir, const char *name, size_t le
 int tree_symlink(struct tree *tree, struct node *dir, const char *name, size_t length,
                  const struct create_attrs *attrs, const char *target, struct node **out);
 /* Makes a node without a name (O_TMPFILE), with the group that it would have in dir.  0,
- * -ENOSPC. */
+ * -ENOSPC, -ENOENT (dir was removed, and had a limit). */
 int tree_create_unnamed(struct tree *tree, const struct node *dir, const struct create_attrs *attrs,
                         struct node **out);
 /* Copies the target to buffer, terminated. */
 void tree_readlink(const struct tree *tree, const struct node *node, char buffer[PATH_MAX]);
 
-/* Gives a node another name.  Errors as of tree_create(), and -EPERM for directories. */
+/* Gives a node another name.  Errors as of tree_create(), -EPERM for directories, and -EXDEV between
+ * limits. */
 int tree_link(struct tree *tree, struct node *node, struct node *dir, const char *name,
               size_t length);
 /* Removes a name of a node that is no directory.  0, -ENOENT, -EISDIR. */
 int tree_unlink(struct tree *tree, struct node *dir, const char *name, size_t length);
 /* Removes an empty directory.  0, -ENOENT, -ENOTDIR, -ENOTEMPTY. */
 int tree_rmdir(struct tree *tree, struct node *dir, const char *name, size_t length);
-/* flags: RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT; -EINVAL for impossible
+/* -EXDEV between limits.  flags: RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT; -EINVAL for impossible
  * combinations. */
 /* attrs: owner and group of the whiteout, if one is made. */
 int tree_rename(struct tree *tree, struct node *dir, const char *name, size_t length,
@@ -101,11 +106,9 @@ const struct dentry *tree_next(const struct tree *tree, const struct node *dir, 
  */
 const struct dentry *tree_before(const struct tree *tree, const struct node *dir, uint64_t before);
 
-/* Inodes in use, as df -i counts them.  Nodes that only the kernel's lookups keep do not count.  Each
- * KiB of extended attributes counts as an inode, as on tmpfs. */
+/* Inodes in use, as df -i counts them on the whole mount.  Nodes that only the kernel's lookups keep
+ * do not count.  Each KiB of extended attributes counts as an inode, as on tmpfs. */
 uint64_t tree_inodes(const struct tree *tree);
-/* Whether so many bytes of extended attributes fit. */
-bool tree_has_room_for_xattr(const struct tree *tree, uint64_t bytes);
 
 /* The kernel's references. */
 void tree_lookup_ref(struct tree *tree, struct node *node);

@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <linux/xattr.h>
 #include <string.h>
+#include "memory/limit.h"
 #include "records/chain.h"
 
 enum { XATTR_HEAD = 40 }; /* bytes; what tmpfs takes an attribute to cost besides name and value */
@@ -72,11 +73,11 @@ ssize_t xattr_get(const struct journal *journal, const struct node *node, const 
 }
 
 static void xattr_count(struct journal *journal, struct node *node, int records, int64_t bytes) {
-        struct root *root = journal_root(journal);
-
         JOURNAL_SET(journal, node->xattr_count, node->xattr_count + (uint32_t)records);
         JOURNAL_SET(journal, node->xattr_bytes, node->xattr_bytes + (uint32_t)bytes);
-        JOURNAL_SET(journal, root->xattr_bytes, root->xattr_bytes + (uint64_t)bytes);
+        /* One that is gone, except for the kernel, counts no more. */
+        if (node->limit != 0)
+                limit_add_xattr(journal, node->limit, bytes);
 }
 
 /* Stores name and value.  journal.h: only one thread changes a journal. */

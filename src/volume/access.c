@@ -213,6 +213,10 @@ bool access_in_group(struct caller *caller, gid_t gid) {
         return caller_is_root(caller) || caller_in_group(caller, gid);
 }
 
+bool access_is_admin(const struct settings *settings, struct caller *caller) {
+        return caller->uid == 0 ? caller_is_root(caller) : caller->uid == settings->owner;
+}
+
 uint32_t access_without_setid(uint32_t mode) {
         mode &= ~(uint32_t)S_ISUID;
         /* Without execute permission for the group, S_ISGID is no set-group-id. */

@@ -68,6 +68,8 @@ int access_unlink(const struct tree *tree, struct caller *caller, const struct n
 bool access_in_group(struct caller *caller, gid_t gid);
 /* Whether the caller is the owner, or root. */
 bool access_owns(struct caller *caller, const struct node *node);
+/* Whether the caller is root with its power, or the user who mounted. */
+bool access_is_admin(const struct settings *settings, struct caller *caller);
 /* The mode that a file has after somebody without privileges has changed its content. */
 uint32_t access_without_setid(uint32_t mode);
 

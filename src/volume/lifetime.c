@@ -151,7 +151,7 @@ static void lifetime_retry(struct lifetimes *l, uint32_t id) {
 
 static bool may_grow(const struct lifetimes *l, const struct node *node) {
         return node->backing == BACKING_MEMFD && !(node->seals & F_SEAL_GROW) &&
-               l->root->limit_bytes != 0;
+               quota_is_limited(regions_quota(l->regions), node);
 }
 
 /* If the transaction is aborted, the region's watches are set again. */

@@ -150,49 +150,6 @@ void volume_set_defaults(struct volume *volume, struct node *dir, bool none, uin
         dir->default_mode = mode;
 }
 
-/* Space */
-
-/* Records the growth of files, in as many transactions as that takes. */
-static void volume_see_growth(struct volume *volume) {
-        uint32_t at = 0;
-        bool more = regions_have_unseen(volume->regions);
-
-        while (more) {
-                more = regions_see(volume->regions, &at);
-                txn_commit(volume->txn);
-        }
-}
-
-bool volume_finds_room(struct volume *volume, int error) {
-        if (error != -ENOSPC || !regions_have_unseen(volume->regions))
-                return false;
-        txn_abort(volume->txn);
-        volume_see_growth(volume);
-        return true;
-}
-
-void volume_space(struct volume *volume, struct space *out) {
-        volume_see_growth(volume);
-        regions_space(volume->regions, out);
-}
-
-int volume_set_limits(struct volume *volume, const struct volume_limits *limits) {
-        struct space space;
-        int r;
-
-        volume_space(volume, &space);
-        if (limits->set_nodes && limits->nodes != 0 && limits->nodes < tree_inodes(volume->tree))
-                return -EINVAL;
-        if (limits->set_nodes)
-                JOURNAL_SET(volume->journal, volume->root->limit_nodes, limits->nodes);
-        if (!limits->set_bytes)
-                return 0;
-        if (limits->bytes != 0 && limits->bytes < space.used)
-                return -EINVAL;
-        r = regions_set_limit(volume->regions, limits->bytes);
-        return r == -ENOSPC ? -EINVAL : r;
-}
-
 /* Backing ids */
 
 static void volume_on_backing(void *userdata) {
@@ -334,6 +291,7 @@ static int volume_build(struct volume *volume) {
         txn_set_after(volume->txn, TXN_AFTER_BACKING, volume_on_backing, volume);
         txn_set_close(volume->txn, reclaim_close, volume->memory_jobs);
         tree_on_name(volume->tree, volume_on_name, volume);
+        tree_on_limit_over(volume->tree, volume_limit_over, volume);
         return txn_commit(volume->txn);
 }
 

@@ -17,6 +17,7 @@
  *   volume_region.c  regions: making, opening, sizes, seals
  *   volume_attrs.c   attributes, and set-user-id
  *   volume_xattr.c   extended attributes and access lists
+ *   volume_limit.c   limits of bytes and inodes
  *
  * Owns all modules below it.  Never: knows by which door a request came, checks rights, replies.
  */
@@ -151,8 +152,8 @@ ssize_t volume_write_back(struct volume *volume, const struct change *by, struct
 int volume_seal(struct volume *volume, const struct change *by, struct node *node,
                 unsigned int seals);
 
-/* The current transaction must be empty; it is empty again afterwards. */
-void volume_space(struct volume *volume, struct space *out);
+/* The space that a file in this directory has, or this file. */
+void volume_space(struct volume *volume, const struct node *node, struct space *out);
 /* As remounting tmpfs.  A limit whose `set_…` is false stays.  -EINVAL: more than that is in
  * use. */
 struct volume_limits {
@@ -160,6 +161,24 @@ struct volume_limits {
         uint64_t bytes, nodes;
 };
 int volume_set_limits(struct volume *volume, const struct volume_limits *limits);
+
+/*
+ * Limits of directories; see limit.h.  Sets the limit of a directory, changes it, or takes it away.
+ * -ENOTEMPTY (the directory has entries, and has no limit or is to lose it), -EBUSY (more is in use,
+ * or files that were removed are still open), -ENOSPC (the limit above), -EMLINK (nested too deep),
+ * -ENODATA (there is no limit to take away), -EINVAL (the root directory; or one that does not limit
+ * this so far), -ENOENT (the directory was removed).
+ */
+struct limit_order {
+        bool none; /* take it away */
+        bool set_bytes, set_nodes;
+        uint64_t bytes, nodes; /* above 0 */
+};
+int volume_limit_dir(struct volume *volume, struct node *dir, const struct limit_order *order);
+/* The directory's own limit, or NULL. */
+struct limit *volume_own_limit(const struct volume *volume, const struct node *dir);
+/* The limit in which the directory's own is reserved, or would be. */
+struct limit *volume_limit_above(const struct volume *volume, const struct node *dir);
 
 /* Attributes */
 enum {
@@ -189,6 +208,8 @@ int volume_set_xattr(struct volume *volume, const struct change *by, struct node
 int volume_remove_xattr(struct volume *volume, struct node *node, const char *name);
 
 /* For the files of the volume module only. */
+/* A limit is over: gives back what it had reserved.  userdata: the volume. */
+void volume_limit_over(void *userdata, struct limit *limit);
 void volume_event(struct volume *volume, const struct change *by, enum event_kind kind,
                   const struct node *node, const struct node *dir, const char *name, size_t length);
 void volume_event_node(struct volume *volume, const struct change *by, enum event_kind kind,
@@ -207,9 +228,3 @@ int volume_acl_follows_mode(struct volume *volume, struct node *node);
 /* Clears set-user-id bits, as the kernel does when somebody without privileges changes the
  * content. */
 int volume_drop_setid(struct volume *volume, const struct change *by, struct node *node);
-/* As volume_resize(), but does not look for more room if it fails. */
-int volume_try_resize(struct volume *volume, const struct change *by, struct node *node,
-                      uint64_t size);
-/* After the transaction was aborted: whether there is room now, so that the caller should try
- * again. */
-bool volume_finds_room(struct volume *volume, int error);

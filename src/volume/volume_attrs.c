@@ -91,7 +91,7 @@ static void set_owner(struct volume *volume, struct node *node, const struct vol
                 JOURNAL_SET(volume->journal, node->gid, attrs->gid);
 }
 
-static int attrs_try(struct volume *volume, const struct change *by, struct node *node,
+int volume_set_attrs(struct volume *volume, const struct change *by, struct node *node,
                      const struct volume_attrs *attrs) {
         uint32_t mode = node->mode, uid = node->uid, gid = node->gid;
         int r = attrs->set == 0 ? may_drop_setid(by, node) : 0;
@@ -109,15 +109,6 @@ static int attrs_try(struct volume *volume, const struct change *by, struct node
                 r = region_own(volume->regions, node);
         /* Last, because it cannot be undone. */
         if (r == 0 && (attrs->set & ATTR_SIZE))
-                r = volume_try_resize(volume, by, node, attrs->size);
+                r = volume_resize(volume, by, node, attrs->size);
         return r == 0 ? set_times(volume, node, attrs) : r;
-}
-
-int volume_set_attrs(struct volume *volume, const struct change *by, struct node *node,
-                     const struct volume_attrs *attrs) {
-        int r = attrs_try(volume, by, node, attrs);
-
-        if (volume_finds_room(volume, r))
-                r = attrs_try(volume, by, node, attrs);
-        return r;
 }

@@ -67,10 +67,7 @@ int volume_init_storage(struct volume *volume, const struct change *by, struct n
         if (mode != LAYOUT_NO_MODE)
                 node->mode &= S_IFREG | mode; /* the default only takes permissions away */
         r = volume_inherit_acl(volume, node, dir);
-        if (r < 0)
-                return r;
-        /* The private tmpfs cannot be asked for huge pages. */
-        return storage_init(volume, by, node, !(flags & NODE_HUGE), 0);
+        return r < 0 ? r : storage_init(volume, by, node, true, 0);
 }
 
 int volume_make_unnamed(struct volume *volume, const struct change *by, const struct node *dir,
@@ -94,9 +91,9 @@ static int create_name(struct volume *volume, const struct change *by, struct no
         return r;
 }
 
-static int create_try(struct volume *volume, const struct change *by, struct node *dir,
-                      const char *name, size_t length, const struct region_order *order,
-                      struct node **out) {
+int volume_create(struct volume *volume, const struct change *by, struct node *dir,
+                  const char *name, size_t length, const struct region_order *order,
+                  struct node **out) {
         const struct create_attrs attrs = volume_attrs_in(dir, &order->attrs);
         uint32_t flags = order->flags | (volume->root->settings.huge ? NODE_HUGE : 0);
         int r;
@@ -117,16 +114,6 @@ static int create_try(struct volume *volume, const struct change *by, struct nod
                 return create_name(volume, by, *out, dir, name, length);
         r = pending_add(volume->tree, *out, dir, name, length);
         return r < 0 ? r : -EINPROGRESS;
-}
-
-int volume_create(struct volume *volume, const struct change *by, struct node *dir,
-                  const char *name, size_t length, const struct region_order *order,
-                  struct node **out) {
-        int r = create_try(volume, by, dir, name, length, order, out);
-
-        if (volume_finds_room(volume, r))
-                r = create_try(volume, by, dir, name, length, order, out);
-        return r;
 }
 
 int volume_populate(struct volume *volume, const struct node *node, work_fn done, void *userdata,
@@ -205,8 +192,8 @@ int volume_lend(struct volume *volume, const struct change *by, struct node *nod
 
 /* Sizes */
 
-int volume_try_resize(struct volume *volume, const struct change *by, struct node *node,
-                      uint64_t size) {
+int volume_resize(struct volume *volume, const struct change *by, struct node *node,
+                  uint64_t size) {
         uint64_t before = node->size;
         int r;
 
@@ -226,28 +213,19 @@ int volume_try_resize(struct volume *volume, const struct change *by, struct nod
         return r;
 }
 
-int volume_resize(struct volume *volume, const struct change *by, struct node *node,
-                  uint64_t size) {
-        int r;
-
-        r = volume_try_resize(volume, by, node, size);
-        if (volume_finds_room(volume, r))
-                r = volume_try_resize(volume, by, node, size);
-        return r;
-}
-
 /* Work that ends in a later transaction.  Id and generation find the region again. */
 struct continuation {
         struct volume *volume;
         uint32_t id;
         uint64_t ino;
         uint64_t before; /* old size in bytes, if the region grows */
+        uint64_t asked;  /* what it had asked for before an allocation */
         work_fn done;
         void *userdata;
 };
 
 static struct continuation *continuation_new(struct volume *volume, const struct node *node,
-                                             work_fn done, void *userdata) {
+                                             uint64_t asked, work_fn done, void *userdata) {
         struct continuation *continuation =
                 fault_strikes(FAULT_MEMORY) ? NULL : calloc(1, sizeof(*continuation));
 
@@ -257,6 +235,7 @@ static struct continuation *continuation_new(struct volume *volume, const struct
                         .id = node->id,
                         .ino = node->ino,
                         .before = node->size,
+                        .asked = asked,
                         .done = done,
                         .userdata = userdata,
                 };
@@ -296,7 +275,7 @@ bool volume_populate_growth(struct volume *volume, const struct change *by, stru
 
         if (!node_is_region(node) || !(node->flags & NODE_HUGE) || node->size <= before)
                 return false;
-        continuation = continuation_new(volume, node, done, userdata);
+        continuation = continuation_new(volume, node, node->asked, done, userdata);
         if (!continuation)
                 return false; /* small pages are good enough */
         continuation->before = before;
@@ -309,9 +288,10 @@ bool volume_populate_growth(struct volume *volume, const struct change *by, stru
         return true;
 }
 
-static void allocated(struct volume *volume, struct node *node) {
+static void allocated(struct volume *volume, struct node *node, uint64_t asked) {
         struct stat st;
 
+        region_fallocate_end(volume->regions, node, asked);
         region_stat(volume->regions, node, &st);
         tree_touch_ctime(volume->tree, node);
 }
@@ -321,14 +301,15 @@ static void allocation_done(void *userdata, int result, uint64_t huge) {
         struct node *node = continuation_end(userdata, &continuation);
 
         if (node)
-                allocated(continuation.volume, node);
+                allocated(continuation.volume, node, continuation.asked);
         continuation.done(continuation.userdata, node ? result : -ESTALE, huge);
 }
 
+/* asked: what the region had asked for before. */
 static int allocate_later(struct volume *volume, const struct change *by, struct node *node,
-                          int mode, uint64_t offset, uint64_t length, work_fn done,
+                          int mode, uint64_t offset, uint64_t length, uint64_t asked, work_fn done,
                           void *userdata) {
-        struct continuation *continuation = continuation_new(volume, node, done, userdata);
+        struct continuation *continuation = continuation_new(volume, node, asked, done, userdata);
         struct work *work;
         int r;
 
@@ -344,48 +325,26 @@ static int allocate_later(struct volume *volume, const struct change *by, struct
         return -EINPROGRESS;
 }
 
-static int allocate_begin(struct volume *volume, struct node *node, int mode, uint64_t offset,
-                          uint64_t length) {
-        int r = region_fallocate_begin(volume->regions, node, mode, offset, length);
-
-        if (volume_finds_room(volume, r))
-                r = region_fallocate_begin(volume->regions, node, mode, offset, length);
-        return r;
-}
-
 int volume_fallocate(struct volume *volume, const struct change *by, struct node *node, int mode,
                      uint64_t offset, uint64_t length, work_fn done, void *userdata) {
+        uint64_t asked = node->asked;
         int r;
 
         if (!node_is_region(node))
                 return -ENODEV;
-        r = allocate_begin(volume, node, mode, offset, length);
+        r = region_fallocate_begin(volume->regions, node, mode, offset, length);
         if (r < 0)
                 return r;
         if (length > FALLOCATE_AT_ONCE)
-                return allocate_later(volume, by, node, mode, offset, length, done, userdata);
+                return allocate_later(volume, by, node, mode, offset, length, asked, done,
+                                      userdata);
         r = txn_check(volume->txn);
         if (r < 0)
                 return r;
         if (fallocate(node->fd, mode, (off_t)offset, (off_t)length) < 0)
                 return -errno;
-        allocated(volume, node);
+        allocated(volume, node, asked);
         return 0;
-}
-
-/* As on tmpfs, reserves as much as fits; an error only if nothing does. */
-static int write_reserve(struct volume *volume, struct node *node, size_t *size, uint64_t offset) {
-        uint64_t room;
-        int r;
-
-        r = region_reserve_write(volume->regions, node, offset + *size);
-        if (r != -ENOSPC || regions_have_unseen(volume->regions))
-                return r;
-        room = region_room(volume->regions, node);
-        if (room <= offset)
-                return r;
-        *size = (size_t)(room - offset);
-        return region_reserve_write(volume->regions, node, room);
 }
 
 ssize_t volume_write(struct volume *volume, const struct change *by, struct node *node,
@@ -395,14 +354,13 @@ ssize_t volume_write(struct volume *volume, const struct change *by, struct node
 
         if (!node_is_region(node))
                 return -EINVAL;
-        r = write_reserve(volume, node, &size, offset);
-        if (volume_finds_room(volume, r))
-                r = write_reserve(volume, node, &size, offset);
+        r = region_reserve_write(volume->regions, node, offset, &size);
         if (r == 0)
                 r = txn_check(volume->txn);
         if (r < 0)
                 return r;
         n = region_write(volume->regions, node, bytes, size, offset);
+        region_wrote(volume->regions, node);
         if (n > 0 && by->kills_setid)
                 (void)volume_drop_setid(volume, by, node);
         return n;

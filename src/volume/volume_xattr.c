@@ -7,7 +7,9 @@
 
 static int put_xattr(struct volume *volume, struct node *node, const char *name, const void *value,
                      size_t size, int flags) {
-        if (!tree_has_room_for_xattr(volume->tree, xattr_space(strlen(name), size)))
+        if (node->flags & NODE_DETACHED)
+                return -ESTALE;
+        if (!limit_has_xattr(volume->journal, node->limit, xattr_space(strlen(name), size)))
                 return -ENOSPC;
         return xattr_set(volume->journal, node, name, value, size, flags);
 }

@@ -65,10 +65,10 @@ static void world_make(void) {
         signal(SIGPIPE, SIG_IGN); /* as the daemon does */
         FUZZ_CHECK(journal_create(&world.journal, layout_spec()) == 0);
         root = world.root = journal_root(world.journal);
-        root->fuse_fd = root->tmpfs_fd = -1;
+        root->fuse_fd = -1;
         root->log_fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
-        root->limit_bytes = LIMIT_BYTES;
-        root->limit_nodes = 64;
+        root->settings.size = LIMIT_BYTES;
+        root->settings.nr_inodes = 64;
         root->settings.limits = (struct socket_limits){16, 4, 65536, 65536};
         snprintf(world.path, sizeof(world.path), "/tmp/iomem-fuzz.%d", (int)getpid());
         root->listen_fd = listener_open(world.path, false, &root->socket_file);
@@ -286,7 +286,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 
         remove_regions();
         await_orphans();
-        volume_space(world.volume, &space);
+        volume_space(world.volume, tree_node(world.volume->tree, LAYOUT_ROOT_ID), &space);
         FUZZ_CHECK(space.used == 0);
         FUZZ_CHECK(journal_used(world.journal, TABLE_NODE) == 1);
         FUZZ_CHECK(journal_used(world.journal, TABLE_HANDLE) == 0);

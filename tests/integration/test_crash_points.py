@@ -53,6 +53,14 @@ def make(path, content=b"content"):
     return path
 
 
+def write_limit(directory, words):
+    fd = os.open(directory / ".ctl/limit", os.O_WRONLY)
+    try:
+        os.write(fd, words.encode() + b"\n")
+    finally:
+        os.close(fd)
+
+
 def gone(path):
     with pytest.raises(FileNotFoundError):
         os.lstat(path)
@@ -422,6 +430,82 @@ class CommandRemove(Case):
 
     def check(self, mount, x):
         gone(x)
+
+
+class SetLimit(Case):
+    def prepare(self, mount):
+        (mount / "d").mkdir()
+        return mount / "d"
+
+    def act(self, mount, d):
+        write_limit(d, "size=1m nr_inodes=10")
+        write_limit(d, "size=2m")
+
+    def check(self, mount, d):
+        assert (d / ".ctl/limit").read_text() == "size=2097152 nr_inodes=10\n"
+        st = os.statvfs(d)
+        assert (st.f_blocks * 4096, st.f_files, st.f_ffree) == (2 << 20, 10, 9)
+
+
+class TakeLimitAway(Case):
+    def prepare(self, mount):
+        (mount / "d").mkdir()
+        write_limit(mount / "d", "size=1m nr_inodes=10")
+        make(mount / "d" / "x").unlink()  # so that it has a private tmpfs
+        return mount / "d"
+
+    def act(self, mount, d):
+        write_limit(d, "none")
+
+    def check(self, mount, d):
+        assert (d / ".ctl/limit").read_text() == "none\n"
+        assert os.statvfs(d) == os.statvfs(mount)
+
+
+class FilesInLimit(Case):
+    """The first one makes the private tmpfs."""
+
+    def prepare(self, mount):
+        (mount / "d").mkdir()
+        write_limit(mount / "d", "size=1m nr_inodes=10")
+        return mount / "d"
+
+    def act(self, mount, d):
+        make(d / "x", b"content" * 1000)
+        os.truncate(d / "x", 100000)
+        fd = os.open(d / ".ctl/create", os.O_WRONLY)
+        try:
+            os.write(fd, b"r 8192\n")
+        finally:
+            os.close(fd)
+        with pytest.raises(OSError) as caught:
+            os.rename(d / "x", mount / "x")
+        assert caught.value.errno == errno.EXDEV
+
+    def check(self, mount, d):
+        st = os.statvfs(d)
+        assert (st.f_blocks - st.f_bfree, st.f_files - st.f_ffree) == (25 + 2, 3)
+        assert (d / "x").read_bytes()[:7000] == b"content" * 1000
+
+
+class RemoveLimited(Case):
+    """The limit ends with the last file that is open."""
+
+    def prepare(self, mount):
+        (mount / "d").mkdir()
+        write_limit(mount / "d", "size=1m nr_inodes=10")
+        make(mount / "d" / "x")
+        return os.open(mount / "d" / "x", os.O_RDWR)
+
+    def act(self, mount, fd):
+        os.unlink(mount / "d" / "x")
+        os.rmdir(mount / "d")
+        assert os.pread(fd, 100, 0) == b"content"
+        os.close(fd)
+
+    def check(self, mount, fd):
+        gone(mount / "d")
+        support.wait_for(lambda: mount.stats()["iomemfs_used_bytes"] == 0, "the end of the limit")
 
 
 class CommandsInOneWrite(Case):

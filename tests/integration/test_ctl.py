@@ -839,7 +839,9 @@ def test_hidden_from_programs(folder, tmp_path):
 
 
 def test_ctl_is_a_directory_that_shows_its_files(folder):
-    want = "create default error events regions regions.json remove resize seal stats".split()
+    want = (
+        "create default error events limit limits.json regions regions.json remove resize seal stats"
+    ).split()
     listed = sorted(os.listdir(folder / ".ctl"))
     assert [name for name in listed if name != "socket"] == want
     assert stat.S_ISDIR(os.stat(folder / ".ctl").st_mode)

@@ -16,7 +16,7 @@ import crash_load
 import socket_client
 import support
 from test_crash_points import (
-    ACCESS, AT_FDCWD, DEFAULT, fallocate, link_descriptor, some_list
+    ACCESS, AT_FDCWD, DEFAULT, fallocate, link_descriptor, some_list, write_limit
 )  # fmt: skip
 
 pytestmark = [
@@ -365,6 +365,64 @@ class CommandDefault(Command):
         (thing.parent / ".ctl" / "default").write_text("none\n")
 
 
+class CommandLimit(Command):
+    file, line = "limit", "size=8m nr_inodes=10"
+
+    def prepare(self, mount):
+        (mount / "d").mkdir()
+        return mount / "d"
+
+    def act(self, mount, thing):
+        write_limit(thing, self.line)
+
+
+class CommandLimitChange(CommandLimit):
+    line = "size=2m nr_inodes=20"
+
+    def prepare(self, mount):
+        d = super().prepare(mount)
+        write_limit(d, CommandLimit.line)
+        (d / "x").touch()
+        return d
+
+
+class CommandLimitNone(CommandLimit):
+    line = "none"
+
+    def prepare(self, mount):
+        d = super().prepare(mount)
+        write_limit(d, CommandLimit.line)
+        (d / "x").touch()
+        (d / "x").unlink()
+        return d
+
+
+class CreateInLimit(Act):
+    """The first file of a limit, which makes its private tmpfs."""
+
+    def prepare(self, mount):
+        (mount / "d").mkdir()
+        write_limit(mount / "d", CommandLimit.line)
+        return mount / "d"
+
+    def act(self, mount, thing):
+        os.close(os.open(thing / "x", os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+
+class CommandInLimit(CreateInLimit):
+    def act(self, mount, thing):
+        fd = os.open(thing / ".ctl/create", os.O_WRONLY)
+        try:
+            os.write(fd, b"r 1m\n")
+        finally:
+            os.close(fd)
+
+
+class RemoveLimited(CreateInLimit):
+    def act(self, mount, thing):
+        os.rmdir(thing)
+
+
 class CommandRemount(Command):
     file, line = "admin", "remount size=77m"
 
@@ -418,6 +476,18 @@ class SocketResize(SocketOnRegion):
 
 class SocketRemove(SocketOnRegion):
     line = "remove r"
+
+
+class SocketLimit(SocketAct):
+    line = "limit d size=1m"
+
+    def prepare(self, mount):
+        (mount / "d").mkdir()
+        return mount / "d"
+
+
+class SocketLimits(SocketLimit):
+    line = "limits"
 
 
 class SocketList(SocketOnRegion):
@@ -504,6 +574,7 @@ class Watch:
             "names": self.names(),
             "seals": self.seals(),
             "default": (self.mount.ctl / "default").read_text(),
+            "limits": (self.mount.ctl / "limits.json").read_text(),
             "space": (space.f_blocks, space.f_bfree, space.f_files, space.f_ffree),
             "used": stats["iomemfs_used_bytes"],
             "inodes": stats["iomemfs_inodes"],

@@ -655,6 +655,8 @@ def test_example(page, mounts, tmp_path):
     run(["cc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", f"-I{LIB}", "-o", tmp_path / "example",
          source, f"-L{library}", "-liomem"], check=True)
     environment = dict(os.environ, IOMEMFS=str(mount), LD_LIBRARY_PATH=str(library))
+    if page == "iomem_limit":
+        (mount / "job").mkdir()
     with subprocess.Popen([tmp_path / "example"], env=environment, stdout=subprocess.PIPE,
                           text=True) as process:
         if page == "iomem_stat":
@@ -669,6 +671,8 @@ def test_example(page, mounts, tmp_path):
         "iomem": "",
         "iomem_connect": f"connected by libiomem {load().iomem_version().decode()}\n",
         "iomem_create": "",
+        "iomem_limit": f".: {os.statvfs(mount).f_bfree * 4096} bytes left\n"
+                       "job: 67108864 bytes left\n",
         "iomem_events_open": f"fed by {os.getpid()}\n",
         "iomem_map": "the child says 42\n",
         "iomem_send_fd": "hello\n",
@@ -691,7 +695,7 @@ def has_open(pid, suffix):
 def test_every_function_has_its_words():
     pages = "\n".join(p.read_text() for p in LIB.glob("*.3"))
     declared = re.findall(r"^IOMEM_API .*?\b(iomem_\w+)\(", (LIB / "iomem.h").read_text(), re.M)
-    assert len(declared) == 21
+    assert len(declared) == 24
     for name in declared:
         assert f".Fn {name}" in pages or f".Fo {name}" in pages, name
 

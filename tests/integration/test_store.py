@@ -124,6 +124,32 @@ def test_nothing_is_lost(service):
     assert service.stats()["iomemfs_revivals_total"] == 5
 
 
+def test_limits_of_directories(services):
+    """Each has a private tmpfs of its own, which is kept, and dropped with the limit."""
+    service = services("size=64m")
+    for name in ("a", "b", "c"):
+        (service / name).mkdir()
+        (service / name / ".ctl" / "limit").write_text("size=4m nr_inodes=10\n")
+        (service / name / "f").write_bytes(name.encode() * MIB)
+    (service / "c" / "f").unlink()
+    (service / "c").rmdir()
+    service.create("a/r", MIB)
+    for _ in range(3):
+        before = shape(service)
+        revive(service)
+        assert shape(service) == before
+        for name in ("a", "b"):
+            assert (service / name / "f").read_bytes() == name.encode() * MIB
+        with pytest.raises(OSError):
+            (service / "a" / "g").write_bytes(b"x" * 3 * MIB)
+        (service / "a" / "g").unlink()
+        (service / "b" / "g").write_bytes(b"x" * 3 * MIB)
+        (service / "b" / "g").unlink()
+    with service.manager.lock:
+        kept = {name for name in service.manager.stored if name.startswith("iomemfs-tmpfs-")}
+    assert len(kept) == 3, kept
+
+
 def test_what_is_made_and_removed_between_the_deaths(service):
     """A region is kept from its creation on, and its memory comes back when it is removed."""
     for number in range(6):
@@ -303,7 +329,7 @@ def test_unmount_empties_the_store(services):
     service = services()
     with service.manager.lock:
         assert set(service.manager.stored) == {
-            "iomemfs-fuse", "iomemfs-records", "iomemfs-socket", "iomemfs-tmpfs"}  # fmt: skip
+            "iomemfs-fuse", "iomemfs-records", "iomemfs-socket", "iomemfs-tmpfs-1"}  # fmt: skip
     service.unmount()
     service.wait_end()
     wait_for(lambda: not service.manager.stored, "an empty store")

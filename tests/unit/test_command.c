@@ -47,8 +47,8 @@ static int house_open(void **state) {
         house->root = journal_root(house->journal);
         house->root->settings.root_mode = 01777;
         house->root->settings.owner = 500;
-        house->root->limit_bytes = LIMIT;
-        house->root->fuse_fd = house->root->tmpfs_fd = -1;
+        house->root->settings.size = LIMIT;
+        house->root->fuse_fd = -1;
         assert_int_equal(loop_new(&house->loop), 0);
         assert_int_equal(allocator_new(&house->allocator, house->loop), 0);
         assert_int_equal(job_queue_new(&house->helper, house->loop, "test"), 0);
@@ -351,7 +351,7 @@ static struct snapshot snapshot_take(struct house *house) {
         return (struct snapshot){
                 .nodes = journal_used(house->journal, TABLE_NODE),
                 .names = journal_used(house->journal, TABLE_DENTRY),
-                .held = house->root->charged_memfd,
+                .held = limit_mount(house->journal)->charged,
                 .cookie = house->dir->next_cookie,
                 .mtime = house->dir->mtime,
                 .next_fd = fd,
@@ -384,7 +384,7 @@ static void test_failed_create_leaves_nothing(void **state) {
                 after = snapshot_take(house);
                 assert_memory_equal(&before, &after, sizeof(before));
         }
-        house->root->limit_nodes = journal_used(house->journal, TABLE_NODE);
+        limit_mount(house->journal)->nodes = journal_used(house->journal, TABLE_NODE);
         assert_int_equal(run_as(house, &house->user, COMMAND_CREATE, "a 1"), -ENOSPC);
         after = snapshot_take(house);
         assert_memory_equal(&before, &after, sizeof(before));
@@ -417,13 +417,13 @@ static void test_resize(void **state) {
         assert_int_equal(run_as(house, &other, COMMAND_RESIZE, "r 1k"), -EACCES);
         assert_int_equal(run_as(house, &house->user, COMMAND_RESIZE, "r 65m"), -ENOSPC);
         assert_int_equal(node->size, 1 << 20);
-        assert_int_equal(house->root->charged_memfd, 1 << 20);
+        assert_int_equal(limit_mount(house->journal)->charged, 1 << 20);
         assert_int_equal(run_as(house, &house->user, COMMAND_RESIZE, "r 0"), 0);
-        assert_int_equal(house->root->charged_memfd, 0);
+        assert_int_equal(limit_mount(house->journal)->charged, 0);
         assert_int_equal(run_as(house, &house->user, COMMAND_RESIZE, "none 1"), -ENOENT);
         assert_int_equal(run_as(house, &house->user, COMMAND_CREATE, "empty 0"), 0);
         assert_int_equal(find(house, "empty")->size, 0);
-        assert_int_equal(house->root->charged_memfd, 0);
+        assert_int_equal(limit_mount(house->journal)->charged, 0);
 
         make(house, house->dir, "d", S_IFDIR | 0777, 0, 0);
         make(house, house->dir, "p", S_IFIFO | 0666, 0, 0);
@@ -470,7 +470,7 @@ static void test_remove(void **state) {
         assert_non_null(find(house, "x"));
         assert_int_equal(run_as(house, &house->user, COMMAND_REMOVE, "x"), 0);
         assert_null(find(house, "x"));
-        assert_int_equal(house->root->charged_memfd, 0);
+        assert_int_equal(limit_mount(house->journal)->charged, 0);
         assert_int_equal(run_as(house, &house->user, COMMAND_REMOVE, "x"), -ENOENT);
 
         shared = make(house, house->dir, "d", S_IFDIR | 0777, 0, 0);
@@ -679,7 +679,7 @@ static void test_ctl_longest_write(void **state) {
                 assert_int_equal(write_text(house, drop, &house->boss, names, named), named);
                 assert_int_equal(journal_used(house->journal, TABLE_DENTRY), 0);
         }
-        assert_int_equal(house->root->charged_memfd, 0);
+        assert_int_equal(limit_mount(house->journal)->charged, 0);
         free(text);
         free(names);
 }
@@ -871,15 +871,15 @@ static void test_ctl_admin(void **state) {
         assert_int_equal(house->root->upgrade_wanted, 0);
         assert_int_equal(write_text(house, handle, &owner, "remount size=1m nr_inodes=4\n", 28),
                          28);
-        assert_int_equal(house->root->limit_bytes, 1 << 20);
-        assert_int_equal(house->root->limit_nodes, 4);
+        assert_int_equal(limit_mount(house->journal)->bytes, 1 << 20);
+        assert_int_equal(limit_mount(house->journal)->nodes, 4);
         assert_int_equal(run_as(house, &house->boss, COMMAND_CREATE, "a 64k"), 0);
         assert_int_equal(run_as(house, &house->boss, COMMAND_CREATE, "b 1m"), -ENOSPC);
         assert_int_equal(write_text(house, handle, &owner, "remount size=4k\n", 16), -EINVAL);
         expect_text(house, handle, 0, "size= is less than what is in use\n");
         assert_int_equal(write_text(house, handle, &owner, "remount size=2m nr_inodes=1\n", 28),
                          -EINVAL);
-        assert_int_equal(house->root->limit_bytes, 1 << 20);
+        assert_int_equal(limit_mount(house->journal)->bytes, 1 << 20);
         assert_int_equal(write_text(house, handle, &owner, "remount ro\n", 11), 11);
         assert_int_equal(house->root->settings.read_only, 1);
         assert_int_equal(write_text(house, handle, &owner, "remount rw\n", 11), 11);

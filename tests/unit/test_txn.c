@@ -291,7 +291,7 @@ static void test_backing_ids(void **state) {
         assert_int_equal(journal_create(&journal, layout_spec()), 0);
         root = journal_root(journal);
         root->settings.root_mode = 0755;
-        root->fuse_fd = root->tmpfs_fd = -1;
+        root->fuse_fd = -1;
         root->settings.want_passthrough = PASSTHROUGH_ON;
         assert_int_equal(loop_new(&loop), 0);
         assert_int_equal(job_queue_new(&queue, loop, "test"), 0);
