@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/fault.h"
+#include "memory/access_time.h"
 #include "memory/backing.h"
 #include "memory/window.h"
 
@@ -16,9 +17,8 @@ enum {
         WINDOW_LEAST = 4 * PAGE, /* bytes; for less, pwrite(2) is as fast as finding a window */
         WRITE_TAIL = 64,         /* bytes */
         OWNED_MAX = 8,
-        ATIME_RELATIVE_S = 86400, /* relatime moves a time of access that is so old */
-        LOOK_AT_ONCE = 64,        /* files that one regions_look_at_asking() visits */
-        EXTENTS_MAX = 4096,       /* of a file, that are counted for a write or fallocate(2) */
+        LOOK_AT_ONCE = 64,  /* files that one regions_look_at_asking() visits */
+        EXTENTS_MAX = 4096, /* of a file, that are counted for a write or fallocate(2) */
 };
 
 struct regions {
@@ -549,6 +549,7 @@ static int region_cut(struct regions *regions, struct node *node, struct stat *s
         if (ftruncate(node->fd, (off_t)room) < 0)
                 return errno == EPERM ? 0 : -errno;
         regions->root->counters.cut_back++;
+        JOURNAL_SET(regions->journal, node->flags, node->flags | NODE_CUT);
         if (fstat(node->fd, st) < 0)
                 return -errno;
         /* Somebody may still be writing.  What they add is cut at the next look. */
@@ -596,34 +597,6 @@ static void region_note_setid(struct regions *regions, struct node *node, const 
                 JOURNAL_SET(regions->journal, node->mode, node->mode & ~lost);
 }
 
-static bool is_later(struct timespec a, struct stamp b) {
-        return a.tv_sec != b.sec ? a.tv_sec > b.sec : a.tv_nsec > b.nsec;
-}
-
-/* Whether a read moves this time of access, with relatime. */
-static bool relatime_moves(const struct node *node, const struct stat *st) {
-        const struct timespec shown = {node->atime.sec, node->atime.nsec};
-
-        return !is_later(shown, (struct stamp){st->st_mtim.tv_sec, st->st_mtim.tv_nsec}) ||
-               !is_later(shown, (struct stamp){st->st_ctim.tv_sec, st->st_ctim.tv_nsec}) ||
-               !is_later(shown, node->ctime) ||
-               st->st_atim.tv_sec - shown.tv_sec >= ATIME_RELATIVE_S;
-}
-
-/* The kernel moves the time of access of our files at each read.  So what is shown, which depends on
- * the options of the mount, is in the record. */
-static void region_note_atime(struct regions *regions, struct node *node, struct stat *st) {
-        uint32_t mode = regions->root->settings.atime;
-
-        if (mode == ATIME_STRICT)
-                return;
-        if (mode == ATIME_RELATIVE && is_later(st->st_atim, node->atime) &&
-            relatime_moves(node, st))
-                JOURNAL_SET(regions->journal, node->atime,
-                            ((struct stamp){st->st_atim.tv_sec, st->st_atim.tv_nsec}));
-        st->st_atim = (struct timespec){node->atime.sec, node->atime.nsec};
-}
-
 int region_stat(struct regions *regions, struct node *node, struct stat *st) {
         int r;
 
@@ -642,20 +615,7 @@ int region_stat(struct regions *regions, struct node *node, struct stat *st) {
         region_note(regions, node, st);
         region_note_seals(regions, node);
         region_note_setid(regions, node, st);
-        region_note_atime(regions, node, st);
-        return 0;
-}
-
-int region_utimens(struct regions *regions, struct node *node, const struct timespec times[2]) {
-        struct stat st;
-
-        if (node->fd < 0)
-                return -ESTALE;
-        if (futimens(node->fd, times) < 0 || fstat(node->fd, &st) < 0)
-                return -errno;
-        if (times[0].tv_nsec != UTIME_OMIT)
-                JOURNAL_SET(regions->journal, node->atime,
-                            ((struct stamp){st.st_atim.tv_sec, st.st_atim.tv_nsec}));
+        access_time_show(regions->journal, node, st);
         return 0;
 }
 

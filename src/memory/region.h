@@ -91,7 +91,6 @@ int region_seal(struct regions *regions, struct node *node, unsigned int seals);
 
 /* Reads size, blocks and times of the backing file into *st and the record. */
 int region_stat(struct regions *regions, struct node *node, struct stat *st);
-int region_utimens(struct regions *regions, struct node *node, const struct timespec times[2]);
 /* Sets owner and permissions of the backing file to those of the node. */
 int region_own(struct regions *regions, struct node *node);
 

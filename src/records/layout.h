@@ -91,6 +91,7 @@ enum {
         NODE_CACHING = 1 << 10,  /* directories: one of its readers fills the kernel's cache */
         NODE_RESERVED = 1 << 11, /* its whole size counts: it was made by a command */
         NODE_SPARSE = 1 << 12,   /* its size asks for nothing: only its pages count */
+        NODE_CUT = 1 << 14,      /* was cut back to the limit, which was not told yet */
         NODE_DETACHED = 1 << 6,  /* region released; only the kernel's lookups keep the node */
 };
 

@@ -2,16 +2,22 @@
 #include "volume/volume.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/clock.h"
 #include "base/fault.h"
+#include "base/log.h"
+#include "base/words.h"
 #include "tree/pending.h"
 #include "volume/reclaim.h"
 
 enum {
-        INVALIDATIONS_BUSY = 1024
-}; /* of which nobody waits for one; the table has many times that */
+        INVALIDATIONS_BUSY =
+                1024, /* of which nobody waits for one; the table has many times that */
+        CUT_LOG_MS = 1000,
+};
 
 /* Telling the kernel */
 
@@ -214,9 +220,30 @@ static int volume_remove_name(void *userdata, struct node *node) {
                              dentry->length);
 }
 
-static int volume_on_changed(void *userdata, struct node *node) {
+/* Anybody who may write can make this happen again and again, so the log gets a line a second at
+ * most. */
+static void log_cut(struct volume *volume, const struct node *node) {
+        const struct dentry *dentry = tree_name_of(volume->tree, node);
+        char name[4 * LAYOUT_NAME_MAX + 1] = "";
+        uint64_t now = clock_ms();
+
+        if (volume->cut_logged_ms != 0 && now - volume->cut_logged_ms < CUT_LOG_MS)
+                return;
+        volume->cut_logged_ms = now;
+        if (dentry)
+                words_escape(name, dentry->name, dentry->length);
+        log_line(LOG_WARNING,
+                 "region '%s' was cut back to %" PRIu64 " bytes: it had grown by "
+                 "write(2) beyond what its limit of bytes leaves",
+                 name, node->size);
+}
+
+static int volume_on_cut(void *userdata, struct node *node) {
+        const struct change by = {.unasked = true};
         struct volume *volume = userdata;
 
+        log_cut(volume, node);
+        volume_event_node(volume, &by, EVENT_RESIZE, node);
         invalidations_begin(volume->invalidations, (struct invalidation_mark){0});
         return invalidation_inode(volume->invalidations, node->id);
 }
@@ -269,7 +296,7 @@ static void volume_on_name(void *userdata) {
 }
 
 static int volume_build(struct volume *volume) {
-        const struct lifetime_acts acts = {volume_remove_name, volume_on_changed, volume_is_busy,
+        const struct lifetime_acts acts = {volume_remove_name, volume_on_cut, volume_is_busy,
                                            volume};
         int r;
 
