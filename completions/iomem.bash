@@ -28,6 +28,7 @@ _iomem_options() {
     events) _iomem_reply '--json --mount --help' ;;
     wait) _iomem_reply '--timeout --mount --help' ;;
     exec) _iomem_reply '--read-only --mount --help' ;;
+    top) _iomem_reply '--batch --delay --filter --iterations --reverse --sort --tree --mount --help' ;;
     umount) _iomem_reply '--lazy --mount --help' ;;
     *) _iomem_reply '--mount --help' ;;
     esac
@@ -49,7 +50,9 @@ _iomem_values() {
         ;;
     -M | --mode) _iomem_reply '0600 0640 0644 0660 0666' ;;
     --color) _iomem_reply 'auto always never' ;;
-    -t | --timeout) ;;
+    -s | --sort) _iomem_reply 'size allocated growth users age name' ;;
+    --timeout | --delay | --iterations | --filter) ;;
+    -t) [[ $command == wait ]] ;;
     *) return 1 ;;
     esac
 }
@@ -79,7 +82,7 @@ _iomem() {
     _iomem_values && return
     case $command:$cur in
     *:-*) _iomem_options ;;
-    :* | help:*) _iomem_reply 'ls list stat who df create resize seal rm remove del limit wait events exec umount help' ;;
+    :* | help:*) _iomem_reply 'ls list stat who df create resize seal rm remove del limit wait events exec top umount help' ;;
     umount:*) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
     seal:*)
         if [[ $prev == seal ]]; then
@@ -97,7 +100,7 @@ _iomem() {
             _iomem_reply 'size= nr_inodes= none'
         fi
         ;;
-    create:* | events:* | ls:* | df:*)
+    create:* | events:* | ls:* | df:* | top:*)
         if [[ $cur == /* || $cur == .* ]]; then
             _iomem_names
         fi

@@ -69,6 +69,7 @@ complete -c iomem -n __iomem_needs_command -a limit -d 'Limit the memory and the
 complete -c iomem -n __iomem_needs_command -a wait -d 'Wait until regions exist'
 complete -c iomem -n __iomem_needs_command -a events -d 'Show what happens, as it happens'
 complete -c iomem -n __iomem_needs_command -a exec -d 'Run a command with the descriptor of a region'
+complete -c iomem -n __iomem_needs_command -a top -d 'Show regions and what happens, live'
 complete -c iomem -n __iomem_needs_command -a umount -d 'Unmount, or show who is in the way'
 complete -c iomem -n __iomem_needs_command -a help -d 'Show how a command is used'
 
@@ -91,6 +92,13 @@ complete -c iomem -n '__iomem_is create' -l populate -d 'All memory is there fro
 complete -c iomem -n '__iomem_is create' -l huge -d 'Use huge pages'
 
 complete -c iomem -n '__iomem_is resize' -s f -l force -d 'Shrink it although somebody uses it'
+complete -c iomem -n '__iomem_is top' -s b -l batch -d 'Write text'
+complete -c iomem -n '__iomem_is top' -s d -l delay -x -d 'Seconds between two looks'
+complete -c iomem -n '__iomem_is top' -s F -l filter -x -d 'Show only names that contain this'
+complete -c iomem -n '__iomem_is top' -s n -l iterations -x -d 'End after so many looks'
+complete -c iomem -n '__iomem_is top' -s r -l reverse -d 'Reverse the order'
+complete -c iomem -n '__iomem_is top' -s s -l sort -x -a 'size allocated growth users age name' -d Order
+complete -c iomem -n '__iomem_is top' -s t -l tree -d 'Show directories, with their sums'
 complete -c iomem -n '__iomem_is umount' -s l -l lazy -d 'Detach it now'
 complete -c iomem -n '__iomem_is umount' -a '(__fish_complete_directories)'
 complete -c iomem -n '__iomem_is wait' -s t -l timeout -x -d 'Give up after so many seconds'

@@ -154,9 +154,9 @@ int cli_parse_size(const char *text, uint64_t *out) {
         return r < 0 ? cli_misuse("%s: not a size (" SIZE_HOW ")", text) : 0;
 }
 
-static const char *const flag_names[] = {"fixed", "ephemeral",  "populate",
-                                         "huge",  "populating", "sparse"};
-static const char *const seal_names[] = {"shrink", "grow", "write"};
+const char *const cli_flag_names[] = {"fixed",      "ephemeral", "populate", "huge",
+                                      "populating", "sparse",    NULL};
+const char *const cli_seal_names[] = {"shrink", "grow", "write", NULL};
 
 static void format_bits(char *buffer, size_t size, uint32_t bits, const char *const *names,
                         unsigned int n) {
@@ -170,11 +170,11 @@ static void format_bits(char *buffer, size_t size, uint32_t bits, const char *co
 }
 
 void cli_format_flags(char *buffer, size_t size, uint32_t flags) {
-        format_bits(buffer, size, flags, flag_names, 6);
+        format_bits(buffer, size, flags, cli_flag_names, 6);
 }
 
 void cli_format_seals(char *buffer, size_t size, uint32_t seals) {
-        format_bits(buffer, size, seals, seal_names, 3);
+        format_bits(buffer, size, seals, cli_seal_names, 3);
 }
 
 bool cli_parse_seals(const char *text, uint32_t *out) {
@@ -183,8 +183,8 @@ bool cli_parse_seals(const char *text, uint32_t *out) {
                 size_t length = strcspn(text, ",");
                 unsigned int i = 0;
 
-                while (i < 3 && (strlen(seal_names[i]) != length ||
-                                 memcmp(text, seal_names[i], length) != 0))
+                while (i < 3 && (strlen(cli_seal_names[i]) != length ||
+                                 memcmp(text, cli_seal_names[i], length) != 0))
                         i++;
                 if (i == 3)
                         return false;

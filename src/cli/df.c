@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/size.h"
 #include "cli.h"
+#include "json_out.h"
 #include "table.h"
 
 /* df and limit: the space of the mount, and limits of directories. */
@@ -37,18 +37,6 @@ static const struct table_column columns[] = {
         {NULL},
 };
 
-/* Sizes in units are strings in JSON, too, as in lsblk(8). */
-static const struct table_column *columns_for(bool bytes) {
-        static struct table_column human[sizeof(columns) / sizeof(*columns)];
-
-        if (bytes)
-                return columns;
-        memcpy(human, columns, sizeof(columns));
-        human[COL_SIZE].json = human[COL_USED].json = human[COL_AVAIL].json =
-                human[COL_OVERCOMMIT].json = SCOLS_JSON_STRING;
-        return human;
-}
-
 static uint64_t left(uint64_t limit, uint64_t used) {
         return limit > used ? limit - used : 0;
 }
@@ -64,10 +52,38 @@ static void set_part(struct table *table, struct libscols_line *line, int column
         table_set(table, line, column, text);
 }
 
-static int add_space(void *userdata, const char *directory, const struct iomem_space *space) {
-        struct table *table = userdata;
-        struct libscols_line *line = table_line(table);
+/* What is printed, as a table or as JSON. */
+struct printed {
+        struct table table;
+        FILE *json; /* NULL: a table */
+        char *text;
+        size_t length;
+};
 
+/* As .ctl/limits.json has it; see docs/json.md. */
+static void add_json(FILE *stream, const char *directory, const struct iomem_space *space) {
+        struct json_out out = {.stream = stream};
+
+        fputs(ftell(stream) > 0 ? ",\n  {" : "\n  {", stream);
+        json_out_bytes(&out, "directory", directory);
+        json_out_number(&out, "size", (int64_t)space->size);
+        json_out_number(&out, "used", (int64_t)space->used);
+        json_out_number(&out, "overcommitted", (int64_t)space->overcommitted);
+        json_out_number(&out, "inodes", (int64_t)space->inodes);
+        json_out_number(&out, "inodes_used", (int64_t)space->inodes_used);
+        fputc('}', stream);
+}
+
+static int add_space(void *userdata, const char *directory, const struct iomem_space *space) {
+        struct printed *printed = userdata;
+        struct table *table = &printed->table;
+        struct libscols_line *line;
+
+        if (printed->json) {
+                add_json(printed->json, directory, space);
+                return 0;
+        }
+        line = table_line(table);
         table_set(table, line, COL_DIRECTORY, directory);
         table_set_size(table, line, COL_SIZE, space->size);
         table_set_size(table, line, COL_USED, space->used);
@@ -81,33 +97,54 @@ static int add_space(void *userdata, const char *directory, const struct iomem_s
         return 0;
 }
 
+/* 0, or an exit status after a message. */
+static int printed_begin(struct printed *printed) {
+        if (!printed->table.json)
+                return table_begin(&printed->table);
+        printed->json = open_memstream(&printed->text, &printed->length);
+        return printed->json ? 0 : cli_fail("out of memory");
+}
+
+/* Prints it unless it failed. */
+static int printed_end(struct printed *printed, bool failed) {
+        if (printed->json) {
+                failed = fclose(printed->json) != 0 || failed;
+                if (!failed)
+                        printf("{\"limits\": [%s\n]}\n", printed->text);
+                free(printed->text);
+                return 0;
+        }
+        if (!failed)
+                return table_end(&printed->table);
+        table_drop(&printed->table);
+        return 0;
+}
+
 int cli_df(int argc, char **argv) {
         static const struct option options[] = {TABLE_LONG_OPTIONS, {NULL, 0, NULL, 0}};
         struct iomem_connection *connection;
+        struct printed printed = {0};
         const char *directory;
-        struct table table;
-        int r;
+        int r, status;
 
-        table_setup(&table, "limits", columns, _COL_DEFAULT);
-        r = table_parse(&table, argc, argv, TABLE_OPTIONS, options);
+        table_setup(&printed.table, "limits", columns, _COL_DEFAULT);
+        r = table_parse(&printed.table, argc, argv, TABLE_OPTIONS, options);
         if (r != 0)
                 return r;
-        table.columns = columns_for(table.bytes);
         if (argc - optind > 1)
                 return cli_misuse("df takes one directory at most");
         r = cli_connect_directory(&connection, argv[optind], &directory);
         if (r == 0)
-                r = table_begin(&table);
+                r = printed_begin(&printed);
         if (r != 0) {
                 iomem_disconnect(connection);
                 return r;
         }
-        r = iomem_space(connection, directory, add_space, &table);
+        r = iomem_space(connection, directory, add_space, &printed);
         iomem_disconnect(connection);
-        if (r == 0)
-                return table_end(&table);
-        table_drop(&table);
-        return cli_fail_iomem(r);
+        status = r < 0 ? cli_fail_iomem(r) : 0;
+        r = printed_end(&printed, status != 0);
+        return status ? status : r;
 }
 
 /* size=, or nr_inodes=.  0, or an exit status after a message. */

@@ -3,8 +3,8 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include "base/words.h"
 #include "cli.h"
+#include "json_out.h"
 
 /*
  * events: prints events as they happen.  They come from a file of .ctl, so the mount must be
@@ -38,74 +38,52 @@ static void unescape(char *name) {
         *out = '\0';
 }
 
-/* Prints a JSON string; each byte that is no UTF-8 becomes U+FFFD. */
-static void print_string(const char *text) {
-        size_t length = strlen(text), n;
-        uint32_t code;
-
-        putchar('"');
-        for (; length > 0; text += n, length -= n) {
-                n = words_character(text, length, &code);
-                if (n == 0)
-                        fputs("\xef\xbf\xbd", stdout);
-                else if (code == '"' || code == '\\')
-                        printf("\\%c", (int)code);
-                else if (words_is_control(code))
-                        printf("\\u%04x", code);
-                else
-                        fwrite(text, 1, n, stdout);
-                n = n ? n : 1;
-        }
-        putchar('"');
-}
-
-static void print_name(const char *escaped) {
+static void put_name(struct json_out *out, const char *escaped) {
         char *name = strdup(escaped);
 
         if (!name)
                 abort();
         unescape(name);
-        printf(", \"name\": ");
-        print_string(name);
-        if (!words_is_utf8(name, strlen(name))) {
-                printf(", \"name_escaped\": ");
-                print_string(escaped);
-        }
+        json_out_bytes(out, "name", name);
         free(name);
 }
 
-static void print_value(const char *value) {
-        if (*value && value[strspn(value, "0123456789")] == '\0')
-                fputs(value, stdout);
+/* `size=4096`: bytes, ids and counts are numbers, seals are words. */
+static void put_detail(struct json_out *out, const char *key, const char *value) {
+        bool number = *value && value[strspn(value, "0123456789")] == '\0';
+
+        if (!number)
+                json_out_text(out, key, value);
+        else if (strcmp(key, "seals") == 0) /* the kernel's F_SEAL_SHRINK is 2 */
+                json_out_words(out, key, (uint32_t)strtoul(value, NULL, 10) >> 1, cli_seal_names);
+        else if (strcmp(key, "uid") == 0)
+                json_out_user(out, key, "user", (uid_t)strtoul(value, NULL, 10));
         else
-                print_string(value);
+                json_out_number(out, key, strtoll(value, NULL, 10));
 }
 
 /* Prints one JSON object on a line of its own. */
 static void print_json(char *line) {
         char *sequence = take_word(&line), *kind = take_word(&line), *name = take_word(&line);
+        struct json_out out = {.stream = stdout};
         char *pair;
 
         if (!name)
                 return;
-        printf("{\"sequence\": ");
-        print_value(sequence);
-        printf(", \"event\": ");
-        print_string(kind);
+        putchar('{');
+        json_out_number(&out, "sequence", strtoll(sequence, NULL, 10));
+        json_out_text(&out, "event", kind);
         if (strcmp(name, "-") != 0)
-                print_name(name);
+                put_name(&out, name);
         while ((pair = take_word(&line))) {
                 char *value = strchr(pair, '=');
 
                 if (!value)
                         continue;
                 *value++ = '\0';
-                printf(", ");
-                print_string(pair);
-                printf(": ");
-                print_value(value);
+                put_detail(&out, pair, value);
         }
-        printf("}\n");
+        puts("}");
 }
 
 static int follow(FILE *events, const char *path, bool json) {

@@ -3,10 +3,12 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 #include "base/size.h"
 #include "base/words.h"
 #include "cli.h"
+#include "json_out.h"
 #include "table.h"
 
 /* ls and stat: list regions. */
@@ -55,18 +57,6 @@ static void set_name(struct table *table, struct libscols_line *line, const char
         table_set(table, line, COL_ESCAPED, escaped);
 }
 
-/* Sizes in units are strings in JSON, too, as in lsblk(8). */
-static const struct table_column *columns_for(bool bytes) {
-        static struct table_column human[sizeof(columns) / sizeof(*columns)];
-
-        if (bytes)
-                return columns;
-        for (size_t i = 0; i < sizeof(columns) / sizeof(*columns); i++)
-                human[i] = columns[i];
-        human[COL_SIZE].json = human[COL_ALLOCATED].json = SCOLS_JSON_STRING;
-        return human;
-}
-
 static void set_birth(struct table *table, struct libscols_line *line,
                       const struct iomem_stat *region) {
         char text[64];
@@ -83,14 +73,60 @@ static void set_birth(struct table *table, struct libscols_line *line,
         table_set(table, line, COL_CREATOR, text);
 }
 
+/* The members of the JSON object that a column stands for. */
+static const char *member_of(int column) {
+        switch (column) {
+        case COL_CREATOR:
+                return "creator";
+        case COL_ESCAPED:
+                return "name";
+        default:
+                return columns[column].name;
+        }
+}
+
+/* A list of regions that is being printed, as a table or as JSON. */
+struct printed {
+        struct table table;
+        bool all; /* no columns were chosen */
+        /* JSON of the regions, and of those that have no name yet.  It is printed when it is
+         * complete, so that nobody gets half of it. */
+        struct json_list {
+                FILE *stream;
+                char *text;
+                size_t length;
+        } lists[2];
+};
+
+static bool is_wanted(void *userdata, const char *member) {
+        const struct printed *printed = userdata;
+
+        for (int i = 0; !printed->all && i < printed->table.n_wanted; i++)
+                if (strcasecmp(member_of(printed->table.wanted[i]), member) == 0)
+                        return true;
+        return printed->all;
+}
+
+static void add_json(struct printed *printed, const char *name, const struct iomem_stat *region) {
+        FILE *stream = printed->lists[region->flags & IOMEM_POPULATING ? 1 : 0].stream;
+
+        fputs(ftell(stream) > 0 ? ",\n  " : "\n  ", stream);
+        json_out_region(stream, name, region, is_wanted, printed);
+}
+
 static int add_region(void *userdata, const char *name, const struct iomem_stat *region) {
-        struct table *table = userdata;
-        struct libscols_line *line = table_line(table);
+        struct printed *printed = userdata;
+        struct table *table = &printed->table;
+        struct libscols_line *line;
         char text[256];
 
+        if (table->json) {
+                add_json(printed, name, region);
+                return 0;
+        }
+        line = table_line(table);
         if (table->colored && (region->flags & IOMEM_POPULATING))
                 scols_line_set_color(line, "yellow"); /* it does not exist yet */
-
         set_name(table, line, name);
         table_set_size(table, line, COL_SIZE, region->size);
         table_set_size(table, line, COL_ALLOCATED, region->allocated);
@@ -112,42 +148,79 @@ static int add_region(void *userdata, const char *name, const struct iomem_stat 
 }
 
 /* 0, or an exit status after a message. */
+static int printed_begin(struct printed *printed) {
+        printed->all = !printed->table.chosen;
+        if (!printed->table.json)
+                return table_begin(&printed->table);
+        for (int i = 0; i < 2; i++) {
+                struct json_list *list = &printed->lists[i];
+
+                list->stream = open_memstream(&list->text, &list->length);
+                if (!list->stream)
+                        return cli_fail("out of memory");
+        }
+        return 0;
+}
+
+static void printed_drop(struct printed *printed) {
+        if (printed->table.scols)
+                table_drop(&printed->table);
+        for (int i = 0; i < 2; i++)
+                free(printed->lists[i].text);
+}
+
+static int printed_end(struct printed *printed) {
+        struct json_list *lists = printed->lists;
+        bool failed = false;
+
+        if (!printed->table.json)
+                return table_end(&printed->table);
+        for (int i = 0; i < 2; i++)
+                failed = fclose(lists[i].stream) != 0 || failed;
+        if (!failed)
+                printf("{\"regions\": [%s%s], \"populating\": [%s%s]}\n", lists[0].text,
+                       lists[0].length ? "\n" : "", lists[1].text, lists[1].length ? "\n" : "");
+        printed_drop(printed);
+        return failed ? cli_fail("out of memory") : EXIT_SUCCESS;
+}
+
+/* 0, or an exit status after a message. */
 static int parse_options(struct table *table, int argc, char **argv) {
         static const struct option options[] = {TABLE_LONG_OPTIONS, {NULL, 0, NULL, 0}};
-        int r = table_parse(table, argc, argv, TABLE_OPTIONS, options);
 
-        table->columns = columns_for(table->bytes);
-        return r;
+        return table_parse(table, argc, argv, TABLE_OPTIONS, options);
 }
 
 int cli_ls(int argc, char **argv) {
         struct iomem_connection *connection;
-        struct table table;
+        struct printed printed = {0};
         const char *directory;
         int r;
 
-        table_setup(&table, "regions", columns, _COL_DEFAULT);
-        r = parse_options(&table, argc, argv);
+        table_setup(&printed.table, "regions", columns, _COL_DEFAULT);
+        r = parse_options(&printed.table, argc, argv);
         if (r != 0)
                 return r;
         if (argc - optind > 1)
                 return cli_misuse("ls takes one directory at most");
         r = cli_connect_directory(&connection, argv[optind], &directory);
         if (r == 0)
-                r = table_begin(&table);
+                r = printed_begin(&printed);
         if (r != 0) {
                 iomem_disconnect(connection);
                 return r;
         }
-        r = iomem_list(connection, directory, IOMEM_LIST_POPULATING, add_region, &table);
+        r = iomem_list(connection, directory, IOMEM_LIST_POPULATING, add_region, &printed);
         iomem_disconnect(connection);
         if (r == 0)
-                return table_end(&table);
-        table_drop(&table);
+                return printed_end(&printed);
+        for (int i = 0; printed.table.json && i < 2; i++)
+                fclose(printed.lists[i].stream);
+        printed_drop(&printed);
         return cli_fail_iomem(r);
 }
 
-static int stat_one(struct table *table, const char *argument) {
+static int stat_one(struct printed *printed, const char *argument) {
         struct iomem_connection *connection;
         struct iomem_stat region;
         const char *name;
@@ -159,28 +232,28 @@ static int stat_one(struct table *table, const char *argument) {
         iomem_disconnect(connection);
         if (r < 0)
                 return cli_fail_iomem(r);
-        add_region(table, name, &region);
+        add_region(printed, name, &region);
         return EXIT_SUCCESS;
 }
 
 int cli_stat(int argc, char **argv) {
+        struct printed printed = {0};
         int status, shown;
-        struct table table;
 
-        table_setup(&table, "regions", columns, COL_LINKS + 1);
-        status = parse_options(&table, argc, argv);
+        table_setup(&printed.table, "regions", columns, COL_LINKS + 1);
+        status = parse_options(&printed.table, argc, argv);
         if (status != 0)
                 return status;
         if (optind == argc)
                 return cli_misuse("stat needs a name");
-        status = table_begin(&table);
+        status = printed_begin(&printed);
         if (status != 0)
                 return status;
         for (int i = optind; i < argc; i++) {
-                int r = stat_one(&table, argv[i]);
+                int r = stat_one(&printed, argv[i]);
 
                 status = r ? r : status;
         }
-        shown = table_end(&table);
+        shown = printed_end(&printed);
         return status ? status : shown;
 }

@@ -30,6 +30,14 @@
 #define WAIT_HELP " -t, --timeout SECONDS  give up after that time\n"
 #define EXEC_HELP " -r, --read-only        hand on a descriptor for reading only\n"
 #define MOUNT_OPTION " -m, --mount PATH       mount point or socket\n"
+#define TOP_HELP                                                                          \
+        " -b, --batch            write text, and no colors, for a file or a pipe\n"       \
+        " -d, --delay SECONDS    time between two looks (default: 2)\n"                   \
+        " -F, --filter TEXT      show only names that contain this\n"                     \
+        " -n, --iterations N     end after so many looks\n"                               \
+        " -r, --reverse          reverse the order\n"                                     \
+        " -s, --sort KEY         size (default), allocated, growth, users, age or name\n" \
+        " -t, --tree             show directories, with their sums\n"
 #define UMOUNT_HELP \
         " -l, --lazy             detach it now, and end it when it is not used any more\n"
 #define HELP_OPTION " -h, --help             display this help\n"
@@ -68,6 +76,7 @@ static const struct command {
          cli_events},
         {"exec", "NAME [--] COMMAND", "run a command with the region's descriptor in $IOMEM_FD",
          EXEC_HELP, NULL, cli_exec},
+        {"top", "[DIRECTORY]", "show regions and what happens, live", TOP_HELP, NULL, cli_top},
         {"umount", "[DIRECTORY]", "unmount, or show who is in the way", UMOUNT_HELP, NULL,
          cli_umount},
         {"help", "[COMMAND]", "show how a command is used", "", NULL, cli_help},
@@ -108,6 +117,7 @@ static int usage(void) {
               "Option of resize:\n" RESIZE_HELP "\n"
               "Option of wait:\n" WAIT_HELP "\n"
               "Option of exec:\n" EXEC_HELP "\n"
+              "Options of top:\n" TOP_HELP "\n"
               "Option of umount:\n" UMOUNT_HELP "\n"
               "Columns of ls and stat: " REGION_COLUMNS "; of who: " WHO_COLUMNS
               ";\n of df: " DF_COLUMNS "\n"

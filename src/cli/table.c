@@ -53,6 +53,7 @@ static int table_choose(struct table *table, const char *list) {
                 list++;
         else
                 table->n_wanted = 0;
+        table->chosen = table->chosen || table->n_wanted == 0;
         for (;;) {
                 size_t length = strcspn(list, ",");
                 int column = column_find(table, list, length);

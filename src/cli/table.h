@@ -29,6 +29,7 @@ struct table {
         int wanted[TABLE_COLUMNS_MAX];
         int n_wanted;
         bool bytes, json, raw, no_headings;
+        bool chosen;  /* columns were chosen by -o LIST, not by -o +LIST */
         bool colored; /* valid after table_begin() */
         enum { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER } color;
         FILE *stream; /* default: stdout */

@@ -10,6 +10,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 #include "cli.h"
+#include "json_out.h"
 #include "table.h"
 
 /*
@@ -46,6 +47,7 @@ struct search {
         char mount[PATH_MAX]; /* the directory that names are shown from */
         struct table table;
         unsigned int found;
+        FILE *json; /* NULL: a table */
 };
 
 static void add_identity(struct search *search, dev_t dev, ino_t ino, const char *via) {
@@ -134,15 +136,15 @@ static void read_comm(pid_t pid, char comm[64]) {
                 fclose(file);
 }
 
-static void add_user(struct search *search, struct libscols_line *line, pid_t pid) {
-        char path[64], user[64];
+static bool user_of(pid_t pid, uid_t *uid) {
+        char path[64];
         struct stat st;
 
         snprintf(path, sizeof(path), "/proc/%d", (int)pid);
         if (stat(path, &st) < 0)
-                return;
-        cli_format_user(user, sizeof(user), st.st_uid);
-        table_set(&search->table, line, COL_USER, user);
+                return false;
+        *uid = st.st_uid;
+        return true;
 }
 
 /* A use of a file by a process. */
@@ -165,19 +167,55 @@ static const char *name_of(const struct search *search, const char *path) {
         return path[length] == '/' ? path + length + 1 : path;
 }
 
-static void add_reference(struct search *search, const struct reference *reference) {
+/* `"use"` says how, as lsof(8) does in its column FD; `"fd"` is the number of a descriptor. */
+static void add_json(struct search *search, const struct reference *reference, const char *comm) {
+        bool is_fd = isdigit((unsigned char)reference->fd[0]);
+        struct json_out out = {.stream = search->json};
+        const char *access = reference->access;
+        uid_t uid;
+
+        fprintf(search->json, "%s\n  {", search->found ? "," : "");
+        json_out_number(&out, "pid", reference->pid);
+        if (user_of(reference->pid, &uid))
+                json_out_user(&out, "uid", "user", uid);
+        json_out_bytes(&out, "command", comm);
+        json_out_text(&out, "use", is_fd ? "descriptor" : reference->fd);
+        if (is_fd)
+                json_out_number(&out, "fd", atoi(reference->fd));
+        json_out_words(&out, "access",
+                       (strchr(access, 'r') ? 1u : 0) | (strchr(access, 'w') ? 2u : 0),
+                       (const char *const[]){"read", "write", NULL});
+        json_out_text(&out, "via", reference->via);
+        json_out_bytes(&out, "name", name_of(search, reference->path));
+        fputc('}', search->json);
+}
+
+static void add_line(struct search *search, const struct reference *reference, const char *comm) {
         struct libscols_line *line = table_line(&search->table);
         char text[64];
+        uid_t uid;
 
         snprintf(text, sizeof(text), "%d", (int)reference->pid);
         table_set(&search->table, line, COL_PID, text);
-        read_comm(reference->pid, text);
-        table_set(&search->table, line, COL_COMMAND, text);
-        add_user(search, line, reference->pid);
+        table_set(&search->table, line, COL_COMMAND, comm);
+        if (user_of(reference->pid, &uid)) {
+                cli_format_user(text, sizeof(text), uid);
+                table_set(&search->table, line, COL_USER, text);
+        }
         table_set(&search->table, line, COL_FD, reference->fd);
         table_set(&search->table, line, COL_ACCESS, reference->access);
         table_set(&search->table, line, COL_VIA, reference->via);
         table_set(&search->table, line, COL_NAME, name_of(search, reference->path));
+}
+
+static void add_reference(struct search *search, const struct reference *reference) {
+        char comm[64];
+
+        read_comm(reference->pid, comm);
+        if (search->json)
+                add_json(search, reference, comm);
+        else
+                add_line(search, reference, comm);
         search->found++;
 }
 
@@ -318,6 +356,14 @@ static void scan_processes(struct search *search) {
                 closedir(proc);
 }
 
+static int print_json(struct search *search) {
+        search->json = stdout;
+        printf("{\"references\": [");
+        scan_processes(search);
+        printf("%s]}\n", search->found ? "\n" : "");
+        return EXIT_SUCCESS;
+}
+
 int cli_who(int argc, char **argv) {
         static const struct option options[] = {TABLE_LONG_OPTIONS, {NULL, 0, NULL, 0}};
         struct search search = {0};
@@ -330,8 +376,11 @@ int cli_who(int argc, char **argv) {
         if (argc - optind > 1)
                 return cli_misuse("who takes one name at most");
         r = optind < argc ? identify(&search, argv[optind]) : identify_mount(&search);
-        if (r == 0)
-                r = table_begin(&search.table);
+        if (r != 0)
+                return r;
+        if (search.table.json)
+                return print_json(&search);
+        r = table_begin(&search.table);
         if (r != 0)
                 return r;
         scan_processes(&search);

@@ -218,3 +218,16 @@ int backing_open_handle(int mount_fd, const struct file_handle_words *handle) {
                 close(memfd);
         return fd;
 }
+
+bool backing_handles_work(void) {
+        int fd = memfd_create("iomemfs-trial", MFD_CLOEXEC), again = -1;
+        struct file_handle_words handle;
+
+        if (fd >= 0 && backing_handle(fd, &handle) == 0)
+                again = backing_open_handle(-1, &handle);
+        if (again >= 0)
+                close(again);
+        if (fd >= 0)
+                close(fd);
+        return again >= 0;
+}

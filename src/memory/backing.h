@@ -62,3 +62,5 @@ bool backing_has_other_users(int fd);
  */
 int backing_handle(int fd, struct file_handle_words *out);
 int backing_open_handle(int mount_fd, const struct file_handle_words *handle);
+/* Whether that works here: some containers forbid it. */
+bool backing_handles_work(void);

@@ -2,12 +2,9 @@
 #include "process/keeper.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,12 +16,14 @@
 #include <unistd.h>
 #include "base/errno_text.h"
 #include "base/clock.h"
+#include "records/journal_convert.h"
 #include "records/layout.h"
 #include "base/log.h"
 #include "process/mount.h"
 #include "process/mount_namespace.h"
 #include "process/reexec.h"
 #include "process/store.h"
+#include "process/upgrade.h"
 #include "records/blame.h"
 #include "process/wakeup.h"
 #include "process/worker.h"
@@ -36,10 +35,7 @@ enum {
         CALM_SECONDS = 5,    /* a worker that lives as long counts as healthy */
         PAUSE_NS = 10000000, /* before a restart, times the number of unhealthy workers in a row */
         STOP_SECONDS = 5,    /* a worker that was told to end gets so long, then it is killed */
-        LAYOUT_CHECK_MS = 3000, /* a new program gets so long to print its layout */
 };
-
-extern char **environ;
 
 struct keeper {
         struct journal *journal;
@@ -52,6 +48,7 @@ struct keeper {
         unsigned int unexplained;     /* workers in a row that ended soon after the start */
         bool stopping;                /* a signal told us to end */
         bool upgrading;               /* the worker was told to end for an upgrade */
+        int next_layout;              /* of the program that takes over, if upgrading */
         bool announced;               /* the service manager knows this process */
         bool done;
         int status; /* exit status of the program, when done */
@@ -232,15 +229,20 @@ static void keeper_after_death(struct keeper *keeper, int status) {
 
 static void keeper_upgrade(struct keeper *keeper) {
         struct root *root = keeper->root;
-        int r;
+        const char *program = root->settings.program;
+        int r = 0;
 
-        log_line(LOG_NOTICE, "upgrading to %s", root->settings.program);
+        log_line(LOG_NOTICE, "upgrading to %s", program);
         root->counters.upgrades++;
-        r = reexec(keeper->journal, root->settings.program);
+        if (keeper->next_layout != LAYOUT_VERSION)
+                r = upgrade_convert(program, journal_fd(keeper->journal));
+        if (r == 0)
+                r = reexec(keeper->journal, program);
+        journal_revert(keeper->journal);
         root->counters.upgrades--;
         root->counters.upgrades_refused++;
-        log_line(LOG_WARNING, "not upgraded: cannot run %s: %s; going on as before",
-                 root->settings.program, errno_text(-r));
+        log_line(LOG_WARNING, "not upgraded: cannot run %s: %s; going on as before", program,
+                 errno_text(-r));
         keeper_start_or_end(keeper);
 }
 
@@ -276,80 +278,26 @@ static void keeper_reap(struct keeper *keeper) {
                         keeper_on_end(keeper, status);
 }
 
-/* Starts `program --layout` with out_fd as its output.  Its pid, or negative errno. */
-static pid_t spawn_layout(const char *program, int out_fd) {
-        char *argv[] = {"iomemfs", "--layout", NULL};
-        posix_spawn_file_actions_t actions;
-        posix_spawnattr_t attributes;
-        sigset_t none;
-        pid_t pid;
-        int r;
-
-        sigemptyset(&none);
-        posix_spawn_file_actions_init(&actions);
-        posix_spawn_file_actions_adddup2(&actions, out_fd, STDOUT_FILENO);
-        posix_spawnattr_init(&attributes);
-        posix_spawnattr_setsigmask(&attributes, &none);
-        posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-        r = posix_spawn(&pid, program, &actions, &attributes, argv, environ);
-        posix_spawn_file_actions_destroy(&actions);
-        posix_spawnattr_destroy(&attributes);
-        return r == 0 ? pid : -r;
-}
-
-/* Reads the program's reply; returns it, or negative errno.  The program is ended in any case. */
-static int await_layout(pid_t pid, int fd) {
-        struct pollfd end = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
-        char text[32];
-        ssize_t n;
-        int status;
-
-        if (poll(&end, 1, LAYOUT_CHECK_MS) <= 0)
-                kill(pid, SIGKILL);
-        waitpid(pid, &status, 0);
-        if (end.fd >= 0)
-                close(end.fd);
-        if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-                return -ENOEXEC;
-        n = read(fd, text, sizeof(text) - 1);
-        text[n > 0 ? n : 0] = '\0';
-        return atoi(text) > 0 ? atoi(text) : -ENOEXEC;
-}
-
-/* The layout version of the program, or negative errno. */
-static int ask_layout(const char *program) {
-        int fds[2], layout;
-        pid_t pid;
-
-        if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
-                return -errno;
-        pid = spawn_layout(program, fds[1]);
-        close(fds[1]);
-        layout = pid < 0 ? pid : await_layout(pid, fds[0]);
-        close(fds[0]);
-        return layout;
-}
-
 static void keeper_on_upgrade(struct keeper *keeper) {
         const char *program = keeper->root->settings.program;
-        int layout;
+        int r;
 
         if (keeper->upgrading || keeper->stopping || keeper->worker == 0)
                 return;
-        layout = ask_layout(program);
-        if (layout < 0) {
-                log_line(LOG_WARNING, "not upgraded: %s: %s; going on as before", program,
-                         errno_text(-layout));
-        } else if (layout != LAYOUT_VERSION) {
-                log_line(LOG_WARNING,
-                         "not upgraded: %s knows layout %d, and the records have layout %d; "
-                         "going on as before",
-                         program, layout, LAYOUT_VERSION);
-        } else {
+        r = upgrade_ask(program, &keeper->next_layout);
+        if (r == 0) {
                 keeper->upgrading = true;
                 kill(keeper->worker, SIGUSR1);
                 return;
         }
+        if (r == -EPROTO)
+                log_line(LOG_WARNING,
+                         "not upgraded: %s knows layout %d, and the records have layout %d; "
+                         "going on as before",
+                         program, keeper->next_layout, LAYOUT_VERSION);
+        else
+                log_line(LOG_WARNING, "not upgraded: %s: %s; going on as before", program,
+                         errno_text(-r));
         keeper->root->counters.upgrades_refused++;
 }
 
@@ -371,9 +319,11 @@ static void keeper_on_ready(struct keeper *keeper) {
         keeper->announced = true;
         if (root->settings.keep && root->passthrough)
                 store_put(keeper->journal);
-        else if (root->settings.keep)
-                log_line(LOG_NOTICE, "without passthrough the service manager cannot keep the "
-                                     "regions: they end with the daemon");
+        else if (store_exists())
+                log_line(LOG_NOTICE,
+                         "without %s the service manager cannot keep the regions: they "
+                         "end with the daemon",
+                         root->settings.keep ? "passthrough" : "open_by_handle_at(2)");
         log_notify_service("READY=1\nMAINPID=%d\nSTATUS=serving %s", (int)getpid(),
                            keeper->root->settings.mountpoint);
 }

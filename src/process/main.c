@@ -24,6 +24,7 @@
 #include "base/errno_text.h"
 #include "process/keeper.h"
 #include "records/layout.h"
+#include "records/layout_steps.h"
 #include "socket/listener.h"
 #include "base/log.h"
 #include "process/mount.h"
@@ -73,7 +74,7 @@ static int main_fill_settings(struct settings *settings, const struct options *o
                                                             : ATIME_RELATIVE;
         settings->xattr = options->xattr;
         settings->acl = options->acl;
-        settings->keep = store_exists();
+        settings->keep = store_works();
         settings->read_only = (options->mount_flags & MS_RDONLY) != 0;
         main_copy(settings->ctl_name, sizeof(settings->ctl_name), options->ctl);
         settings->limits = options->limits;
@@ -228,12 +229,21 @@ static int main_resume(const struct options *options) {
         return status;
 }
 
+/* `--convert`: the program that serves lets us convert its records before it gives them to us. */
+static int main_convert(void) {
+        int r = layout_take_over(STDIN_FILENO);
+
+        return r < 0 ? main_complain("converting the records", -r) : MOUNT_OK;
+}
+
 /* All processes of the daemon have died, or were stopped; the service manager has kept the mount. */
 static int main_revive(const struct options *options, struct stored *stored) {
         struct journal *journal;
         struct root *root;
-        int r = journal_attach(&journal, stored->records, layout_spec());
+        int r = layout_take_over(stored->records);
 
+        if (r == 0)
+                r = journal_attach(&journal, stored->records, layout_spec());
         if (r == 0)
                 r = store_revive(journal, stored);
         if (r < 0)
@@ -298,7 +308,7 @@ static int main_print(const struct options *options) {
         else if (options->version)
                 printf("iomemfs %s\n", IOMEMFS_VERSION);
         else
-                printf("%d\n", LAYOUT_VERSION);
+                layout_print();
         return fflush(stdout) == 0 ? MOUNT_OK : MOUNT_SYSTEM;
 }
 
@@ -311,6 +321,8 @@ int main(int argc, char **argv) {
                 return MOUNT_USAGE;
         if (options.help || options.version || options.layout)
                 status = main_print(&options);
+        else if (options.convert)
+                status = main_convert();
         else if (options.resume_fd >= 0)
                 status = main_resume(&options);
         else

@@ -41,6 +41,7 @@ enum options_key {
         KEY_IGNORED,
         KEY_UPGRADE,
         KEY_LAYOUT,
+        KEY_CONVERT,
         KEY_RESUME,
 };
 
@@ -58,6 +59,7 @@ static const struct fuse_opt options_spec[] = {
         FUSE_OPT_KEY("-t ", KEY_IGNORED),
         FUSE_OPT_KEY("--upgrade", KEY_UPGRADE),
         FUSE_OPT_KEY("--layout", KEY_LAYOUT),
+        FUSE_OPT_KEY("--convert", KEY_CONVERT),
         FUSE_OPT_KEY("--resume ", KEY_RESUME),
         FUSE_OPT_END,
 };
@@ -499,6 +501,9 @@ static int options_key(struct parse *parse, const char *argument, int key) {
         case KEY_LAYOUT:
                 options->layout = true;
                 return 0;
+        case KEY_CONVERT:
+                options->convert = true;
+                return 0;
         case KEY_RESUME:
                 return options_resume(options, argument);
         case FUSE_OPT_KEY_NONOPT:
@@ -602,7 +607,8 @@ static int options_take_positionals(struct parse *parse) {
 static int options_finish(struct parse *parse) {
         struct options *options = parse->options;
 
-        if (options->help || options->version || options->layout || options->resume_fd >= 0)
+        if (options->help || options->version || options->layout || options->convert ||
+            options->resume_fd >= 0)
                 return 0;
         int r = options_take_positionals(parse);
         if (r < 0)

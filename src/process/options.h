@@ -17,7 +17,8 @@ struct options {
         char *mountpoint; /* as given; mount_check() makes it absolute */
         bool help, version, foreground, verbose, fake, remount;
         bool upgrade;  /* --upgrade DIR */
-        bool layout;   /* --layout: print LAYOUT_VERSION, for an upgrade's check */
+        bool layout;   /* --layout: print the layouts that are known, for an upgrade's check */
+        bool convert;  /* --convert: convert the records in descriptor 0 to our layout */
         int resume_fd; /* --resume FD, -1 if not given */
 
         bool has_size, has_nr_inodes;

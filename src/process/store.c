@@ -28,6 +28,10 @@ bool store_exists(void) {
         return getenv("NOTIFY_SOCKET") != NULL;
 }
 
+bool store_works(void) {
+        return store_exists() && backing_handles_work();
+}
+
 /* Taking */
 
 /* There is no memory for it: the regions in it are lost. */
@@ -139,6 +143,9 @@ void store_put_tmpfs(uint32_t limit, int fd) {
                 return;
         }
         r = put_tmpfs(limit, fd);
+        /* It finds the service by its sender, who must not have died. */
+        if (r == 0)
+                r = put_await();
         if (r < 0)
                 log_line(LOG_WARNING, "the service manager does not keep a limit's tmpfs: %s",
                          strerror(-r));
@@ -262,6 +269,7 @@ static int revive_region(const struct journal *journal, const struct node *node)
 
 static void revive_regions(struct journal *journal) {
         unsigned int lost = 0;
+        int reason = 0;
 
         for (uint32_t i = 1; i <= journal_high(journal, TABLE_NODE); i++) {
                 struct node *node = journal_get(journal, TABLE_NODE, i);
@@ -271,11 +279,13 @@ static void revive_regions(struct journal *journal) {
                 node->fd = revive_region(journal, node);
                 if (node->fd >= 0)
                         continue;
+                reason = node->fd;
                 node->fd = -1;
                 lost++;
         }
         if (lost > 0)
-                log_line(LOG_ERR, "%u regions were not kept: their memory is lost", lost);
+                log_line(LOG_ERR, "%u regions cannot be opened again and are lost; the last: %s",
+                         lost, strerror(-reason));
 }
 
 int store_revive(struct journal *journal, struct stored *stored) {

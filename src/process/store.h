@@ -29,8 +29,10 @@ struct stored {
         size_t n_tmpfs;
 };
 
-/* Whether the service manager can be asked to keep descriptors. */
+/* Whether there is a service manager that may keep descriptors; and whether we could continue with
+ * what it keeps: files must be opened by their handles, which some containers forbid. */
 bool store_exists(void);
+bool store_works(void);
 /* Takes what it has kept from the environment; the descriptors are the caller's. */
 void store_take(struct stored *out);
 /* Whether the mount can be continued with that: the connection still lives. */

@@ -9,67 +9,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include "base/fault.h"
+#include "records/journal_private.h"
 
-enum {
-        JOURNAL_MAGIC = 0x696f6d66, /* "iomf" */
-        PAGE = 4096,
-        LOG_KEEP = 1024 * 1024, /* bytes of the log that stay allocated after a transaction */
-};
-
-/* Address space, and memory only for what a transaction takes of it. */
-#define LOG_SIZE (UINT64_C(1) << 30)
-
-struct table {
-        uint32_t record_size;
-        uint32_t capacity;
-        uint32_t high; /* largest id given out so far */
-        uint32_t free; /* head of the free list, 0 = empty */
-        uint32_t used;
-        uint32_t pad;
-        uint64_t offset; /* of record 1, from the start of the journal */
-};
-
-struct outcome {
-        uint64_t key;
-        uint32_t length;
-        uint32_t pad;
-        uint8_t bytes[JOURNAL_OUTCOME_MAX];
-};
-
-struct header {
-        uint32_t magic;
-        uint32_t version;
-        uint64_t size;
-        /*
-         * This word alone decides what has happened.  The low half is the number of bytes in the
-         * undo log; bit 32 says which of the two outcomes is valid.
-         */
-        uint64_t state;
-        uint64_t crash_countdown;
-        uint64_t root_offset;
-        uint64_t root_size;
-        uint64_t scratch_offset;
-        uint64_t log_offset;
-        uint32_t n_tables;
-        uint32_t pad;
-        struct table tables[JOURNAL_MAX_TABLES];
-        struct outcome outcomes[2];
-};
-
-/* Follows the saved bytes in the log, so that a rollback can walk from the end. */
-struct log_entry {
-        uint64_t offset;
-        uint32_t length; /* of the saved bytes */
-        uint32_t padded; /* bytes they take in the log, without this entry */
-};
-
-struct journal {
-        struct header *header; /* also the base of everything else */
-        uint8_t *log;
-        int fd;
-};
-
-static size_t round_up(size_t n, size_t to) {
+size_t journal_round_up(size_t n, size_t to) {
         return (n + to - 1) / to * to;
 }
 
@@ -85,33 +27,43 @@ static void set_state(struct header *header, uint64_t state) {
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 
-static int journal_map(struct journal **out, int fd, size_t size) {
+int journal_map(struct journal **out, int fd, uint64_t base, size_t size) {
         struct journal *journal;
-        void *base;
+        void *header;
 
         journal = calloc(1, sizeof(*journal));
         if (!journal)
                 return -ENOMEM;
-        base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-        if (base == MAP_FAILED) {
+        header = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
+                      (off_t)base);
+        if (header == MAP_FAILED) {
                 free(journal);
                 return -errno;
         }
-        journal->header = base;
+        journal->header = header;
         journal->fd = fd;
+        journal->base = base;
         *out = journal;
         return 0;
 }
 
+struct journal *journal_unmap(struct journal *journal) {
+        if (!journal)
+                return NULL;
+        munmap(journal->header, journal->header->size);
+        free(journal);
+        return NULL;
+}
+
 /* Computes the offsets; the journal's size is the end of the last table. */
-static void header_lay_out(struct header *header, const struct journal_spec *spec) {
-        size_t at = round_up(sizeof(*header), PAGE);
+void journal_lay_out(struct header *header, const struct journal_spec *spec) {
+        size_t at = journal_round_up(sizeof(*header), PAGE);
 
         header->root_offset = at;
         header->root_size = spec->root_size;
-        at += round_up(spec->root_size, PAGE);
+        at += journal_round_up(spec->root_size, PAGE);
         header->scratch_offset = at;
-        at += round_up(spec->scratch_size, PAGE);
+        at += journal_round_up(spec->scratch_size, PAGE);
         header->log_offset = at;
         at += LOG_SIZE;
         header->n_tables = spec->n_tables;
@@ -119,8 +71,8 @@ static void header_lay_out(struct header *header, const struct journal_spec *spe
                 header->tables[i].record_size = spec->tables[i].record_size;
                 header->tables[i].capacity = spec->tables[i].capacity;
                 header->tables[i].offset = at;
-                at += round_up((size_t)spec->tables[i].record_size * spec->tables[i].capacity,
-                               PAGE);
+                at += journal_round_up(
+                        (size_t)spec->tables[i].record_size * spec->tables[i].capacity, PAGE);
         }
         header->size = at;
         header->version = spec->version;
@@ -134,7 +86,7 @@ int journal_create(struct journal **out, const struct journal_spec *spec) {
         header = calloc(1, sizeof(*header));
         if (!header)
                 return -ENOMEM;
-        header_lay_out(header, spec);
+        journal_lay_out(header, spec);
 
         fd = memfd_create("iomemfs-journal", MFD_CLOEXEC);
         if (fd < 0) {
@@ -145,7 +97,7 @@ int journal_create(struct journal **out, const struct journal_spec *spec) {
                 r = -errno;
                 goto out_fd;
         }
-        r = journal_map(out, fd, header->size);
+        r = journal_map(out, fd, 0, header->size);
         if (r < 0)
                 goto out_fd;
         memcpy((*out)->header, header, offsetof(struct header, outcomes));
@@ -160,9 +112,9 @@ out_header:
         return r;
 }
 
-static bool header_matches(const struct header *header, const struct journal_spec *spec) {
-        if (header->magic != JOURNAL_MAGIC || header->version != spec->version ||
-            header->root_size != spec->root_size || header->n_tables != spec->n_tables)
+bool journal_matches(const struct header *header, const struct journal_spec *spec) {
+        if (header->version != spec->version || header->root_size != spec->root_size ||
+            header->n_tables != spec->n_tables)
                 return false;
         for (unsigned int i = 0; i < spec->n_tables; i++)
                 if (header->tables[i].record_size != spec->tables[i].record_size)
@@ -170,20 +122,45 @@ static bool header_matches(const struct header *header, const struct journal_spe
         return true;
 }
 
+static bool header_read(struct header *out, int fd, uint64_t base) {
+        size_t prefix = offsetof(struct header, outcomes);
+
+        return pread(fd, out, prefix, (off_t)base) == (ssize_t)prefix &&
+               out->magic == JOURNAL_MAGIC && out->n_tables <= JOURNAL_MAX_TABLES;
+}
+
+int64_t journal_find(struct header *out, int fd) {
+        uint64_t base;
+
+        if (!header_read(out, fd, 0))
+                return -EPROTO;
+        base = out->valid;
+        return base == 0 || header_read(out, fd, base) ? (int64_t)base : -EPROTO;
+}
+
+/* Gives back the memory of an arena that was replaced; only the first page says where ours is. */
+static void journal_drop_old(const struct journal *journal) {
+        if (journal->base > PAGE)
+                fallocate(journal->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, PAGE,
+                          (off_t)journal->base - PAGE);
+}
+
 int journal_attach(struct journal **out, int fd, const struct journal_spec *spec) {
         struct header *header;
-        size_t prefix = offsetof(struct header, outcomes);
+        int64_t base;
         int r = -EPROTO;
 
         header = calloc(1, sizeof(*header));
         if (!header)
                 return -ENOMEM;
-        if (pread(fd, header, prefix, 0) == (ssize_t)prefix && header_matches(header, spec))
-                r = journal_map(out, fd, header->size);
+        base = journal_find(header, fd);
+        if (base >= 0 && journal_matches(header, spec))
+                r = journal_map(out, fd, (uint64_t)base, header->size);
         free(header);
         if (r < 0)
                 return r;
         (*out)->log = (uint8_t *)(*out)->header + (*out)->header->log_offset;
+        journal_drop_old(*out);
         journal_rollback(*out);
         return 0;
 }
@@ -192,9 +169,7 @@ struct journal *journal_free(struct journal *journal) {
         if (!journal)
                 return NULL;
         close(journal->fd);
-        munmap(journal->header, journal->header->size);
-        free(journal);
-        return NULL;
+        return journal_unmap(journal);
 }
 
 int journal_fd(const struct journal *journal) {
@@ -265,7 +240,7 @@ uint32_t journal_high(const struct journal *journal, unsigned int table) {
 
 void journal_touch(struct journal *journal, const void *p, size_t size) {
         struct header *header = journal->header;
-        uint32_t used = log_used(header), padded = (uint32_t)round_up(size, 8);
+        uint32_t used = log_used(header), padded = (uint32_t)journal_round_up(size, 8);
         struct log_entry entry = {
                 .offset = (uint64_t)((const uint8_t *)p - (uint8_t *)header),
                 .length = (uint32_t)size,
@@ -300,8 +275,8 @@ static void log_trim(struct journal *journal, uint32_t used) {
 
         if (used > LOG_KEEP)
                 fallocate(journal->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                          (off_t)header->log_offset + LOG_KEEP,
-                          (off_t)round_up(used, PAGE) - LOG_KEEP);
+                          (off_t)(journal->base + header->log_offset) + LOG_KEEP,
+                          (off_t)journal_round_up(used, PAGE) - LOG_KEEP);
 }
 
 void journal_commit(struct journal *journal) {

@@ -53,6 +53,7 @@ int journal_create(struct journal **out, const struct journal_spec *spec);
 
 /*
  * Attaches to the journal in fd, and rolls back the transaction that its last user did not finish.
+ * If its records were converted (journal_convert.h), drops the old ones.
  * fd is taken over on success only.  0, -EPROTO (no journal, or another layout), -ENOMEM.
  */
 int journal_attach(struct journal **out, int fd, const struct journal_spec *spec);

@@ -108,17 +108,20 @@ class Service(support.Mount):
 
     def kill_all(self):
         """SIGKILL to all processes, none of which has the time to replace another."""
-        stopped = set()
-        while set(self.pids()) - stopped:
-            for pid in self.pids():
+        def all_killed():
+            # A process that executes the program anew has no environment for a moment.
+            stopped = set()
+            while (set(self.pids()) | {self.process.pid}) - stopped:
+                for pid in (*self.pids(), self.process.pid):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGSTOP)
+                    stopped.add(pid)
+            for pid in stopped:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGSTOP)
-                stopped.add(pid)
-        for pid in stopped:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self.process.wait()
-        support.wait_for(lambda: not self.pids(), "the death of all")
+                    os.kill(pid, signal.SIGKILL)
+            return self.process.poll() is not None and not self.pids()
+
+        support.wait_for(all_killed, "the death of all")
 
     def stop(self, allowed=(), may_be_gone=False):
         try:

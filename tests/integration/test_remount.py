@@ -124,10 +124,10 @@ def test_dead_mount_is_replaced(target, marked):
 class Private:
     """A shell in a mount namespace of its own, with a mount that was made there."""
 
-    def __init__(self, target, environment, options="socket=none"):
+    def __init__(self, target, environment, options="socket=none", how=("-m",)):
         self.target = target
         self.shell = subprocess.Popen(
-            ["unshare", "-m", "sh"], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            ["unshare", *how, "sh"], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             text=True, bufsize=1,
         )  # fmt: skip
         self.say(f"{program()} {target} -o {options} && echo mounted", "mounted")
@@ -148,8 +148,8 @@ class Private:
 
 
 @contextlib.contextmanager
-def private(*arguments):
-    one = Private(*arguments)
+def private(*arguments, **keywords):
+    one = Private(*arguments, **keywords)
     try:
         yield one
     finally:
@@ -161,9 +161,11 @@ def mount_points(pid):
     return [line.split()[4] for line in lines]
 
 
-def test_private_mount_ends_with_its_namespace(target, marked):
+@pytest.mark.parametrize("how", ["-m", "-Urm"])
+def test_private_mount_ends_with_its_namespace(target, marked, how):
+    """Also in a user namespace, where there is no passthrough."""
     environment, pids = marked
-    with private(target, environment) as one:
+    with private(target, environment, how=[how]) as one:
         one.say(f"echo 'big 64M populate' > {target}/.ctl/create; ls {target}", "big")
         assert not is_mounted(target)
         assert one.daemon(pids)
@@ -211,6 +213,21 @@ def test_private_mount_is_unmounted_by_signal(target, marked):
         os.kill(keeper, signal.SIGTERM)
         wait_for(lambda: not one.daemon(pids), "the daemon's end")
         assert str(target) not in mount_points(one.shell.pid)
+
+
+def test_ordinary_user_cannot_leave(target, marked):
+    """Nobody without rights can move to another namespace: that is said."""
+    environment, pids = marked
+    os.chown(target, *support.NOBODY)
+    with subprocess.Popen(
+        ["unshare", "-m", "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+         program(), str(target), "-f", "-o", "socket=none,passthrough=off"],
+        env=environment, stderr=subprocess.PIPE, text=True,
+    ) as daemon:  # fmt: skip
+        assert "cannot leave the private mount namespace" in daemon.stderr.readline()
+        wait_for(lambda: len(pids()) >= 2 and crash_load.children(daemon.pid), "a worker")
+        daemon.terminate()
+        assert daemon.wait(LIMIT) == 0
 
 
 def test_mount_with_the_first_process_stays_where_it_is(mounts):

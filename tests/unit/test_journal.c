@@ -12,10 +12,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include "records/journal.h"
+#include "records/journal_convert.h"
 
 struct record {
         uint32_t id;
@@ -259,11 +261,175 @@ static void test_other_layout(void **state) {
         assert_null(journal_free(NULL));
 }
 
+/* The next layout: records have grown at their beginning, the root at its end, and there is another
+ * table. */
+struct next_record {
+        uint32_t id;
+        uint32_t extra;
+        uint64_t value;
+};
+
+struct next_totals {
+        struct totals totals;
+        uint64_t extra;
+};
+
+static const struct journal_table_spec next_tables[] = {{sizeof(struct next_record), 32},
+                                                        {sizeof(struct record), 8}};
+static const struct journal_spec next_spec = {
+        .version = 8,
+        .root_size = sizeof(struct next_totals),
+        .scratch_size = 8192,
+        .n_tables = 2,
+        .tables = next_tables,
+};
+
+static void next_root(void *to, const void *from) {
+        ((struct next_totals *)to)->totals = *(const struct totals *)from;
+        ((struct next_totals *)to)->extra = 3;
+}
+
+static void next_convert(void *to, const void *from) {
+        *(struct next_record *)to =
+                (struct next_record){.value = ((const struct record *)from)->value};
+}
+
+static void (*const next_records[])(void *to, const void *from) = {next_convert};
+static const struct journal_step next_step = {&spec, &next_spec, next_root, next_records};
+
+/* Two live records, and one that is free. */
+static struct journal *journal_to_convert(void) {
+        struct journal *journal;
+        uint32_t id;
+
+        assert_int_equal(journal_create(&journal, &spec), 0);
+        record_add(journal, 10);
+        id = record_add(journal, 20);
+        record_add(journal, 30);
+        finish(journal);
+        record_remove(journal, id);
+        finish(journal);
+        /* Not finished: it must not be there afterwards. */
+        record_change(journal, 1, 99);
+        return journal;
+}
+
+static void check_next(int fd) {
+        struct journal *journal;
+        const struct next_record *record;
+        struct next_totals *totals;
+        uint64_t key;
+        size_t length;
+
+        assert_int_equal(journal_attach(&journal, fd, &next_spec), 0);
+        totals = journal_root(journal);
+        assert_int_equal(totals->totals.sum, 40);
+        assert_int_equal(totals->totals.transactions, 2);
+        assert_int_equal(totals->extra, 3);
+        record = journal_get(journal, 0, 1);
+        assert_int_equal(record->id, 1);
+        assert_int_equal(record->value, 10);
+        assert_int_equal(journal_used(journal, 0), 2);
+        assert_int_equal(journal_high(journal, 0), 3);
+        assert_int_equal(*(uint64_t *)journal_outcome(journal, &key, &length), 2);
+        assert_int_equal(key, 1002);
+        assert_int_equal(journal_new(journal, 0), 2);
+        assert_int_equal(journal_new(journal, 0), 4);
+        assert_int_equal(journal_new(journal, 1), 1);
+        journal_commit(journal);
+        journal_free(journal);
+}
+
+static void test_convert(void **state) {
+        struct journal *journal = journal_to_convert();
+        struct stat before, after;
+        int fd = dup(journal_fd(journal));
+
+        (void)state;
+        assert_int_equal(journal_version(fd), 7);
+        assert_int_equal(journal_convert(fd, &next_step), 0);
+        assert_int_equal(journal_version(fd), 8);
+        assert_int_equal(journal_convert(fd, &next_step), -EPROTO);
+        journal_free(journal);
+        /* The old records' memory comes back. */
+        fstat(fd, &before);
+        check_next(dup(fd));
+        fstat(fd, &after);
+        assert_true(after.st_blocks < before.st_blocks);
+        close(fd);
+}
+
+static void test_convert_and_revert(void **state) {
+        struct journal *journal = journal_to_convert();
+        int fd = dup(journal_fd(journal));
+
+        (void)state;
+        for (int i = 0; i < 2; i++) {
+                assert_int_equal(journal_convert(fd, &next_step), 0);
+                journal_revert(journal);
+                assert_int_equal(journal_version(fd), 7);
+                assert_int_equal(record_get(journal, 1)->value, 10);
+                check_whole(journal);
+                record_change(journal, 1, 11);
+                record_change(journal, 1, 10);
+                journal_commit(journal);
+        }
+        assert_int_equal(journal_convert(fd, &next_step), 0);
+        journal_free(journal);
+        check_next(fd);
+}
+
+/* A table has no room for the old records: nothing has changed. */
+static void test_convert_refused(void **state) {
+        static const struct journal_table_spec small[] = {{sizeof(struct next_record), 2}};
+        const struct journal_spec to = {8, sizeof(struct next_totals), 4096, 1, small};
+        const struct journal_step step = {&spec, &to, next_root, next_records};
+        static void (*const same[])(void *, const void *) = {NULL};
+        const struct journal_step unlike = {&spec, &next_spec, next_root, same};
+        struct journal *journal = journal_to_convert();
+
+        (void)state;
+        assert_int_equal(journal_convert(journal_fd(journal), &step), -ENOSPC);
+        assert_int_equal(journal_convert(journal_fd(journal), &unlike), -EPROTO);
+        assert_int_equal(journal_convert(STDIN_FILENO, &step), -EPROTO);
+        assert_int_equal(journal_version(journal_fd(journal)), 7);
+        check_whole(journal);
+        journal_free(journal);
+}
+
+/* Killed at any point, the records are the old ones or the new ones, and can be converted again. */
+static void test_convert_killed(void **state) {
+        (void)state;
+        for (uint64_t n = 1;; n++) {
+                struct journal *journal = journal_to_convert();
+                int fd = dup(journal_fd(journal)), status;
+                pid_t pid;
+
+                journal_crash_after(journal, n);
+                pid = fork();
+                if (pid == 0)
+                        _exit(journal_convert(fd, &next_step) == 0 ? 0 : 1);
+                waitpid(pid, &status, 0);
+                journal_crash_after(journal, 0);
+                journal_free(journal);
+                if (journal_version(fd) == 7)
+                        assert_int_equal(journal_convert(fd, &next_step), 0);
+                check_next(fd);
+                if (WIFEXITED(status)) {
+                        assert_int_equal(WEXITSTATUS(status), 0);
+                        assert_true(n > 3);
+                        return;
+                }
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_kill_anywhere), cmocka_unit_test(test_rollback),
-                cmocka_unit_test(test_table_full),    cmocka_unit_test(test_long_outcome),
-                cmocka_unit_test(test_other_layout),
+                cmocka_unit_test(test_kill_anywhere),      cmocka_unit_test(test_rollback),
+                cmocka_unit_test(test_table_full),         cmocka_unit_test(test_long_outcome),
+                cmocka_unit_test(test_other_layout),       cmocka_unit_test(test_convert),
+                cmocka_unit_test(test_convert_and_revert), cmocka_unit_test(test_convert_refused),
+                cmocka_unit_test(test_convert_killed),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
