@@ -23,7 +23,7 @@ _iomem_options() {
     case $command in
     '') _iomem_reply '--mount --help --version' ;;
     ls | stat | who | df) _iomem_reply '--bytes --color --json --noheadings --output --raw --mount --help' ;;
-    create) _iomem_reply '--mode --fixed --ephemeral --populate --huge --mount --help' ;;
+    create) _iomem_reply '--mode --fixed --ephemeral --owner --populate --huge --mount --help' ;;
     resize) _iomem_reply '--force --mount --help' ;;
     events) _iomem_reply '--json --mount --help' ;;
     wait) _iomem_reply '--timeout --mount --help' ;;
@@ -49,6 +49,7 @@ _iomem_values() {
         _iomem_reply "$columns"
         ;;
     -M | --mode) _iomem_reply '0600 0640 0644 0660 0666' ;;
+    --owner) _iomem_reply 'service container' ;;
     --color) _iomem_reply 'auto always never' ;;
     -s | --sort) _iomem_reply 'size allocated growth users age name' ;;
     --timeout | --delay | --iterations | --filter) ;;

@@ -88,6 +88,7 @@ complete -c iomem -n '__iomem_is ls list stat who df' -s r -l raw -d 'Use raw ou
 complete -c iomem -n '__iomem_is create' -s M -l mode -x -a '0600 0640 0644 0660 0666' -d Permissions
 complete -c iomem -n '__iomem_is create' -l fixed -d 'Its size never changes'
 complete -c iomem -n '__iomem_is create' -l ephemeral -d 'The name goes with the last reference'
+complete -c iomem -n '__iomem_is create' -l owner -x -a 'service container' -d 'The name goes after the end of this owner'
 complete -c iomem -n '__iomem_is create' -l populate -d 'All memory is there from the start'
 complete -c iomem -n '__iomem_is create' -l huge -d 'Use huge pages'
 

@@ -76,8 +76,8 @@ func Mode(mode fs.FileMode) Option {
 	return Option{word: fmt.Sprintf("mode=%o", uint32(mode)), hasMode: true}
 }
 
-// Owner is "process", "service" or "container", where the daemon knows such owners; one that does not
-// refuses it.
+// Owner is "process", "service" or "container": the name goes when that one, of this process, has ended,
+// and the last reference is gone.
 func Owner(owner string) Option {
 	return Option{word: "owner=" + owner}
 }

@@ -11,7 +11,7 @@
 
 /* create, resize, seal, rm, wait and exec. */
 
-enum { OPTION_FIXED = 256, OPTION_EPHEMERAL, OPTION_POPULATE, OPTION_HUGE };
+enum { OPTION_FIXED = 256, OPTION_EPHEMERAL, OPTION_POPULATE, OPTION_HUGE, OPTION_OWNER };
 
 /* 0, or an exit status after a message. */
 static int parse_mode(const char *text, int *out) {
@@ -24,12 +24,40 @@ static int parse_mode(const char *text, int *out) {
         return 0;
 }
 
+/* 0, or an exit status after a message. */
+static int parse_owner(const char *text, unsigned int *flags) {
+        if (*flags & (IOMEM_OWNER_SERVICE | IOMEM_OWNER_CONTAINER))
+                return cli_misuse("--owner is given twice");
+        if (strcmp(text, "service") == 0)
+                *flags |= IOMEM_OWNER_SERVICE;
+        else if (strcmp(text, "container") == 0)
+                *flags |= IOMEM_OWNER_CONTAINER;
+        else if (strcmp(text, "process") == 0)
+                return cli_misuse("the owner would be iomem itself, which ends at once: use "
+                                  "service or container, or write to .ctl/create");
+        else
+                return cli_misuse("not service or container: %s", text);
+        return 0;
+}
+
 struct creation {
         const char *name;
         uint64_t size;
         int mode;
         unsigned int flags;
 };
+
+/* 0, or an exit status after a message. */
+static int parse_create_option(int option, struct creation *out) {
+        if (option == '?')
+                return cli_try_help();
+        if (option == 'M')
+                return parse_mode(optarg, &out->mode);
+        if (option == OPTION_OWNER)
+                return parse_owner(optarg, &out->flags);
+        out->flags |= IOMEM_FIXED << (option - OPTION_FIXED);
+        return 0;
+}
 
 /* 0, or an exit status after a message. */
 static int parse_creation(struct creation *out, int argc, char **argv) {
@@ -39,19 +67,14 @@ static int parse_creation(struct creation *out, int argc, char **argv) {
                 {"ephemeral", no_argument, NULL, OPTION_EPHEMERAL},
                 {"populate", no_argument, NULL, OPTION_POPULATE},
                 {"huge", no_argument, NULL, OPTION_HUGE},
+                {"owner", required_argument, NULL, OPTION_OWNER},
                 {NULL, 0, NULL, 0},
         };
         int option, r = 0;
 
         *out = (struct creation){.mode = -1};
-        while (r == 0 && (option = cli_getopt(argc, argv, "M:", options)) != -1) {
-                if (option == '?')
-                        return cli_try_help();
-                if (option != 'M')
-                        out->flags |= IOMEM_FIXED << (option - OPTION_FIXED);
-                else
-                        r = parse_mode(optarg, &out->mode);
-        }
+        while (r == 0 && (option = cli_getopt(argc, argv, "M:", options)) != -1)
+                r = parse_create_option(option, out);
         if (r != 0)
                 return r;
         if (argc - optind != 2)

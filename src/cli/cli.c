@@ -154,8 +154,9 @@ int cli_parse_size(const char *text, uint64_t *out) {
         return r < 0 ? cli_misuse("%s: not a size (" SIZE_HOW ")", text) : 0;
 }
 
-const char *const cli_flag_names[] = {"fixed",      "ephemeral", "populate", "huge",
-                                      "populating", "sparse",    NULL};
+const char *const cli_flag_names[] = {
+        "fixed",         "ephemeral",     "populate",        "huge",        "populating", "sparse",
+        "owner=process", "owner=service", "owner=container", "owner-ended", NULL};
 const char *const cli_seal_names[] = {"shrink", "grow", "write", NULL};
 
 static void format_bits(char *buffer, size_t size, uint32_t bits, const char *const *names,
@@ -170,7 +171,8 @@ static void format_bits(char *buffer, size_t size, uint32_t bits, const char *co
 }
 
 void cli_format_flags(char *buffer, size_t size, uint32_t flags) {
-        format_bits(buffer, size, flags, cli_flag_names, 6);
+        format_bits(buffer, size, flags, cli_flag_names,
+                    sizeof(cli_flag_names) / sizeof(*cli_flag_names) - 1);
 }
 
 void cli_format_seals(char *buffer, size_t size, uint32_t seals) {

@@ -20,11 +20,12 @@
         " -n, --noheadings       don't print headings\n"                                    \
         " -o, --output LIST      columns to print; +LIST adds to the default\n"             \
         " -r, --raw              use raw output format\n"
-#define CREATE_HELP                                                                      \
-        " -M, --mode MODE        permissions (default: what the umask leaves of 0666)\n" \
-        "     --fixed            its size never changes\n"                               \
-        "     --ephemeral        the name goes with the last reference\n"                \
-        "     --populate         all memory is there from the start\n"                   \
+#define CREATE_HELP                                                                          \
+        " -M, --mode MODE        permissions (default: what the umask leaves of 0666)\n"     \
+        "     --fixed            its size never changes\n"                                   \
+        "     --ephemeral        the name goes with the last reference\n"                    \
+        "     --owner OWNER      the name goes after the end of this service or container\n" \
+        "     --populate         all memory is there from the start\n"                       \
         "     --huge             use huge pages\n"
 #define RESIZE_HELP " -f, --force            shrink it although somebody has it open or mapped\n"
 #define WAIT_HELP " -t, --timeout SECONDS  give up after that time\n"

@@ -26,6 +26,9 @@ enum {
 
 static struct {
         pthread_t thread;
+        pthread_t signal_thread;
+        sigset_t signals; /* that end the program; the signal thread waits for them */
+        bool catching;    /* there is a signal thread */
         pthread_mutex_t lock;
         pthread_cond_t wake;
         bool running;
@@ -101,8 +104,8 @@ static void bar_erase(void) {
                 terminal_write(progress.blank, progress.blank_length);
 }
 
-/* Runs in the main thread, because the other one blocks signals.  Nothing is drawn afterwards. */
-static void on_signal(int number) {
+/* Erases the bar, and ends the program.  Nothing is drawn afterwards. */
+static void end_by_signal(int number) {
         bool writing = true;
 
         /* If the terminal is stopped, the other thread may be waiting for it; so give up after a
@@ -114,17 +117,40 @@ static void on_signal(int number) {
         }
         if (!writing)
                 bar_erase();
+        pthread_sigmask(SIG_UNBLOCK, &progress.signals, NULL);
         raise(number); /* the default action ends the program */
 }
 
+/* A thread of its own, because in the main thread the request for the region is not interrupted by a
+ * signal that the program handles. */
+static void *signals_main(void *userdata) {
+        int number;
+
+        (void)userdata;
+        if (sigwait(&progress.signals, &number) == 0)
+                end_by_signal(number);
+        return NULL;
+}
+
+/* Called while all signals are blocked.  Signals that are ignored stay ignored. */
 static void catch_signals(void) {
         static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
-        struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND}, before;
+        struct sigaction action;
 
-        sigfillset(&action.sa_mask);
+        sigemptyset(&progress.signals);
         for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
-                if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler == SIG_DFL)
-                        sigaction(numbers[i], &action, NULL);
+                if (sigaction(numbers[i], NULL, &action) == 0 && action.sa_handler == SIG_DFL)
+                        sigaddset(&progress.signals, numbers[i]);
+        progress.catching = pthread_create(&progress.signal_thread, NULL, signals_main, NULL) == 0;
+}
+
+static void release_signals(void) {
+        if (!progress.catching)
+                return;
+        pthread_cancel(progress.signal_thread);
+        pthread_join(progress.signal_thread, NULL);
+        progress.catching = false;
+        pthread_sigmask(SIG_UNBLOCK, &progress.signals, NULL);
 }
 
 /* Asking the daemon */
@@ -211,14 +237,17 @@ void progress_begin(const char *argument) {
         pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
         pthread_cond_init(&progress.wake, &attributes);
         pthread_condattr_destroy(&attributes);
-        catch_signals();
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &before);
         progress.running = pthread_create(&progress.thread, NULL, progress_main, NULL) == 0;
+        catch_signals();
         pthread_sigmask(SIG_SETMASK, &before, NULL);
+        if (progress.catching)
+                pthread_sigmask(SIG_BLOCK, &progress.signals, NULL);
 }
 
 void progress_end(void) {
+        release_signals();
         if (!progress.running)
                 return;
         pthread_mutex_lock(&progress.lock);

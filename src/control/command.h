@@ -47,7 +47,7 @@ struct command {
         bool unused;         /* resize: do not shrink a region that somebody uses */
         bool has_mode;
         uint32_t mode;       /* create, default: permissions */
-        uint32_t flags;      /* create, default: NODE_EPHEMERAL, NODE_FIXED, … */
+        uint32_t flags;      /* create, default: NODE_EPHEMERAL, NODE_FIXED, NODE_OWNER_… */
         bool none;           /* default, limit: take it away */
         uint32_t seals;      /* seal: F_SEAL_… */
         bool writable;       /* open rw */
@@ -73,6 +73,9 @@ struct command_error {
 
 /* The usage of the verb as one line with newline, which reading the control file returns. */
 const char *command_usage(enum command_verb verb);
+
+/* The kind of owner that the flags name, as a word; NULL for none. */
+const char *command_owner(uint32_t flags);
 
 /* The verb at the start of a line of the socket, and the rest.  0, -EINVAL if there is none. */
 int command_verb_of(const char *line, size_t length, enum command_verb *verb, const char **rest,

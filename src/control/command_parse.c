@@ -15,12 +15,13 @@ static const struct verb {
         const char *name;
         const char *usage;
 } verbs[_COMMAND_N] = {
-        [COMMAND_CREATE] = {"create",
-                            "usage: NAME SIZE [mode=0640] [fixed] [ephemeral] [populate] [huge]\n"},
+        [COMMAND_CREATE] = {"create", "usage: NAME SIZE [mode=0640] [fixed] [ephemeral] "
+                                      "[owner=process|service|container] [populate] [huge]\n"},
         [COMMAND_RESIZE] = {"resize", "usage: NAME SIZE [unused]\n"},
         [COMMAND_SEAL] = {"seal", "usage: NAME shrink,grow,write\n"},
         [COMMAND_REMOVE] = {"remove", "usage: NAME\n"},
-        [COMMAND_DEFAULT] = {"default", "usage: none | [mode=0640] [ephemeral] [huge] [sparse]\n"},
+        [COMMAND_DEFAULT] = {"default", "usage: none | [mode=0640] [ephemeral] "
+                                        "[owner=process|service|container] [huge] [sparse]\n"},
         [COMMAND_LIMIT_OF] = {"limit",
                               "usage: DIRECTORY none | DIRECTORY [size=SIZE] [nr_inodes=COUNT]\n"},
         [COMMAND_LIMIT] = {"limit", "usage: none | [size=SIZE] [nr_inodes=COUNT]\n"},
@@ -43,6 +44,13 @@ static const struct flag {
                 {"populate", NODE_POPULATE},
                 {"huge", NODE_HUGE},
                 {NULL, 0},
+},
+  owner_flags[] =
+          {
+                  {"process", NODE_OWNER_PROCESS},
+                  {"service", NODE_OWNER_SERVICE},
+                  {"container", NODE_OWNER_CONTAINER},
+                  {NULL, 0},
 },
   seal_flags[] = {
           {"shrink", F_SEAL_SHRINK},
@@ -245,6 +253,19 @@ static int parse_mode(struct command *out, const char *text, size_t length,
         return 0;
 }
 
+static int parse_owner(struct command *out, const char *word, size_t length, const char *text,
+                       size_t text_length, struct command_error *error) {
+        uint32_t owner = flag_find(owner_flags, text, text_length);
+
+        if (!owner)
+                return command_fail(error, -EINVAL, "%s: owners are process, service and container",
+                                    command_show(word, length).text);
+        if (out->flags & NODE_OWNER)
+                return command_fail(error, -EINVAL, "owner= is given twice");
+        out->flags |= owner;
+        return 0;
+}
+
 static int parse_create_option(struct command *out, const char *word, size_t length,
                                struct command_error *error) {
         uint32_t flag = flag_find(create_flags, word, length);
@@ -253,10 +274,20 @@ static int parse_create_option(struct command *out, const char *word, size_t len
 
         if (value)
                 return parse_mode(out, value, value_length, error);
+        value = word_value(word, length, "owner=", &value_length);
+        if (value)
+                return parse_owner(out, word, length, value, value_length, error);
         if (!flag)
                 return command_fail(error, -EINVAL, "%s: unknown option",
                                     command_show(word, length).text);
         out->flags |= flag;
+        return 0;
+}
+
+/* A name that goes with the last reference cannot wait for an owner. */
+static int check_lifetime(const struct command *command, struct command_error *error) {
+        if ((command->flags & NODE_EPHEMERAL) && (command->flags & NODE_OWNER))
+                return command_fail(error, -EINVAL, "ephemeral and owner= exclude each other");
         return 0;
 }
 
@@ -270,7 +301,7 @@ static int parse_create(struct command *out, struct words *words, struct command
         r = parse_size(&out->size, word, length, error);
         while (r == 0 && word_next(words, &word, &length))
                 r = parse_create_option(out, word, length, error);
-        return r;
+        return r < 0 ? r : check_lifetime(out, error);
 }
 
 /* No name; only options of create that make sense for a file that is empty at first. */
@@ -296,7 +327,7 @@ static int parse_default(struct command *out, struct words *words, struct comman
         if (out->flags & (NODE_FIXED | NODE_POPULATE))
                 return command_fail(error, -EINVAL,
                                     "fixed and populate need a size: they cannot be defaults");
-        return 0;
+        return check_lifetime(out, error);
 }
 
 static int parse_resize(struct command *out, struct words *words, struct command_error *error) {
@@ -555,6 +586,14 @@ int command_parse(struct command *out, enum command_verb verb, const char *line,
 
 const char *command_usage(enum command_verb verb) {
         return verbs[verb].usage;
+}
+
+const char *command_owner(uint32_t flags) {
+        const struct flag *flag = owner_flags;
+
+        while (flag->name && !(flags & flag->value))
+                flag++;
+        return flag->name;
 }
 
 int command_verb_of(const char *line, size_t length, enum command_verb *verb, const char **rest,

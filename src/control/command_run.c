@@ -87,6 +87,18 @@ static int create_check(struct command_context *context) {
         return 0;
 }
 
+/* Explains why the region can have no such owner. */
+static int fail_owner(const struct command_context *context) {
+        const char *reason = "the process cannot be seen from here";
+
+        if (context->command->flags & NODE_OWNER_SERVICE)
+                reason = "the process is in no control group but the root, or it cannot be seen";
+        else if (context->command->flags & NODE_OWNER_CONTAINER)
+                reason = "the process is in the daemon's own PID namespace, or it cannot be seen";
+        return command_fail(context->error, -EINVAL, "%s: no such owner: %s",
+                            command_show(context->name, context->length).text, reason);
+}
+
 static int run_create(struct command_context *context) {
         struct region_order order = {
                 .size = context->command->size,
@@ -105,6 +117,8 @@ static int run_create(struct command_context *context) {
                 txn_abort(context->volume->txn);
                 return fail_space(context, context->command->size);
         }
+        if (r == -EINVAL && (context->command->flags & NODE_OWNER))
+                return fail_owner(context);
         return r < 0 && r != -EINPROGRESS ? context_fail(context, r) : r;
 }
 

@@ -234,6 +234,8 @@ static const char *ctl_default(struct ctl *ctl, const struct node *dir) {
                 text_add(ctl, "mode=%04o", bits & 07777);
         if (flags & NODE_EPHEMERAL)
                 text_add(ctl, "ephemeral");
+        if (command_owner(flags))
+                text_add(ctl, "owner=%s", command_owner(flags));
         if (flags & NODE_HUGE)
                 text_add(ctl, "huge");
         if (flags & NODE_SPARSE)

@@ -93,8 +93,9 @@ ssize_t ctl_write(struct ctl *ctl, uint32_t handle, struct caller *caller, uint6
                   const char *buffer, size_t size);
 typedef void (*ctl_reply_fn)(void *userdata, uint64_t unique, int result);
 void ctl_set_reply(struct ctl *ctl, ctl_reply_fn reply, void *userdata);
-/* The caller of a write was interrupted: the write ends soon, with -EINTR. */
-void ctl_cancel(struct ctl *ctl, uint64_t unique);
+/* The caller of a write got a signal.  If it ends the caller, now or later, the write ends soon, with
+ * -EINTR; any other signal has no effect. */
+void ctl_signalled(struct ctl *ctl, uint64_t unique);
 
 /*
  * For readers that wait for events.  ctl_tell() checks which of them have something to read, a few

@@ -123,6 +123,7 @@ struct run {
         struct command *command;
         uint32_t node; /* the region that is being populated */
         struct work *work;
+        bool signalled; /* the caller got a signal */
         struct invalidation_mark mark;
         struct run *next;
 };
@@ -241,6 +242,9 @@ static int run_wait(struct run *run) {
         else
                 txn_abort(volume->txn);
         run->mark = invalidations_mark(volume->invalidations);
+        /* The kernel has told of a signal during an earlier line, and tells of no other. */
+        if (r == 0 && run->signalled)
+                work_signalled(run->work);
         return r;
 }
 
@@ -344,10 +348,13 @@ void ctl_set_reply(struct ctl *ctl, ctl_reply_fn reply, void *userdata) {
         ctl->reply_userdata = userdata;
 }
 
-void ctl_cancel(struct ctl *ctl, uint64_t unique) {
+void ctl_signalled(struct ctl *ctl, uint64_t unique) {
         for (struct run *run = ctl->runs; run; run = run->next)
-                if (run->unique == unique && run->work)
-                        work_cancel(run->work);
+                if (run->unique == unique) {
+                        run->signalled = true;
+                        if (run->work)
+                                work_signalled(run->work);
+                }
 }
 
 static int ctl_start(struct run *run, struct handle *handle, struct node *dir) {

@@ -4,63 +4,32 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define uthash_nonfatal_oom(element) ((element)->failed = true)
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
+#include "base/users.h"
 
 enum { SHARE = 4 }; /* a user may have one of so many parts of what is left */
 
 /* The numbers of one user. */
 struct user {
-        uid_t uid;
         uint32_t handles;
         uint32_t records;
         /* The numbers before this transaction, if it has changed them. */
         uint32_t old_handles, old_records;
         bool touched;
         struct user *next_touched;
-        bool failed; /* there was no memory for the index */
-        UT_hash_handle hh;
 };
 
 struct handles {
         struct txn *txn;
         struct journal *journal;
-        struct user *users;
+        struct users *users;           /* of struct user */
         struct user *touched;          /* changed by this transaction */
         uint32_t n_handles, n_records; /* of all users, root included */
 };
 
-static struct user *user_find(const struct handles *handles, uid_t uid) {
-        struct user *user;
-
-        HASH_FIND(hh, handles->users, &uid, sizeof(uid), user);
-        return user;
-}
-
-static struct user *user_get(struct handles *handles, uid_t uid) {
-        struct user *user = user_find(handles, uid);
-
-        if (user)
-                return user;
-        user = calloc(1, sizeof(*user));
-        if (!user)
-                return NULL;
-        user->uid = uid;
-        HASH_ADD(hh, handles->users, uid, sizeof(uid), user);
-        if (user->failed) {
-                free(user);
-                return NULL;
-        }
-        return user;
-}
-
 static void user_drop_if_idle(struct handles *handles, struct user *user) {
         if (user->touched || user->handles > 0 || user->records > 0)
                 return;
-        HASH_DELETE(hh, handles->users, user);
-        free(user);
+        users_remove(handles->users, user);
 }
 
 /* A commit keeps the changed numbers; an abort restores the old ones. */
@@ -136,9 +105,13 @@ int handles_new(struct handles **out, struct txn *txn) {
                 return -ENOMEM;
         handles->txn = txn;
         handles->journal = journal;
+        if (users_new(&handles->users, sizeof(struct user)) < 0) {
+                handles_free(handles);
+                return -ENOMEM;
+        }
         for (uint32_t id = 1; id <= high; id++) {
                 const struct handle *handle = handles_get(handles, id);
-                struct user *user = handle ? user_get(handles, handle->uid) : NULL;
+                struct user *user = handle ? users_get(handles->users, handle->uid) : NULL;
                 uint32_t records;
 
                 if (!handle)
@@ -159,15 +132,10 @@ int handles_new(struct handles **out, struct txn *txn) {
 }
 
 struct handles *handles_free(struct handles *handles) {
-        struct user *user, *next;
-
         if (!handles)
                 return NULL;
         txn_remove_member(handles->txn, handles);
-        HASH_ITER(hh, handles->users, user, next) {
-                HASH_DELETE(hh, handles->users, user);
-                free(user);
-        }
+        users_free(handles->users);
         free(handles);
         return NULL;
 }
@@ -203,7 +171,7 @@ static int handles_make(struct handles *handles, const struct caller *opener, ui
                 .flags = flags | (opener->powerless ? HANDLE_POWERLESS : 0),
                 .base = UINT64_MAX,
         };
-        struct user *user = user_get(handles, opener->uid);
+        struct user *user = users_get(handles->users, opener->uid);
         struct handle *handle;
         uint32_t id = 0;
 
@@ -236,7 +204,7 @@ int handles_add_kept(struct handles *handles, const struct caller *owner, struct
 }
 
 void handles_delete(struct handles *handles, struct handle *handle) {
-        struct user *user = user_find(handles, handle->uid);
+        struct user *user = users_find(handles->users, handle->uid);
         int kept = handle_is_kept(handle);
 
         handles_store(handles, handle, &handle->groups, NULL, 0);
@@ -250,7 +218,7 @@ void handles_delete(struct handles *handles, struct handle *handle) {
 int handles_store(struct handles *handles, const struct handle *handle, uint32_t *head,
                   const void *bytes, size_t length) {
         uint32_t have = chain_count(handles->journal, *head), need = chain_records(length);
-        struct user *user = user_find(handles, handle->uid);
+        struct user *user = users_find(handles->users, handle->uid);
         int r;
 
         if (need > have &&
@@ -300,7 +268,7 @@ uint32_t handles_used(const struct handles *handles) {
 }
 
 uint32_t handles_used_by(const struct handles *handles, uid_t uid) {
-        const struct user *user = user_find(handles, uid);
+        const struct user *user = users_find(handles->users, uid);
 
         return user ? user->handles : 0;
 }

@@ -15,6 +15,10 @@ static const struct bit {
                 {NODE_HUGE, "huge"},
                 {NODE_SPARSE, "sparse"},
                 {NODE_PENDING, "populating"},
+                {NODE_OWNER_PROCESS, "owner=process"},
+                {NODE_OWNER_SERVICE, "owner=service"},
+                {NODE_OWNER_CONTAINER, "owner=container"},
+                {NODE_OWNER_ENDED, "owner-ended"},
                 {0, NULL},
 },
   seal_bits[] = {

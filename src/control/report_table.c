@@ -79,7 +79,7 @@ static void cell_number(FILE *stream, enum column column, uint64_t number) {
 
 static void cell_words(FILE *stream, enum column column, const struct node *node,
                        void (*write)(FILE *stream, const struct node *node, bool quoted)) {
-        char cell[64] = "";
+        char cell[128] = "";
         FILE *words = fmemopen(cell, sizeof(cell), "w");
 
         if (words) {

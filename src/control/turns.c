@@ -3,27 +3,21 @@
 
 #include <errno.h>
 #include <stdlib.h>
-
-#define uthash_nonfatal_oom(element) ((element)->failed = true)
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
+#include "base/users.h"
 
 /* A user with waiting jobs.  Users form a ring; the next user's job runs next. */
 struct turns_user {
-        uid_t uid;
         struct turns_job *first, *last;
         struct turns_user *previous, *next;
-        bool failed;
-        UT_hash_handle hh;
 };
 
 struct turns {
         struct loop_source *timer;
         bool armed;
-        int left;          /* negative: more than the turn's number was used */
-        unsigned int most; /* visited in one turn */
-        uint64_t visited;  /* in past turns */
-        struct turns_user *users;
+        int left;                /* negative: more than the turn's number was used */
+        unsigned int most;       /* visited in one turn */
+        uint64_t visited;        /* in past turns */
+        struct users *users;     /* of struct turns_user */
         struct turns_user *ring; /* the user whose turn it is */
 };
 
@@ -78,21 +72,10 @@ static void ring_remove(struct turns *turns, struct turns_user *user) {
 }
 
 static struct turns_user *user_get(struct turns *turns, uid_t uid) {
-        struct turns_user *user;
+        struct turns_user *user = users_get(turns->users, uid);
 
-        HASH_FIND(hh, turns->users, &uid, sizeof(uid), user);
-        if (user)
-                return user;
-        user = calloc(1, sizeof(*user));
-        if (!user)
-                return NULL;
-        user->uid = uid;
-        HASH_ADD(hh, turns->users, uid, sizeof(uid), user);
-        if (user->failed) {
-                free(user);
-                return NULL;
-        }
-        ring_add(turns, user);
+        if (user && !user->next)
+                ring_add(turns, user);
         return user;
 }
 
@@ -134,8 +117,7 @@ void turns_cancel(struct turns *turns, struct turns_job *job) {
         if (user->first)
                 return;
         ring_remove(turns, user);
-        HASH_DELETE(hh, turns->users, user);
-        free(user);
+        users_remove(turns->users, user);
 }
 
 static void turns_run_one(struct turns *turns) {
@@ -176,9 +158,11 @@ int turns_new(struct turns **out, struct loop *loop) {
         if (!turns)
                 return -ENOMEM;
         turns->left = TURNS_RECORDS;
-        r = loop_add_timer(loop, &turns->timer, turns_on_turn, turns);
+        r = users_new(&turns->users, sizeof(struct turns_user));
+        if (r == 0)
+                r = loop_add_timer(loop, &turns->timer, turns_on_turn, turns);
         if (r < 0) {
-                free(turns);
+                turns_free(turns);
                 return r;
         }
         *out = turns;
@@ -191,6 +175,7 @@ struct turns *turns_free(struct turns *turns) {
         while (turns->ring)
                 turns_cancel(turns, turns->ring->first);
         loop_remove(turns->timer);
+        users_free(turns->users);
         free(turns);
         return NULL;
 }

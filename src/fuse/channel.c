@@ -521,10 +521,6 @@ bool channel_is_ready(const struct channel *channel) {
         return channel->ready;
 }
 
-bool channel_has_passthrough(const struct channel *channel) {
-        return channel->root->passthrough != 0;
-}
-
 bool channel_has_xattr(const struct channel *channel) {
         return killpriv_is_ours(channel->root);
 }

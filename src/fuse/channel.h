@@ -102,9 +102,8 @@ void channel_defer(struct deferred_request *deferred, struct fuse_request *req,
 /* Ends the deferral, and returns the request, to be replied to. */
 struct fuse_request channel_undefer(struct deferred_request *deferred);
 
-/* Whether INIT is done, and whether the kernel granted passthrough. */
+/* Whether INIT is done. */
 bool channel_is_ready(const struct channel *channel);
-bool channel_has_passthrough(const struct channel *channel);
 /* Whether there are extended attributes, and we have to clear set-user-id bits. */
 bool channel_has_xattr(const struct channel *channel);
 /* Whether there are access lists. */

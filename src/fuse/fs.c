@@ -87,14 +87,3 @@ void fs_set_channel(struct fs *fs, struct channel *channel, struct notifier *not
         fs->channel = channel;
         fs->notifier = notifier;
 }
-
-struct fs *fs_free(struct fs *fs) {
-        if (!fs)
-                return NULL;
-        fs_drop_waiting(&fs->unwritten);
-        fs_drop_waiting(&fs->waiting);
-        fs_drop_waiting(&fs->spare);
-        free(fs->buffer);
-        free(fs);
-        return NULL;
-}

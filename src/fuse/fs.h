@@ -37,7 +37,6 @@ int fs_new(struct fs **out, struct volume *volume, struct ctl *ctl);
 /* To be called after the channel was made with the fs as its userdata.  The notifier may be NULL:
  * then the fs does not know what is in dirty pages, and replies with care. */
 void fs_set_channel(struct fs *fs, struct channel *channel, struct notifier *notifier);
-struct fs *fs_free(struct fs *fs);
 
 /* For the channel: the kernel drops `count` lookups of a node. */
 void fs_forget(void *userdata, uint64_t id, uint64_t count);

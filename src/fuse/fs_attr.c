@@ -248,7 +248,7 @@ static void fs_grown(void *userdata, int result, uint64_t huge) {
 }
 
 static void fs_growth_interrupted(struct deferred_request *deferred) {
-        work_cancel(((struct fs_waiting *)deferred)->work);
+        work_signalled(((struct fs_waiting *)deferred)->work);
 }
 
 /* False: there is nothing to wait for. */

@@ -40,15 +40,6 @@ static void fs_forget_waiting(struct fs_waiting **list, const struct fs_waiting 
                 *list = waiting->next;
 }
 
-void fs_drop_waiting(struct fs_waiting **list) {
-        while (*list) {
-                struct fs_waiting *next = (*list)->next;
-
-                free(*list);
-                *list = next;
-        }
-}
-
 /* Opening */
 
 void fs_open_ctl(struct fuse_request *req, struct fs *fs, struct node *dir) {
@@ -212,7 +203,7 @@ void fs_poll(struct fuse_request *req) {
 static void fs_writer_interrupted(struct deferred_request *deferred) {
         const struct fs_waiting *waiting = (struct fs_waiting *)deferred;
 
-        ctl_cancel(waiting->fs->ctl, waiting->unique);
+        ctl_signalled(waiting->fs->ctl, waiting->unique);
 }
 
 static void fs_await_answer(struct fuse_request *req, struct fs *fs, struct fs_waiting *waiting) {

@@ -123,7 +123,6 @@ void fs_wake(void *userdata, uint64_t key, void *readers);
 struct fs_waiting *fs_waiting_new(struct fs *fs);
 /* Gives it back unused; it becomes the spare one. */
 void fs_waiting_return(struct fs *fs, struct fs_waiting *waiting);
-void fs_drop_waiting(struct fs_waiting **list);
 
 /* fs_xattr.c */
 void fs_getxattr(struct fuse_request *req);

@@ -45,6 +45,14 @@ struct iomem_connection;
 /* In the flags of a file that open(2) made: its size asks for no memory. */
 #define IOMEM_SPARSE 32u
 
+/* Whose end its name waits for: then it goes with the last reference.  One of them at most, and not
+ * with IOMEM_EPHEMERAL. */
+#define IOMEM_OWNER_PROCESS 64u    /* the process that made it */
+#define IOMEM_OWNER_SERVICE 128u   /* that one's control group */
+#define IOMEM_OWNER_CONTAINER 256u /* that one's PID namespace */
+/* In the flags of a region whose owner has ended. */
+#define IOMEM_OWNER_ENDED 512u
+
 /* What nobody can do to a region any more. */
 #define IOMEM_SEAL_SHRINK 1u
 #define IOMEM_SEAL_GROW 2u

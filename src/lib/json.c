@@ -194,9 +194,19 @@ static const struct word {
         const char *name;
         unsigned int value;
 } words[] = {
-        {"fixed", IOMEM_FIXED},      {"ephemeral", IOMEM_EPHEMERAL},   {"populate", IOMEM_POPULATE},
-        {"huge", IOMEM_HUGE},        {"shrink", IOMEM_SEAL_SHRINK},    {"grow", IOMEM_SEAL_GROW},
-        {"write", IOMEM_SEAL_WRITE}, {"populating", IOMEM_POPULATING}, {"sparse", IOMEM_SPARSE},
+        {"fixed", IOMEM_FIXED},
+        {"ephemeral", IOMEM_EPHEMERAL},
+        {"populate", IOMEM_POPULATE},
+        {"huge", IOMEM_HUGE},
+        {"shrink", IOMEM_SEAL_SHRINK},
+        {"grow", IOMEM_SEAL_GROW},
+        {"write", IOMEM_SEAL_WRITE},
+        {"populating", IOMEM_POPULATING},
+        {"owner=process", IOMEM_OWNER_PROCESS},
+        {"owner=service", IOMEM_OWNER_SERVICE},
+        {"owner=container", IOMEM_OWNER_CONTAINER},
+        {"owner-ended", IOMEM_OWNER_ENDED},
+        {"sparse", IOMEM_SPARSE},
 };
 
 /* Reads an array of words; returns their bits. */

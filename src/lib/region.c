@@ -54,19 +54,33 @@ static void append(char *buffer, size_t size, const char *format, ...) {
         va_end(arguments);
 }
 
+static const struct {
+        unsigned int flag;
+        const char *word;
+} create_options[] = {
+        {IOMEM_FIXED, "fixed"},
+        {IOMEM_EPHEMERAL, "ephemeral"},
+        {IOMEM_POPULATE, "populate"},
+        {IOMEM_HUGE, "huge"},
+        {IOMEM_OWNER_PROCESS, "owner=process"},
+        {IOMEM_OWNER_SERVICE, "owner=service"},
+        {IOMEM_OWNER_CONTAINER, "owner=container"},
+};
+
 int iomem_create(struct iomem_connection *connection, const char *name, uint64_t size, int mode,
                  unsigned int flags) {
-        static const char *const names[] = {" fixed", " ephemeral", " populate", " huge"};
         char options[128] = "", rest[192];
         int r = name_check(name);
 
         if (r < 0)
                 return r;
-        if (flags >> 4 != 0 || mode > 0777)
+        for (size_t i = 0; i < sizeof(create_options) / sizeof(*create_options); i++)
+                if (flags & create_options[i].flag) {
+                        append(options, sizeof(options), " %s", create_options[i].word);
+                        flags &= ~create_options[i].flag;
+                }
+        if (flags != 0 || mode > 0777)
                 return error_set(-EINVAL, "%s: unknown flags, or a mode above 0777", name);
-        for (int i = 0; i < 4; i++)
-                if (flags & 1u << i)
-                        append(options, sizeof(options), "%s", names[i]);
         if (!connection->socket_path)
                 return files_create(connection, name, size, mode, options);
         if (mode >= 0)

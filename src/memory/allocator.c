@@ -15,6 +15,8 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/process.h"
+#include "base/users.h"
 #include "memory/allocator_message.h"
 #include "memory/allocator_process.h"
 
@@ -25,11 +27,12 @@ enum {
         PROCESSES_MAX = 1024,    /* including those that take long */
         PROCESSES_USERS = 960,   /* the rest is for root */
         USER_WAITING_MAX = 1024, /* each holds a descriptor */
+        SIGNALS_MS = 20,         /* between looks at the signals of callers */
+        SIGNALS_PER_TURN = 32,   /* callers that are looked at */
 };
 
 /* A user with allocations. */
 struct turn {
-        uid_t uid;
         unsigned int running, waiting; /* including those that have not begun */
         struct allocation *queue;      /* utlist: those that wait */
         struct turn *prev, *next;
@@ -46,6 +49,7 @@ struct allocation {
         allocation_fn done;
         void *userdata;
         struct allocation *prev, *next; /* in the turn's queue, or among those under way */
+        struct allocation *prev_signalled, *next_signalled;
 };
 
 struct allocator {
@@ -53,27 +57,23 @@ struct allocator {
         int socket_fd; /* -1: there is no process */
         pid_t process;
         int pidfd;
-        struct loop_source *source, *death, *timer;
-        struct turn *turns; /* utlist: the user whose turn it is comes first */
+        struct loop_source *source, *death, *timer, *signals;
+        struct users *users; /* of struct turn */
+        struct turn *turns;  /* utlist: the user whose turn it is comes first */
         struct allocation *running;
         unsigned int n_running;
-        bool cancelling; /* some are cancelled and not all of that is done */
+        struct allocation *signalled; /* utlist: the caller got a signal that may not be the last */
+        bool cancelling;              /* some are cancelled and not all of that is done */
         uint32_t next_id;
 };
 
 /* Turns */
 
 static struct turn *turn_get(struct allocator *allocator, uid_t uid) {
-        struct turn *turn;
+        struct turn *turn = users_get(allocator->users, uid);
 
-        DL_FOREACH(allocator->turns, turn)
-        if (turn->uid == uid)
-                return turn;
-        turn = calloc(1, sizeof(*turn));
-        if (!turn)
-                return NULL;
-        turn->uid = uid;
-        DL_APPEND(allocator->turns, turn);
+        if (turn && !turn->prev)
+                DL_APPEND(allocator->turns, turn);
         return turn;
 }
 
@@ -81,7 +81,19 @@ static void turn_put(struct allocator *allocator, struct turn *turn) {
         if (turn->running > 0 || turn->waiting > 0)
                 return;
         DL_DELETE(allocator->turns, turn);
-        free(turn);
+        users_remove(allocator->users, turn);
+}
+
+static void signalled_remove(struct allocation *allocation) {
+        if (allocation->prev_signalled)
+                DL_DELETE2(allocation->allocator->signalled, allocation, prev_signalled,
+                           next_signalled);
+        allocation->prev_signalled = NULL;
+}
+
+static void signalled_add(struct allocation *allocation) {
+        DL_APPEND2(allocation->allocator->signalled, allocation, prev_signalled, next_signalled);
+        loop_arm(allocation->allocator->signals, SIGNALS_MS);
 }
 
 static void allocation_end(struct allocation *allocation, int result, uint64_t huge) {
@@ -89,6 +101,7 @@ static void allocation_end(struct allocation *allocation, int result, uint64_t h
         allocation_fn done = allocation->done;
         void *userdata = allocation->userdata;
 
+        signalled_remove(allocation);
         if (allocation->fd >= 0)
                 close(allocation->fd);
         turn_put(allocator, allocation->turn);
@@ -164,7 +177,7 @@ static struct allocation *allocator_pick(struct allocator *allocator) {
 
         DL_FOREACH(allocator->turns, turn)
         if (turn->queue && turn->running < USER_RUNNING_MAX &&
-            allocator->n_running < (turn->uid == 0 ? PROCESSES_MAX : PROCESSES_USERS)) {
+            allocator->n_running < (users_uid(turn) == 0 ? PROCESSES_MAX : PROCESSES_USERS)) {
                 DL_DELETE(allocator->turns, turn);
                 DL_APPEND(allocator->turns, turn);
                 return turn->queue;
@@ -380,6 +393,32 @@ void allocation_cancel(struct allocation *allocation) {
         loop_arm_soon(allocation->allocator->timer);
 }
 
+/* Signals */
+
+void allocation_signalled(struct allocation *allocation) {
+        if (allocation->cancelled || allocation->prev_signalled)
+                return;
+        if (process_is_dying(allocation->order.pid))
+                allocation_cancel(allocation);
+        else
+                signalled_add(allocation);
+}
+
+static void allocator_on_signals(void *userdata, uint32_t events) {
+        struct allocator *allocator = userdata;
+        struct allocation *last, *allocation;
+
+        (void)events;
+        last = allocator->signalled ? allocator->signalled->prev_signalled : NULL;
+        for (int i = 0; i < SIGNALS_PER_TURN && allocator->signalled; i++) {
+                allocation = allocator->signalled;
+                signalled_remove(allocation);
+                allocation_signalled(allocation);
+                if (allocation == last)
+                        break;
+        }
+}
+
 int allocator_new(struct allocator **out, struct loop *loop) {
         struct allocator *allocator = calloc(1, sizeof(*allocator));
         int r;
@@ -387,10 +426,14 @@ int allocator_new(struct allocator **out, struct loop *loop) {
         if (!allocator)
                 return -ENOMEM;
         allocator->loop = loop;
-        allocator->pidfd = -1;
-        r = allocator_begin(allocator);
+        allocator->socket_fd = allocator->pidfd = -1;
+        r = users_new(&allocator->users, sizeof(struct turn));
+        if (r == 0)
+                r = allocator_begin(allocator);
         if (r >= 0)
                 r = loop_add_timer(loop, &allocator->timer, allocator_on_timer, allocator);
+        if (r >= 0)
+                r = loop_add_timer(loop, &allocator->signals, allocator_on_signals, allocator);
         if (r < 0) {
                 allocator_free(allocator);
                 return r;
@@ -419,9 +462,10 @@ struct allocator *allocator_free(struct allocator *allocator) {
         DL_FOREACH_SAFE(allocator->turns, turn, next) {
                 allocations_free(&turn->queue);
                 DL_DELETE(allocator->turns, turn);
-                free(turn);
         }
+        users_free(allocator->users);
         loop_remove(allocator->timer);
+        loop_remove(allocator->signals);
         allocator_let_go(allocator);
         free(allocator);
         return NULL;

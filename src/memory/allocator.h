@@ -65,3 +65,9 @@ struct allocation *allocation_free(struct allocation *allocation);
  */
 void allocation_begin(struct allocation *allocation);
 void allocation_cancel(struct allocation *allocation);
+/*
+ * The caller got a signal.  Only one that ends the caller cancels the allocation; any other has no
+ * effect, however often it comes.  FUSE tells of the first signal only, so the allocator looks for
+ * later ones itself.
+ */
+void allocation_signalled(struct allocation *allocation);

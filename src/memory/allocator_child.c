@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -28,13 +29,14 @@
 enum {
         LOOK_NS = 1000000, /* between checks of the headroom; a few MiB are made in that time */
         TABLES = 200,      /* page tables take about 1/200 of what they map */
+        HELPERS_MAX = 7,   /* further threads that make huge pages */
         INTERRUPT = SIGUSR1,
 };
 
 struct work {
         const struct allocator_order *order;
         int fd;
-        struct headroom_group group;
+        struct cgroup group;
         pthread_t thread; /* the one that allocates */
         atomic_bool done, low;
 };
@@ -200,15 +202,70 @@ static int huge_piece(const struct work *work, uint8_t *at, uint64_t size) {
         return 0;
 }
 
+/* The pieces of one region, which several threads take in turn. */
+struct pieces {
+        const struct work *work;
+        uint8_t *base;
+        atomic_uint_least64_t next; /* bytes */
+        atomic_int result;
+};
+
+static void pieces_make(struct pieces *pieces) {
+        uint64_t length = pieces->work->order->length, at;
+
+        while (atomic_load(&pieces->result) == 0 &&
+               (at = atomic_fetch_add(&pieces->next, PIECE)) < length) {
+                uint64_t left = length - at;
+                int r = huge_piece(pieces->work, pieces->base + at, left < PIECE ? left : PIECE);
+
+                if (r < 0)
+                        atomic_store(&pieces->result, r);
+        }
+}
+
+/* Runs only on processors that nobody else wants. */
+static void *helper_main(void *userdata) {
+        (void)sched_setscheduler(0, SCHED_IDLE, &(struct sched_param){0});
+        pieces_make(userdata);
+        return NULL;
+}
+
+/* How many further threads may be of use. */
+static unsigned int helpers_wanted(uint64_t length) {
+        uint64_t wanted = length > 0 ? (length - 1) / PIECE : 0;
+        cpu_set_t processors;
+        int n = 1;
+
+        if (sched_getaffinity(0, sizeof(processors), &processors) == 0)
+                n = CPU_COUNT(&processors);
+        if (wanted > (uint64_t)n - 1)
+                wanted = (uint64_t)n - 1;
+        return wanted < HELPERS_MAX ? (unsigned int)wanted : HELPERS_MAX;
+}
+
+static int pieces_run(struct pieces *pieces) {
+        unsigned int wanted = helpers_wanted(pieces->work->order->length), n = 0;
+        pthread_t helpers[HELPERS_MAX];
+
+        while (n < wanted && pthread_create(&helpers[n], NULL, helper_main, pieces) == 0)
+                n++;
+        pieces_make(pieces);
+        for (unsigned int i = 0; i < n; i++) {
+                /* It may be in the middle of a piece, for which the caller waits from now on. */
+                (void)pthread_setschedparam(helpers[i], SCHED_OTHER, &(struct sched_param){0});
+                pthread_join(helpers[i], NULL);
+        }
+        return atomic_load(&pieces->result);
+}
+
 static int work_huge(struct work *work, uint64_t *huge) {
-        const struct allocator_order *o = work->order;
-        uint8_t *base = map_aligned(work);
-        int r = 0;
+        struct pieces pieces = {.work = work, .base = map_aligned(work)};
+        const uint8_t *base = pieces.base;
+        int r;
 
         if (base == MAP_FAILED)
                 return -ENOMEM;
-        for (uint64_t at = 0; at < o->length && r == 0; at += PIECE)
-                r = huge_piece(work, base + at, o->length - at < PIECE ? o->length - at : PIECE);
+        r = pieces_run(&pieces);
         if (r == 0)
                 r = work_fallocate(work);
         if (r == 0)

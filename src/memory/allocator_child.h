@@ -11,7 +11,8 @@
  *   - Small pages are made by one fallocate(2).  If that is interrupted, the kernel takes back just
  *     the pages that it made.  A timer checks the headroom all the while, and interrupts the call.
  *     Zeroing takes three quarters of the time, and goes on after the report.
- *   - Huge pages are made in pieces: one store in each 2 MiB, then MADV_COLLAPSE (Linux 6.1).
+ *   - Huge pages are made in pieces: one store in each 2 MiB, then MADV_COLLAPSE (Linux 6.1).  Further
+ *     threads, of the policy SCHED_IDLE, take pieces as well while processors are idle.
  *     Where the kernel has no huge page, small ones are made.
  *
  * Owns its process.  Never: touches records, knows who waits for it.

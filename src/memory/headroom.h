@@ -17,23 +17,14 @@
  * limit.
  */
 
-#include <limits.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
-
-/* Where a memory cgroup is. */
-struct headroom_group {
-        char path[PATH_MAX];  /* its directory; "" if no group can be seen */
-        size_t mount_length;  /* bytes of path that are the mount point of the hierarchy */
-        unsigned int version; /* 1 or 2 */
-        const char *root;     /* prefix of all paths; "" except in tests */
-};
+#include "base/cgroup.h"
 
 /* Finds the group of a process or thread; pid 0: of this process.  path is "" if it cannot be
  * seen. */
-void headroom_find_group(struct headroom_group *out, const char *root, pid_t pid);
+void headroom_find_group(struct cgroup *out, const char *root, pid_t pid);
 /* Moves this process into the group.  0, -ENOENT (there is none), -EACCES, -EBUSY, … */
-int headroom_join(const struct headroom_group *group);
+int headroom_join(const struct cgroup *group);
 /* Bytes that may be taken; UINT64_MAX if nothing is known. */
-uint64_t headroom_available(const struct headroom_group *group);
+uint64_t headroom_available(const struct cgroup *group);

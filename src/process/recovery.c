@@ -58,7 +58,7 @@ static void rest_begin(void *userdata, uint32_t events) {
         struct rest *rest = userdata;
 
         (void)events;
-        lifetimes_take_up(rest->volume->lifetimes);
+        volume_take_up(rest->volume);
         loop_remove(rest->timer);
         free(rest);
 }
@@ -89,7 +89,7 @@ static int rest_take_up(struct volume *volume) {
         root->in_background = 0;
         if (root->background_deaths > DEATHS_MAX)
                 return rest_put_off(volume, root->background_deaths);
-        lifetimes_take_up(volume->lifetimes);
+        volume_take_up(volume);
         return 0;
 }
 
@@ -163,7 +163,7 @@ int recovery_run(const struct recovery *recovery, struct server **server) {
                 return r;
         root->serving = 1;
 
-        /* 13.  Check for regions whose last user has gone meanwhile, for orphans, and for regions
-         * whose grace has ended: in small steps, beside the requests. */
+        /* 13.  Check for regions whose last user or owner has gone meanwhile, for orphans, and for
+         * regions whose grace has ended: in small steps, beside the requests. */
         return rest_take_up(rooms.volume);
 }

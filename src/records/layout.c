@@ -8,6 +8,8 @@ _Static_assert(sizeof(struct text) % 8 == 0, "records are multiples of 8 bytes")
 _Static_assert(sizeof(struct xattr) % 8 == 0, "records are multiples of 8 bytes");
 _Static_assert(sizeof(struct handle) % 8 == 0, "records are multiples of 8 bytes");
 _Static_assert(sizeof(struct invalidation) % 8 == 0, "records are multiples of 8 bytes");
+_Static_assert(sizeof(struct owner) % 8 == 0, "records are multiples of 8 bytes");
+_Static_assert(sizeof(struct owned) % 8 == 0, "records are multiples of 8 bytes");
 _Static_assert(sizeof(struct limit) % 8 == 0, "records are multiples of 8 bytes");
 _Static_assert(sizeof(struct client) % 8 == 0, "records are multiples of 8 bytes");
 
@@ -21,6 +23,8 @@ static const struct journal_table_spec layout_tables[_TABLE_N] = {
         [TABLE_BUCKETS] = {sizeof(struct buckets), LAYOUT_NODES_MAX / LAYOUT_BUCKETS_EACH},
         [TABLE_XATTR] = {sizeof(struct xattr), LAYOUT_NODES_MAX},
         [TABLE_PENDING] = {sizeof(struct pending), 128 * 1024},
+        [TABLE_OWNER] = {sizeof(struct owner), LAYOUT_NODES_MAX},
+        [TABLE_OWNED] = {sizeof(struct owned), LAYOUT_NODES_MAX},
         [TABLE_LIMIT] = {sizeof(struct limit), LAYOUT_LIMITS_MAX},
         [TABLE_CLIENT] = {sizeof(struct client), 16 * 1024},
 };

@@ -35,6 +35,7 @@ enum {
         LAYOUT_CLOSING_MAX = 31,
         LAYOUT_BUCKETS_EACH = 16,
         LAYOUT_SUSPECTS = 4,
+        LAYOUT_OWNER_HEADS = 1024,
         LAYOUT_STALE_MAX = 128, /* limits whose private tmpfs is out of date at one time */
         LAYOUT_LIMITS_MAX = 64 * 1024,
         LAYOUT_NODES_MAX = 4 * 1024 * 1024,
@@ -54,6 +55,8 @@ enum layout_table {
         TABLE_PENDING,
         TABLE_BUCKETS,
         TABLE_XATTR,
+        TABLE_OWNER,
+        TABLE_OWNED,
         TABLE_LIMIT,
         _TABLE_N,
 };
@@ -93,6 +96,12 @@ enum {
         NODE_SPARSE = 1 << 12,   /* its size asks for nothing: only its pages count */
         NODE_CUT = 1 << 14,      /* was cut back to the limit, which was not told yet */
         NODE_DETACHED = 1 << 6,  /* region released; only the kernel's lookups keep the node */
+        NODE_OWNER_PROCESS =
+                1 << 16, /* the name goes after the end of its owner, see struct owner */
+        NODE_OWNER_SERVICE = 1 << 17,
+        NODE_OWNER_CONTAINER = 1 << 18,
+        NODE_OWNER_ENDED = 1 << 19, /* it has ended: the name goes with the last reference */
+        NODE_OWNER = NODE_OWNER_PROCESS | NODE_OWNER_SERVICE | NODE_OWNER_CONTAINER,
 };
 
 /* A file of any type.  Its id is the FUSE node id. */
@@ -111,6 +120,7 @@ struct node {
         uint32_t writers;     /* those among them that can write */
         uint32_t dentry;      /* its first name, 0 for none; a directory has only one */
         uint32_t ctl_lookups; /* directories: the kernel's lookups of its .ctl and files in it */
+        uint32_t owned;       /* regions: record of TABLE_OWNED, 0 if nobody owns it (any more) */
         uint64_t lookups;     /* the kernel's lookup count */
 
         struct stamp atime, mtime, ctime; /* regions: see region_stat() */
@@ -222,6 +232,32 @@ struct pending {
         uint32_t length;
         uint64_t dir_ino;               /* ids are reused, inode numbers are not */
         char name[LAYOUT_NAME_MAX + 1]; /* terminated */
+};
+
+/* A process, a control group or a PID namespace that owns regions, until it has ended; see
+ * volume/owner.h. */
+struct owner {
+        uint32_t id;
+        uint32_t kind;      /* NODE_OWNER_PROCESS, _SERVICE or _CONTAINER */
+        uint32_t uid;       /* the user who made its first region */
+        uint32_t hash_next; /* next in the bucket; once it has ended, the next that has ended */
+        uint32_t first;     /* of its regions: record of TABLE_OWNED */
+        uint32_t ended;     /* 1: its regions are being taken from it */
+        int32_t pid;        /* the process, or the first process of the namespace; 0: a group */
+        uint32_t version;   /* of the group's hierarchy */
+        uint64_t start;     /* of the process, see process_start_time() */
+        uint64_t inode;     /* of the namespace, or of the group's directory */
+        uint32_t path;      /* text records with the group's path in its hierarchy */
+        uint32_t path_length;
+};
+
+/* A region that has an owner. */
+struct owned {
+        uint32_t id;
+        uint32_t node;
+        uint32_t owner;
+        uint32_t previous, next; /* in the owner's list */
+        uint32_t pad;
 };
 
 /* A piece of a text that is longer than one record, such as the target of a symbolic link. */
@@ -490,6 +526,9 @@ struct root {
         uint32_t buckets_pad;
         uint64_t next_ino;
         uint64_t next_generation;
+        uint32_t owner_heads[LAYOUT_OWNER_HEADS]; /* buckets of the hash of owners */
+        uint32_t ended_owners;                    /* the first of those that have ended */
+        uint32_t owners_pad;
         /* Limits whose private tmpfs may not have its limit yet, unlogged.  More of them than
          * LAYOUT_STALE_MAX: all may be. */
         uint32_t n_stale;

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/peer.h"
+#include "base/process.h"
 #include "volume/acl.h"
 
 /* Callers */
@@ -72,7 +73,7 @@ static bool same_user_namespace(pid_t pid) {
                ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
 }
 
-static bool process_has(pid_t pid, unsigned int capability) {
+static bool has_capability(pid_t pid, unsigned int capability) {
         char *status = proc_read(pid, "status");
         const char *value = status ? status_find(status, "\nCapEff:") : NULL;
         unsigned long long capabilities = value ? strtoull(value, NULL, 16) : 0;
@@ -82,11 +83,11 @@ static bool process_has(pid_t pid, unsigned int capability) {
 }
 
 bool caller_has_power(pid_t pid) {
-        return process_has(pid, CAP_DAC_OVERRIDE);
+        return has_capability(pid, CAP_DAC_OVERRIDE);
 }
 
 bool caller_administers(pid_t pid) {
-        return process_has(pid, CAP_SYS_ADMIN);
+        return has_capability(pid, CAP_SYS_ADMIN);
 }
 
 bool caller_is_root(struct caller *caller) {
@@ -116,41 +117,64 @@ mode_t caller_umask(const struct caller *caller) {
 }
 
 /*
- * A process that creates a region often creates more.  The file stays open: it belongs to the
- * process and not to its pid.  So it always has the current name or, after the end of the process,
- * none.
+ * A process that creates a region often creates more.  The file of the thread stays open: it belongs
+ * to the thread and not to its id.  So it can be read as long as the thread lives, and the rest is
+ * true as long as it can be read.
  */
 static struct {
-        pid_t pid;
-        int fd;
-} last_comm = {.fd = -1};
+        pid_t thread, process;
+        uint64_t start; /* of the process */
+        int thread_fd;  /* /proc/THREAD/comm */
+        int process_fd; /* the same of the process, -1 if the thread is its leader */
+} last = {.thread_fd = -1, .process_fd = -1};
 
-static ssize_t comm_read(pid_t pid, char *text, size_t size) {
+static int comm_open(pid_t pid) {
         char path[32];
-        ssize_t n = -1;
 
-        if (last_comm.fd >= 0 && last_comm.pid == pid)
-                n = pread(last_comm.fd, text, size, 0);
-        if (n >= 0 || pid <= 0)
-                return n;
-        if (last_comm.fd >= 0)
-                close(last_comm.fd);
         snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
-        last_comm.fd = open(path, O_RDONLY | O_CLOEXEC);
-        last_comm.pid = pid;
-        return last_comm.fd < 0 ? -1 : pread(last_comm.fd, text, size, 0);
+        return open(path, O_RDONLY | O_CLOEXEC);
 }
 
-void caller_command(const struct caller *caller, char name[16]) {
-        ssize_t n = comm_read(caller->pid, name, 16);
+static void last_close(void) {
+        if (last.thread_fd >= 0)
+                close(last.thread_fd);
+        if (last.process_fd >= 0)
+                close(last.process_fd);
+        last.thread_fd = last.process_fd = -1;
+        last.process = 0;
+}
 
-        if (n > 0 && !caller_has_number(caller))
-                n = 0;
-        memset(name + (n > 0 ? n : 0), 0, (size_t)(n > 0 ? 16 - n : 16));
+static ssize_t last_open(pid_t thread, char *text, size_t size) {
+        last_close();
+        last.thread = thread;
+        last.thread_fd = comm_open(thread);
+        last.process = process_of(thread);
+        last.start = process_start_time(last.process);
+        if (last.process > 0 && last.process != thread)
+                last.process_fd = comm_open(last.process);
+        /* Last, because it tells whether the thread was there all the while. */
+        return last.thread_fd < 0 ? -1 : pread(last.thread_fd, text, size, 0);
+}
+
+void caller_process(const struct caller *caller, struct caller_process *out) {
+        ssize_t n = -1;
+
+        *out = (struct caller_process){0};
+        if (last.thread_fd >= 0 && last.thread == caller->pid)
+                n = pread(last.thread_fd, out->name, sizeof(out->name) - 1, 0);
+        if (n < 0 && caller->pid > 0)
+                n = last_open(caller->pid, out->name, sizeof(out->name) - 1);
+        if (n > 0 && last.process_fd >= 0)
+                n = pread(last.process_fd, out->name, sizeof(out->name) - 1, 0);
+        if (n <= 0 || !caller_has_number(caller)) {
+                *out = (struct caller_process){0};
+                return;
+        }
         /* A newline ends it, unless it has the greatest length. */
-        name[15] = '\0';
-        if (n > 0 && name[n - 1] == '\n')
-                name[n - 1] = '\0';
+        if (out->name[n - 1] == '\n')
+                out->name[n - 1] = '\0';
+        out->pid = last.process;
+        out->start = last.start;
 }
 
 static void caller_add_group(struct caller *caller, gid_t gid) {

@@ -10,7 +10,7 @@
  * them: from /proc/PID/status if the pid is known.  Groups of a peer of the socket are those of
  * SO_PEERGROUPS.
  *
- * Owns one descriptor: the file with the command name of the last caller that was asked for.
+ * Owns two descriptors: files with the names of the last caller that was asked for.
  *
  * Never: changes anything, knows where a caller came from.  Not thread-safe.
  */
@@ -25,7 +25,7 @@ enum { ACCESS_READ = 4, ACCESS_WRITE = 2, ACCESS_SEARCH = 1 };
 struct caller {
         uid_t uid;
         gid_t gid;
-        pid_t pid;       /* 0: not known in our pid namespace */
+        pid_t pid;       /* a thread; 0: not known in our pid namespace */
         int connection;  /* by which it came; its process may have ended since then; 0: none */
         bool powerless;  /* uid 0 has no power: it lacks CAP_DAC_OVERRIDE in our namespace */
         bool ask_power;  /* powerless is not known yet; /proc/PID is read when it matters */
@@ -38,8 +38,13 @@ struct caller {
 void caller_clear(struct caller *caller);
 /* The umask of the caller's process; 0077 if it cannot be read. */
 mode_t caller_umask(const struct caller *caller);
-/* The name of the caller's command, at most 15 bytes and terminated; "" if it cannot be read. */
-void caller_command(const struct caller *caller, char name[16]);
+/* A process, which the caller's pid may be a thread of. */
+struct caller_process {
+        pid_t pid;      /* 0: it cannot be seen (any more) */
+        uint64_t start; /* see process_start_time() */
+        char name[16];  /* of its command, at most 15 bytes and terminated */
+};
+void caller_process(const struct caller *caller, struct caller_process *out);
 
 /* Whether uid 0 of that process has CAP_DAC_OVERRIDE in our user namespace, as far as we can
  * see. */

@@ -109,6 +109,11 @@ static bool is_orphan(const struct node *node) {
         return node->nlink == 0 && node->opens == 0 && !(node->flags & NODE_PENDING);
 }
 
+/* Whether it loses its names with its last user. */
+static bool is_passing(const struct node *node) {
+        return node->flags & (NODE_EPHEMERAL | NODE_OWNER_ENDED);
+}
+
 static void lifetimes_soon(struct lifetimes *l) {
         if (!l->soon_armed && l->acts.is_busy(l->acts.userdata))
                 loop_arm(l->soon, BUSY_MS);
@@ -196,7 +201,7 @@ static void lifetimes_abort(void *userdata) {
                 struct node *node = lifetime_region(l, id);
 
                 lifetime_unwatch(l, id);
-                if (node && ((node->flags & NODE_EPHEMERAL) || is_orphan(node)) &&
+                if (node && (is_passing(node) || is_orphan(node)) &&
                     inotify_watch(l->closes, node->fd, id) < 0)
                         lifetime_retry(l, id);
                 if (node && may_grow(l, node) && node->writers > 0)
@@ -218,9 +223,9 @@ static uint64_t milliseconds_left(const struct lifetimes *l, const struct node *
 }
 
 static bool is_due(const struct lifetimes *l, const struct node *node) {
-        if (!(node->flags & NODE_EPHEMERAL) || (node->flags & NODE_PENDING) || node->opens > 0)
+        if (!is_passing(node) || (node->flags & NODE_PENDING) || node->opens > 0)
                 return false;
-        return (node->flags & NODE_USED) || milliseconds_left(l, node) == 0;
+        return (node->flags & (NODE_USED | NODE_OWNER_ENDED)) || milliseconds_left(l, node) == 0;
 }
 
 /* Removes one name, or releases the region.  False: somebody still has it open, or is about to
@@ -230,8 +235,12 @@ static bool lifetime_look(struct lifetimes *l, struct node *node) {
 
         if (!is_due(l, node) && !is_orphan(node))
                 return true;
-        if (region_has_other_users(l->regions, node))
+        if (region_has_other_users(l->regions, node)) {
+                /* An owner's end cannot be refused for lack of a watch, so try again later. */
+                if ((node->flags & NODE_OWNER_ENDED) && lifetime_watch_closes(l, node) < 0)
+                        l->failed = true;
                 return false;
+        }
         if (node->nlink == 0)
                 tree_reap(l->tree, node);
         else if (l->acts.remove_name(l->acts.userdata, node) < 0)
@@ -264,7 +273,8 @@ static void scan_region(struct lifetimes *l, struct node *node) {
         if (node->flags & NODE_CUT)
                 lifetime_on_write(l, node->id);
         /* Watch first, then check, so that no close is missed in between. */
-        if ((node->flags & NODE_EPHEMERAL) && lifetime_watch_closes(l, node) < 0)
+        if (is_passing(node) && lifetime_watch_closes(l, node) < 0 &&
+            !(node->flags & NODE_OWNER_ENDED))
                 return;
         if (is_due(l, node) || is_orphan(node)) {
                 lifetime_look_soon(l, node->id);
@@ -446,6 +456,15 @@ void lifetime_opened(struct lifetimes *l, struct node *node, bool writable) {
 void lifetime_closed(struct lifetimes *l, const struct node *node) {
         if (node->fd < 0 || !(is_due(l, node) || is_orphan(node)))
                 return;
+        if (!id_set_add(&l->due, node->id))
+                lifetimes_scan(l);
+        txn_after_commit(l->txn, TXN_AFTER_LIFETIMES);
+}
+
+void lifetime_owner_ended(struct lifetimes *l, struct node *node) {
+        if (node->fd < 0 || (node->flags & NODE_PENDING))
+                return;
+        (void)lifetime_watch_closes(l, node);
         if (!id_set_add(&l->due, node->id))
                 lifetimes_scan(l);
         txn_after_commit(l->txn, TXN_AFTER_LIFETIMES);

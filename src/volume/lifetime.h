@@ -6,6 +6,7 @@
  *
  *   ephemeral  loses its names when its last descriptor or mapping, anywhere, is gone.  One that
  *              was never opened is given some time (grace=).
+ *   left       a region whose owner has ended (owner.h): as an ephemeral one that was used.
  *   orphan     a memfd without names and handles that some process still maps or holds.  It counts
  *              for the limit until that process lets go of it.
  *   growing    a memfd that is written to beyond its end without our knowing: it is checked soon,
@@ -57,6 +58,9 @@ int lifetime_created(struct lifetimes *lifetimes, struct node *node);
 void lifetime_opened(struct lifetimes *lifetimes, struct node *node, bool writable);
 /* Call it in the transaction that closes a handle. */
 void lifetime_closed(struct lifetimes *lifetimes, const struct node *node);
+/* Call it in the transaction that marks the region NODE_OWNER_ENDED, or that gives such a region its first
+ * name. */
+void lifetime_owner_ended(struct lifetimes *lifetimes, struct node *node);
 /* Whether a region without names and handles can be released now.  If not, lifetime will do it
  * later. */
 bool lifetime_release(struct lifetimes *lifetimes, struct node *node);

@@ -8,7 +8,7 @@
 #include "tree/stamp.h"
 
 enum {
-        MEMBERS_MAX = 8,
+        MEMBERS_MAX = 12,
         FAULT_LEAST = 128, /* bytes of log; FAULT_COMMIT hits only larger transactions */
         CLOSING_SPARE = 4, /* places for backing ids that one step may need */
         LISTS_FIRST = 64,  /* initial capacity of the lists of descriptors */
@@ -133,12 +133,6 @@ int txn_own_fd(struct txn *txn, int fd) {
         }
         txn->opened[txn->n_opened++] = fd;
         return fd;
-}
-
-void txn_disown_fd(struct txn *txn, int fd) {
-        for (size_t i = 0; i < txn->n_opened; i++)
-                if (txn->opened[i] == fd)
-                        txn->opened[i--] = txn->opened[--txn->n_opened];
 }
 
 void txn_after_commit(struct txn *txn, enum txn_after kind) {

@@ -65,8 +65,6 @@ void txn_remove_member(struct txn *txn, const void *userdata);
 /* Adds a descriptor that was opened in this transaction: an abort closes it.  Returns fd; or closes
  * it and returns -ENOMEM. */
 int txn_own_fd(struct txn *txn, int fd);
-/* Removes the descriptor from the list: its new owner keeps it even after an abort. */
-void txn_disown_fd(struct txn *txn, int fd);
 void txn_after_commit(struct txn *txn, enum txn_after kind);
 /* fd: -1 is ignored. */
 void txn_close_later(struct txn *txn, int fd, uint64_t blocks);

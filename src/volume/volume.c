@@ -197,6 +197,7 @@ static bool volume_on_unused(void *userdata, struct node *node) {
                 return true;
         if (!lifetime_release(volume->lifetimes, node))
                 return false;
+        owner_remove(volume->owners, node);
         if (node->backing_id > 0)
                 volume_close_backing(volume, node->backing_id);
         fd = region_release(volume->regions, node, &blocks);
@@ -218,6 +219,17 @@ static int volume_remove_name(void *userdata, struct node *node) {
         invalidations_begin(volume->invalidations, (struct invalidation_mark){0});
         return volume_unlink(volume, &by, tree_node(volume->tree, dentry->parent), name,
                              dentry->length);
+}
+
+static void volume_on_owner_ended(void *userdata, struct node *node) {
+        struct volume *volume = userdata;
+
+        lifetime_owner_ended(volume->lifetimes, node);
+}
+
+void volume_take_up(struct volume *volume) {
+        lifetimes_take_up(volume->lifetimes);
+        owners_take_up(volume->owners);
 }
 
 /* Anybody who may write can make this happen again and again, so the log gets a line a second at
@@ -298,6 +310,7 @@ static void volume_on_name(void *userdata) {
 static int volume_build(struct volume *volume) {
         const struct lifetime_acts acts = {volume_remove_name, volume_on_cut, volume_is_busy,
                                            volume};
+        const struct owner_acts owner_acts = {volume_on_owner_ended, volume};
         int r;
 
         r = txn_new(&volume->txn, volume->journal);
@@ -310,6 +323,9 @@ static int volume_build(struct volume *volume) {
         if (r == 0)
                 r = lifetimes_new(&volume->lifetimes, volume->loop, volume->txn, volume->tree,
                                   volume->regions, &acts);
+        if (r == 0)
+                r = owners_new(&volume->owners, volume->loop, volume->txn, volume->memory_jobs,
+                               &owner_acts);
         if (r == 0)
                 r = works_new(&volume->works, volume->txn, volume->allocator, volume->memory_jobs);
         if (r < 0)
@@ -348,6 +364,7 @@ struct volume *volume_free(struct volume *volume) {
         if (!volume)
                 return NULL;
         works_free(volume->works);
+        owners_free(volume->owners);
         lifetimes_free(volume->lifetimes);
         invalidations_free(volume->invalidations);
         tree_free(volume->tree);

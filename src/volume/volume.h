@@ -27,6 +27,7 @@
 #include "volume/event.h"
 #include "volume/invalidation.h"
 #include "volume/lifetime.h"
+#include "volume/owner.h"
 #include "volume/work.h"
 
 /* Services of the connection to the kernel.  Members are NULL where there are none. */
@@ -47,6 +48,7 @@ struct volume {
         struct regions *regions;
         struct invalidations *invalidations;
         struct lifetimes *lifetimes;
+        struct owners *owners;
         struct works *works;
         struct allocator *allocator;
         struct job_queue *memory_jobs;
@@ -78,6 +80,8 @@ int volume_prepare_store(struct volume *volume);
 void volume_close_backings(struct volume *volume);
 /* Drops regions that it was populating; the resent request begins anew.  0 or negative errno. */
 int volume_drop_pending(struct volume *volume);
+/* Goes on with lifetimes and owners, in small steps. */
+void volume_take_up(struct volume *volume);
 
 /* Names.  Errors as of the functions of tree.h; commands that remove files also get -EISDIR. */
 int volume_make(struct volume *volume, const struct change *by, struct node *dir, const char *name,
@@ -103,12 +107,13 @@ void volume_set_defaults(struct volume *volume, struct node *dir, bool none, uin
 struct region_order {
         struct create_attrs attrs;
         uint64_t size;
-        uint32_t flags; /* NODE_EPHEMERAL, … */
+        uint32_t flags; /* NODE_EPHEMERAL, NODE_OWNER_PROCESS, … */
 };
 /*
  * Makes a region of a given size, and reserves all of it.  0 and the region.  Or -EINPROGRESS and a
  * region without a name, which has to be populated first: call volume_populate(), and after that
- * volume_create_finish(), which gives it its name.  -ENOSPC, -EFBIG and the errors of tree_link().
+ * volume_create_finish(), which gives it its name.  -ENOSPC, -EFBIG, the errors of tree_link() and
+ * owner_add().
  */
 int volume_create(struct volume *volume, const struct change *by, struct node *dir,
                   const char *name, size_t length, const struct region_order *order,

@@ -37,11 +37,13 @@ static int volume_backing(struct volume *volume, struct node *node) {
  * abort. */
 static int storage_init(struct volume *volume, const struct change *by, struct node *node,
                         bool growable, uint64_t size) {
+        struct caller_process process;
         int r;
 
+        caller_process(by->caller, &process);
         node->creator_uid = by->caller->uid;
-        node->creator_pid = by->caller->pid;
-        caller_command(by->caller, node->creator_name);
+        node->creator_pid = process.pid > 0 ? process.pid : by->caller->pid;
+        memcpy(node->creator_name, process.name, sizeof(node->creator_name));
         r = growable ? region_create_growable(volume->regions, node)
                      : region_create(volume->regions, node, size);
         if (r == 0)
@@ -50,6 +52,8 @@ static int storage_init(struct volume *volume, const struct change *by, struct n
                 r = region_own(volume->regions, node);
         if (r == 0)
                 r = lifetime_created(volume->lifetimes, node);
+        if (r == 0 && (node->flags & NODE_OWNER))
+                r = owner_add(volume->owners, node, by->caller);
         if (r == 0 && regions_are_kept(volume->regions)) {
                 r = volume_backing(volume, node);
                 r = r < 0 ? r : 0;
@@ -129,6 +133,8 @@ int volume_create_finish(struct volume *volume, const struct change *by, struct 
         pending_end(volume->tree, node);
         JOURNAL_SET(volume->journal, node->btime, stamp_now());
         JOURNAL_SET(volume->journal, node->huge, huge);
+        if (node->flags & NODE_OWNER_ENDED)
+                lifetime_owner_ended(volume->lifetimes, node);
         return create_name(volume, by, node, dir, name, length);
 }
 

@@ -158,6 +158,11 @@ void work_cancel(struct work *work) {
                 allocation_cancel(work->allocation);
 }
 
+void work_signalled(struct work *work) {
+        if (work->allocation)
+                allocation_signalled(work->allocation);
+}
+
 static void works_begin(void *userdata) {
         struct works *works = userdata;
 

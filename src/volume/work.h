@@ -43,3 +43,5 @@ int work_fallocate(struct work **out, struct works *works, struct work_caller ca
 void work_give(struct work *work, void *memory);
 /* The caller no longer waits: ends the work soon, if possible. */
 void work_cancel(struct work *work);
+/* The caller got a signal: cancels the work if that ends the caller, now or later; see allocator.h. */
+void work_signalled(struct work *work);

@@ -119,3 +119,7 @@ void allocation_begin(struct allocation *allocation) {
 void allocation_cancel(struct allocation *allocation) {
         allocation->cancelled = true;
 }
+
+void allocation_signalled(struct allocation *allocation) {
+        allocation->cancelled = true;
+}

@@ -48,6 +48,8 @@ class Held:
         self.held = False
 
     def hold(self):
+        # On one processor it makes huge pages in one thread, which is the one that is held.
+        os.sched_setaffinity(self.pid, {min(os.sched_getaffinity(self.pid))})
         ptrace(PTRACE_SEIZE, self.pid, PTRACE_O_TRACEFORK)
         self.held = True
         ptrace(PTRACE_INTERRUPT, self.pid)
@@ -113,10 +115,10 @@ def listed(directory, kind="populating"):
 class Creation:
     """A process that makes one region by a command to .ctl/create of a directory.
 
-    It joins a memory cgroup first, if there is one.
+    It joins a memory cgroup first, if there is one; `ticks`: seconds between the signals of a timer.
     """
 
-    def __init__(self, directory, line, group=None):
+    def __init__(self, directory, line, group=None, ticks=None):
         self.pid = os.fork()
         if self.pid == 0:
             status = 99
@@ -124,8 +126,14 @@ class Creation:
                 die_with_parent()
                 if group:
                     group.join()
+                if ticks:
+                    signal.signal(signal.SIGALRM, lambda *_: None)
+                    signal.setitimer(signal.ITIMER_REAL, ticks, ticks)
                 fd = os.open(directory / ".ctl/create", os.O_WRONLY)
-                os.write(fd, f"{line}\n".encode())
+                text = f"{line}\n".encode()
+                # Python would write again after EINTR.
+                if libc.write(fd, text, len(text)) != len(text):
+                    raise OSError(ctypes.get_errno(), "write")
                 status = 0
             except OSError as error:
                 status = error.errno

@@ -13,6 +13,7 @@ import json
 import mmap
 import os
 import select
+import signal
 import socket
 import stat
 import struct
@@ -576,6 +577,49 @@ class Ephemeral(Case):
     def check(self, mount, x):
         gone(x)
         support.wait_for(lambda: mount.stats()["iomemfs_used_bytes"] == 0, "its memory")
+
+
+class Owned(Case):
+    """Its name goes after the end of its owner: the records of that are made, used again, and go."""
+
+    def act(self, mount, x):
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                for line in ("x 8192 owner=process", "x2 4096 owner=process"):
+                    mount.command("create", line)
+                os.unlink(mount / "x2")
+                os.write(writer, b"made")
+                signal.pause()
+            finally:
+                os._exit(1)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as stream:
+            assert stream.read(4) == b"made"
+        assert os.stat(x).st_size == 8192
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        support.wait_for(lambda: not x.exists(), "the end of an owned region")
+
+    def check(self, mount, x):
+        gone(x)
+        support.wait_for(lambda: mount.stats()["iomemfs_used_bytes"] == 0, "its memory")
+
+
+class OwnedByDefault(Case):
+    """By open(2), and removed before its owner ends."""
+
+    def prepare(self, mount):
+        (mount / "d").mkdir()
+        mount.command("../d/.ctl/default", "owner=process")
+        return mount / "d/x"
+
+    def act(self, mount, x):
+        os.close(os.open(x, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+    def check(self, mount, x):
+        assert os.listxattr(x) == [] or b"owner=process" in os.getxattr(x, "user.iomemfs.flags")
 
 
 class TemporaryFile(Case):

@@ -329,6 +329,10 @@ class CommandEphemeral(Command):
     line = "x 8k ephemeral"
 
 
+class CommandOwner(Command):
+    line = "x 8k owner=process"
+
+
 class CommandPopulate(Command):
     line = "x 64k populate"
 

@@ -166,13 +166,10 @@ def test_given_up_with_its_writer(mount, number):
     assert BIG <= listed(mount.path)["x"]["allocated"] < 2 * BIG
     assert 2 * BIG < stat_of(mount, "populating_bytes") <= 3 * BIG
     assert stat_of(mount, "populating") == 1 and region_descriptors(mount) > 0
-    interrupts = mount.stats()['iomemfs_requests_total{opcode="INTERRUPT"}']
+    before = interrupts(mount)
     try:
         os.kill(creation.pid, number)
-        wait_for(
-            lambda: mount.stats()['iomemfs_requests_total{opcode="INTERRUPT"}'] > interrupts,
-            "the kernel's word of it",
-        )
+        wait_for(lambda: interrupts(mount) > before, "the kernel's word of it")
         assert set(listed(mount.path)) == {"x"}
     finally:
         held.release()
@@ -181,6 +178,62 @@ def test_given_up_with_its_writer(mount, number):
     wait_for(lambda: region_descriptors(mount) == 0, "the memory")
     assert os.listdir(mount) == []
     assert stat_of(mount, "populating") == stat_of(mount, "populating_bytes") == 0
+
+
+def interrupts(mount):
+    return mount.stats()['iomemfs_requests_total{opcode="INTERRUPT"}']
+
+
+@pytest.mark.parametrize("options", ["populate", "huge"])
+def test_signals_that_the_caller_lives_through(mount, options):
+    """A timer every 20 ms: the population is neither given up nor begun anew, and done once."""
+    before = interrupts(mount)
+    with Held(mount):
+        creation = Creation(mount.path, f"x {BIG} {options}", ticks=0.02)
+        wait_for(lambda: "x" in listed(mount.path), "the population")
+        created = listed(mount.path)["x"]["inode"]
+        wait_for(lambda: interrupts(mount) > before, "the kernel's word of a signal")
+        time.sleep(0.3)  # many of them
+        assert listed(mount.path)["x"]["inode"] == created
+    assert creation.end() == 0
+    assert os.stat(mount / "x").st_ino == created
+    assert os.stat(mount / "x").st_blocks * 512 == BIG
+    assert interrupts(mount) == before + 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGQUIT])
+def test_given_up_after_signals_that_it_lived_through(mount, number):
+    """The kernel tells of the first signal only; the one that ends the caller is found."""
+    before = interrupts(mount)
+    creation, held = hold_half_way(
+        mount, "x", BIG, Creation, mount.path, f"x {4 * BIG} populate huge", None, 0.02
+    )
+    try:
+        wait_for(lambda: interrupts(mount) > before, "the kernel's word of a signal")
+        time.sleep(0.1)
+        assert set(listed(mount.path)) == {"x"}
+        os.kill(creation.pid, number)
+        time.sleep(0.1)
+    finally:
+        held.release()
+    assert creation.end() == -number
+    wait_for(lambda: used(mount) == 0, "the reservation")
+    wait_for(lambda: region_descriptors(mount) == 0, "the memory")
+    assert os.listdir(mount) == [] and interrupts(mount) == before + 1
+
+
+def test_the_second_of_two_regions_is_given_up_as_well(mount):
+    """One write with two lines: the signal came in the first, and none is told of in the second."""
+    before = interrupts(mount)
+    creation = Creation(mount.path, f"a 4096 populate\nx {4 * BIG} populate huge", ticks=0.001)
+    try:
+        wait_for(lambda: "x" in listed(mount.path), "the second population")
+        os.kill(creation.pid, signal.SIGKILL)
+    finally:
+        assert creation.end() in (-signal.SIGKILL, 0)
+    wait_for(lambda: listed(mount.path) == {}, "the end")
+    assert (mount / "a").exists() and not (mount / "x").exists()
+    assert interrupts(mount) >= before
 
 
 def test_goes_on_when_the_worker_dies(mount):

@@ -323,7 +323,7 @@ static void test_passthrough_is_asked_for(void **state) {
         kernel_send_init(&kernel, 2);
         /* A socket has no backing files: that it was asked for is not enough. */
         assert_int_equal(channel_dispatch(kernel.channel), -EOPNOTSUPP);
-        assert_false(channel_has_passthrough(kernel.channel));
+        assert_int_equal(kernel.root->passthrough, 0);
         assert_int_equal(kernel_receive(&kernel, &reply, sizeof(reply)), sizeof(reply));
         assert_int_equal(reply.out.flags & WIRE_INIT_EXT, WIRE_INIT_EXT);
         assert_int_equal(reply.out.flags2, WIRE_INIT2_PASSTHROUGH);

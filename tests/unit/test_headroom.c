@@ -64,7 +64,7 @@ static void put_group(const char *group, uint64_t max, uint64_t high, uint64_t c
 }
 
 static uint64_t available(void) {
-        struct headroom_group group;
+        struct cgroup group;
 
         headroom_find_group(&group, root, 0);
         return headroom_available(&group);

@@ -141,20 +141,6 @@ static void test_commit(void **state) {
         world_clear(&world);
 }
 
-static void test_disowned(void **state) {
-        int opened = some_fd();
-        struct world world;
-
-        (void)state;
-        world_new(&world);
-        assert_int_equal(txn_own_fd(world.txn, opened), opened);
-        txn_disown_fd(world.txn, opened);
-        txn_abort(world.txn);
-        assert_true(is_open(opened));
-        close(opened);
-        world_clear(&world);
-}
-
 static void test_reply_comes_before_the_rest(void **state) {
         struct world world;
         struct iovec iov = {"reply", 5};
@@ -342,7 +328,6 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_abort),
                 cmocka_unit_test(test_commit),
-                cmocka_unit_test(test_disowned),
                 cmocka_unit_test(test_reply_comes_before_the_rest),
                 cmocka_unit_test(test_work_may_commit),
                 cmocka_unit_test(test_failed),

@@ -147,11 +147,19 @@ enum class option : unsigned int {
         ephemeral = IOMEM_EPHEMERAL, /**< the name goes with the last reference */
         populate = IOMEM_POPULATE,   /**< all pages are there from the start */
         huge = IOMEM_HUGE,           /**< the same with huge pages */
+        /* The name goes when this process, its control group or its PID namespace has ended, and the
+         * last reference is gone. */
+        owner_process = IOMEM_OWNER_PROCESS,
+        owner_service = IOMEM_OWNER_SERVICE,
+        owner_container = IOMEM_OWNER_CONTAINER,
 };
 inline constexpr option fixed = option::fixed;
 inline constexpr option ephemeral = option::ephemeral;
 inline constexpr option populate = option::populate;
 inline constexpr option huge = option::huge;
+inline constexpr option owner_process = option::owner_process;
+inline constexpr option owner_service = option::owner_service;
+inline constexpr option owner_container = option::owner_container;
 
 /** What cannot be done any more: an or of these. */
 enum class seal : unsigned int {

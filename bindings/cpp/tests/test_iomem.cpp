@@ -254,6 +254,29 @@ TEST_CASE("regions go through sockets") {
         ::close(ends[1]);
 }
 
+TEST_CASE("a region goes after the end of its owner, and not before") {
+        iomem::connection mem;
+        int ready[2];
+        REQUIRE(::pipe(ready) == 0);
+        pid_t child = ::fork();
+        if (child == 0) {
+                iomem::connection own;
+                { auto made = own.create("owned", 4096, iomem::owner_process | iomem::fixed); }
+                { auto again = own.open("owned"); }
+                if (::write(ready[1], "1", 1) == 1)
+                        ::pause();
+                ::_exit(1);
+        }
+        char byte;
+        REQUIRE(::read(ready[0], &byte, 1) == 1);
+        CHECK(names(mem) == std::vector<std::string>{"owned"});
+        ::kill(child, SIGKILL);
+        ::waitpid(child, nullptr, 0);
+        eventually([&] { return names(mem).empty(); });
+        ::close(ready[0]);
+        ::close(ready[1]);
+}
+
 TEST_CASE("a killed holder leaves nothing, and takes nothing from others") {
         iomem::connection mem;
         int ready[2];

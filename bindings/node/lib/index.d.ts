@@ -21,7 +21,7 @@ export interface CreateOptions {
   populate?: boolean;
   /** The same with huge pages. */
   huge?: boolean;
-  /** Where the daemon knows such owners; one that does not refuses it. */
+  /** The name goes when that one, of this process, has ended, and the last reference is gone. */
   owner?: 'process' | 'service' | 'container';
 }
 

@@ -86,11 +86,19 @@ test('resize, seal, remove, populate', async () => {
   assert.strictEqual((await iomem.stat('b')).allocated, 65536);
 });
 
+test('owner', async () => {
+  (await iomem.create('c', 4096, { owner: 'process' })).close();
+  (await iomem.open('c')).close();
+  assert.deepStrictEqual((await iomem.stat('c')).flags, ['owner=process']);
+  await iomem.remove('c');
+});
+
 test('what the daemon says is shown', async () => {
   (await iomem.create('a', 4096)).close();
   await fails(iomem.create('a', 4096), 'EEXIST', /exists already/);
   await fails(iomem.create('b', 1, { mode: 0o7777 }), 'EINVAL', /mode=/);
   await fails(iomem.create('b', 1, { owner: 'nobody' }), 'EINVAL', /owner=nobody/);
+  await fails(iomem.create('b', 1, { owner: 'process', ephemeral: true }), 'EINVAL', /exclude/);
   await fails(iomem.create('b', 2 ** 31), 'ENOSPC', /size=/);
   await assert.rejects(iomem.create('b', -1), RangeError);
   await assert.rejects(iomem.create('b', 1.5), RangeError);

@@ -9,6 +9,8 @@ import os
 import select
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -89,12 +91,32 @@ def test_populate():
     assert iomem.stat("a").allocated == 64 << 10
 
 
+def test_owner():
+    """The name goes after the end of the process that made it, and not before."""
+    code = (
+        "import iomem, os\n"
+        "iomem.create('a', 4096, owner='process').close()\n"
+        "iomem.open('a').close()\n"
+        "assert iomem.stat('a').flags == ('owner=process',), iomem.stat('a').flags\n"
+        "print('made', flush=True)\n"
+        "input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as maker:
+        assert maker.stdout.readline() == "made\n"
+        assert names() == ["a"]
+        maker.kill()
+    wait_for(lambda: not names(), "the end of the region")
+
+
 def test_what_the_daemon_says_is_shown():
     iomem.create("a", 4096).close()
     error = fails(errno.EEXIST, "exists already", iomem.create, "a", 4096)
     assert isinstance(error, FileExistsError) and error.filename == "a"
     fails(errno.EINVAL, "mode=", iomem.create, "b", 1, mode=0o7777)
     fails(errno.EINVAL, "owner=nobody", iomem.create, "b", 1, owner="nobody")
+    fails(errno.EINVAL, "exclude", iomem.create, "b", 1, owner="process", ephemeral=True)
     fails(errno.ENOSPC, "size=", iomem.create, "b", 2 << 30)
     with pytest.raises(ValueError):
         iomem.create("b", -1)

@@ -67,6 +67,27 @@ class TestRegions < Minitest::Test
     assert_equal 64 << 10, IO::Memory.stat("a")[:allocated]
   end
 
+  def test_owner
+    ready, made = IO.pipe
+    maker = fork do
+      IO::Memory.create("a", 4096, owner: "process").close
+      IO::Memory.open("a").close
+      made.write("made")
+      made.close
+      sleep
+    end
+    made.close
+    assert_equal "made", ready.read
+    assert_equal ["owner=process"], IO::Memory.stat("a")[:flags].map(&:to_s)
+    Process.kill(:KILL, maker)
+    Process.wait(maker)
+    deadline = Process.clock_gettime(Process::CLOCK_MONOTONIC) + 30
+    sleep 0.01 until names.empty? || Process.clock_gettime(Process::CLOCK_MONOTONIC) > deadline
+    assert_equal [], names
+  ensure
+    ready&.close
+  end
+
   def test_what_the_daemon_says_is_shown
     IO::Memory.create("a", 4096).close
     fails_with(Errno::EEXIST, /a: exists already/) { IO::Memory.create("a", 4096) }

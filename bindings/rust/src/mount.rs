@@ -81,8 +81,8 @@ impl Options {
         self.with("huge")
     }
 
-    /// "process", "service" or "container", where the daemon knows such owners; one that does not
-    /// refuses it.
+    /// "process", "service" or "container": the name goes when that one, of this process, has
+    /// ended, and the last reference is gone.
     #[must_use]
     pub fn owner(self, owner: &str) -> Options {
         self.with(format!("owner={owner}"))

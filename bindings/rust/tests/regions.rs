@@ -174,6 +174,9 @@ fn changes_and_errors() {
     fails(mount.create("a", 1, Options::new()), libc::EEXIST, "a: exists already");
     fails(mount.create("b", 1, Options::new().mode(0o7777)), libc::EINVAL, "mode=");
     fails(mount.create("b", 1, Options::new().owner("nobody")), libc::EINVAL, "owner=nobody");
+    mount.create("b", 1, Options::new().owner("process")).unwrap();
+    assert_eq!(mount.stat("b").unwrap().flags, ["owner=process"]);
+    mount.remove("b").unwrap();
     fails(mount.create("b", 2 << 30, Options::new()), libc::ENOSPC, "size=");
     fails(mount.create("b\nc 1", 1, Options::new().owner("a\nb 2")), libc::EINVAL, "");
     mount.remove("a").unwrap();

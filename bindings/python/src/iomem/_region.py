@@ -154,8 +154,8 @@ def create(
     ephemeral: the name goes with the last reference, however its holder ended
     populate: all pages are there when the name appears
     huge: the same with huge pages
-    owner: "process", "service" or "container", where the daemon knows such owners; one that does
-        not refuses it
+    owner: "process", "service" or "container": the name goes when that one, of this process, has
+        ended, and the last reference is gone
     """
     def open_it() -> Region:
         try:

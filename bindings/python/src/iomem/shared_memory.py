@@ -43,7 +43,7 @@ class SharedMemory:
     fixed: its size never changes, so that nobody can take pages away from those who map it
     ephemeral: the name goes with its last user, however that ended; unlink() is not needed
     populate, huge: all pages are there from the start; with huge pages
-    owner: "process", "service" or "container", where the daemon knows such owners
+    owner: "process", "service" or "container": the name goes when that has ended, and its last user
     wait: attach to one that may be made later: True waits for ever, a number that many seconds
     track: accepted and ignored; there is no tracker
     """

@@ -184,7 +184,8 @@ public final class Region implements AutoCloseable {
     /**
      * Makes a region and opens it for reading and writing.
      *
-     * @param options words of iomemfs-ctl(7): "fixed", "ephemeral", "populate", "huge", "mode=0640"; one
+     * @param options words of iomemfs-ctl(7): "fixed", "ephemeral", "populate", "huge", "mode=0640",
+     *     "owner=process", "owner=service", "owner=container"; one
      *     that the daemon does not know is refused in its words
      * @throws FileAlreadyExistsException if there is something of that name
      */

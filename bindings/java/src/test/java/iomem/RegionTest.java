@@ -144,6 +144,9 @@ public class RegionTest {
         fails(FileAlreadyExistsException.class, "exists already", () -> make("a", 1));
         fails(FileSystemException.class, "mode=", () -> make("b", 1, "mode=07777"));
         fails(FileSystemException.class, "owner=nobody", () -> make("b", 1, "owner=nobody"));
+        make("b", 1, "owner=process");
+        assertEquals(List.of("owner=process"), stat("b").flags());
+        Region.remove("b");
         fails(FileSystemException.class, "size=", () -> make("b", 2L << 30));
         assertThrows(IllegalArgumentException.class, () -> make("b", -1));
         assertThrows(IllegalArgumentException.class, () -> make("b", 1, "fixed\nc 1"));
