@@ -65,14 +65,29 @@ static int reads(struct iomem_connection *mem, const char *name) {
         return 0;
 }
 
+/* Nobody needs to have the region open: its name goes when this process has ended. */
+static int keeps(struct iomem_connection *mem, const char *name) {
+        int fd = iomem_create(mem, name, SIZE, -1, IOMEM_OWNER_PROCESS);
+
+        if (fd < 0)
+                return fail();
+        close(fd);
+        puts("C keeps it");
+        fflush(stdout);
+        sleep(60);
+        return 0;
+}
+
 int main(int argc, char **argv) {
         struct iomem_connection *mem;
 
-        if (argc != 3 || (strcmp(argv[1], "write") != 0 && strcmp(argv[1], "read") != 0)) {
-                fprintf(stderr, "usage: %s write|read NAME\n", argv[0]);
+        if (argc != 3 || !strchr("wrk", argv[1][0])) {
+                fprintf(stderr, "usage: %s write|read|keep NAME\n", argv[0]);
                 return 2;
         }
         if (iomem_connect(&mem, NULL) < 0)
                 return fail();
+        if (argv[1][0] == 'k')
+                return keeps(mem, argv[2]);
         return argv[1][0] == 'w' ? writes(mem, argv[2]) : reads(mem, argv[2]);
 }

@@ -95,7 +95,9 @@ int cli_create(int argc, char **argv) {
         if (r != 0)
                 return r;
         progress_begin(creation.name);
-        fd = iomem_create(connection, name, creation.size, creation.mode, creation.flags);
+        /* One for writing would keep the region from being sealed later. */
+        fd = iomem_create(connection, name, creation.size, creation.mode,
+                          creation.flags | IOMEM_READ_ONLY);
         progress_end();
         iomem_disconnect(connection);
         if (fd < 0)

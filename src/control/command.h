@@ -51,6 +51,7 @@ struct command {
         bool none;           /* default, limit: take it away */
         uint32_t seals;      /* seal: F_SEAL_… */
         bool writable;       /* open rw */
+        bool read_only_fd;   /* create: the descriptor of the answer is for reading */
         uint64_t timeout_ms; /* wait: milliseconds, 0 for no limit */
         /* limit, admin */
         bool has_limit_bytes, has_limit_nodes;

@@ -299,8 +299,12 @@ static int parse_create(struct command *out, struct words *words, struct command
         if (!word_next(words, &word, &length))
                 return command_fail(error, -EINVAL, "the size is missing");
         r = parse_size(&out->size, word, length, error);
-        while (r == 0 && word_next(words, &word, &length))
-                r = parse_create_option(out, word, length, error);
+        while (r == 0 && word_next(words, &word, &length)) {
+                if (word_is(word, length, "ro"))
+                        out->read_only_fd = true;
+                else
+                        r = parse_create_option(out, word, length, error);
+        }
         return r < 0 ? r : check_lifetime(out, error);
 }
 

@@ -177,7 +177,11 @@ static int run_seal(struct command_context *context) {
         if (r == -EBUSY)
                 return command_fail(context->error, r,
                                     "%s: somebody has it open or mapped for writing", shown.text);
-        if (r == -EOPNOTSUPP || r == -EPERM)
+        if (r == -EPERM)
+                return command_fail(context->error, r,
+                                    "%s: was handed out for writing, and takes no more such seals",
+                                    shown.text);
+        if (r == -EOPNOTSUPP)
                 return command_fail(context->error, r,
                                     "%s: cannot be sealed: it was not made by a create command",
                                     shown.text);

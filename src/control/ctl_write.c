@@ -145,7 +145,9 @@ static int ctl_run_line(struct run *run, struct node *dir, struct command_error 
         ctl->root->counters.commands++;
         r = command_parse(command, (enum command_verb)ctl_files[handle->kind].verb, run->at,
                           strcspn(run->at, "\n"), error);
-        if (r == 0 && command->verb == COMMAND_ADMIN)
+        if (r == 0 && command->read_only_fd)
+                r = ctl_error(error, -EINVAL, "ro: only the socket answers with a descriptor");
+        else if (r == 0 && command->verb == COMMAND_ADMIN)
                 r = ctl_run_admin(ctl, run->caller, command, error);
         else if (r == 0)
                 r = command_run(ctl->volume, dir, run->caller, command, &node, error);

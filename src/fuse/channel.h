@@ -39,6 +39,7 @@ struct fuse_request {
         uint64_t node;   /* node id that the request is about */
         uint32_t uid, gid;
         int32_t pid;
+        uint64_t at; /* clock_ns() when it was read; 0: not known */
         bool answered;
         bool deferred;
         /* It clears the set-user-id bits of its file; see killpriv.h. */

@@ -35,8 +35,10 @@ static void fs_plain_attributes(const struct node *node, struct stat *st) {
         st->st_atim = (struct timespec){node->atime.sec, node->atime.nsec};
         st->st_mtim = (struct timespec){node->mtime.sec, node->mtime.nsec};
         st->st_ctim = (struct timespec){node->ctime.sec, node->ctime.nsec};
-        if (S_ISLNK(node->mode))
+        if (S_ISLNK(node->mode)) {
                 st->st_size = node->text_length;
+                st->st_blocks = (blkcnt_t)(node->charge / 512);
+        }
         if (node_is_dir(node))
                 st->st_size = ((off_t)node->children + 2) * TMPFS_DIRENT_SIZE; /* "." and ".." */
 }

@@ -2,7 +2,7 @@
 #include "fuse/fs_private.h"
 
 struct node *fs_node(struct fs *fs, uint64_t ino) {
-        return tree_node(fs->volume->tree, ino & UINT32_MAX);
+        return tree_node(fs->volume->tree, fs_kind(ino) == CTL_NONE ? ino : ino & FS_NODE_MASK);
 }
 
 struct caller fs_caller(const struct fuse_request *req) {

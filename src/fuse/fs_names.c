@@ -7,9 +7,9 @@
 static void fs_reply_ctl(struct fuse_request *req, struct fs *fs, enum ctl_kind kind,
                          struct node *dir) {
         struct wire_entry entry = {
-                .node = fs_ctl_ino(kind, dir),
+                .node = fs_ctl_id(kind, dir, req->uid),
                 .generation = dir->generation,
-                .valid = FS_FOREVER,
+                .valid = 0, /* the next user gets another node */
         };
 
         fs_ctl_attributes(fs, kind, dir, &entry.attributes);

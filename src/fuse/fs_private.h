@@ -60,12 +60,24 @@ static inline struct fs *fs_of(const struct fuse_request *req) {
         return req->userdata;
 }
 
-/* Ids of .ctl and its files. */
+/*
+ * Ids of .ctl and its files.  Each user has nodes of its own for them: the kernel lets one writer of
+ * a node in at a time, and a write whose text never comes would keep all others out.
+ *
+ *   bits 0 to 23   node id of the directory
+ *   bits 24 to 31  upper byte of the uid
+ *   bits 32 to 39  enum ctl_kind; CTL_NONE: the directory or file itself, and no uid
+ *   bits 40 to 63  the rest of the uid
+ */
+enum { FS_NODE_MASK = (1 << 24) - 1 };
+_Static_assert((int)LAYOUT_NODES_MAX <= (int)FS_NODE_MASK, "a node id does not fit");
+
 static inline enum ctl_kind fs_kind(uint64_t id) {
-        return (enum ctl_kind)(id >> 32);
+        return (enum ctl_kind)(id >> 32 & 0xff);
 }
-static inline uint64_t fs_ctl_ino(enum ctl_kind kind, const struct node *dir) {
-        return (uint64_t)kind << 32 | dir->id;
+static inline uint64_t fs_ctl_id(enum ctl_kind kind, const struct node *dir, uid_t uid) {
+        return (uint64_t)(uid & 0xffffff) << 40 | (uint64_t)kind << 32 |
+               (uint64_t)(uid >> 24) << 24 | dir->id;
 }
 
 /* Functions with only a request as argument are handlers: see fs.c. */

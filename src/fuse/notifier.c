@@ -19,6 +19,7 @@ enum {
         LANES_MAX = 4,     /* the greatest number of processes */
         PATIENCE_MS = 500, /* a notification that takes longer is given up */
         IDLE_MS = 500,     /* a further process without work ends after that */
+        ENDING_MS = 10,    /* until the next look at processes that somebody waits for to end */
 };
 
 /* The message to a process. */
@@ -32,6 +33,7 @@ struct message {
 
 struct notification {
         struct message message;
+        uint64_t since_ms; /* when it began to wait for a process */
         notifier_fn fn;
         void *userdata;
         struct notification *prev, *next;
@@ -175,6 +177,13 @@ static bool lane_tell(struct lane *lane, struct notification *notification) {
 
 enum place { PLACE_NONE, PLACE_LATER, PLACE_TAKEN };
 
+/* Whether the lane will soon be free: its notification is under way, or its process is ending. */
+static bool lane_will_be_free(struct lane *lane, const struct notification *waits) {
+        if (lane->busy)
+                return !lane_is_stuck(lane);
+        return lane_is_ending(lane) && clock_ms() - waits->since_ms < PATIENCE_MS;
+}
+
 /* Finds a lane: one whose process is idle, or else one that has no process yet. */
 static enum place notifier_place(struct notifier *notifier, struct notification *notification) {
         enum place place = PLACE_NONE;
@@ -186,12 +195,24 @@ static enum place notifier_place(struct notifier *notifier, struct notification 
                 struct lane *lane = &notifier->lanes[i % LANES_MAX];
                 bool is_new = lane->socket_fd < 0;
 
-                if (lane->busy && !lane_is_stuck(lane))
-                        place = PLACE_LATER;
-                else if (!lane->busy && is_new == (i >= LANES_MAX) && lane_tell(lane, notification))
+                if (!lane->busy && is_new == (i >= LANES_MAX) && lane_tell(lane, notification))
                         return PLACE_TAKEN;
+                if (lane_will_be_free(lane, notification))
+                        place = PLACE_LATER;
         }
         return place;
+}
+
+static void notifier_arm(struct notifier *notifier, uint64_t milliseconds) {
+        loop_arm(notifier->timer, milliseconds);
+        notifier->armed = true;
+}
+
+static bool notifier_has_ending(struct notifier *notifier) {
+        for (int i = 0; i < LANES_MAX; i++)
+                if (lane_is_ending(&notifier->lanes[i]))
+                        return true;
+        return false;
 }
 
 /* Sends the waiting notifications, as far as there are processes for them. */
@@ -201,8 +222,12 @@ static void notifier_advance(struct notifier *notifier) {
         DL_FOREACH_SAFE(notifier->waiting, notification, next) {
                 enum place place = notifier_place(notifier, notification);
 
-                if (place == PLACE_LATER)
+                if (place == PLACE_LATER) {
+                        /* Nothing tells when a process has ended. */
+                        if (notifier_has_ending(notifier))
+                                notifier_arm(notifier, ENDING_MS);
                         break;
+                }
                 DL_DELETE(notifier->waiting, notification);
                 if (place == PLACE_NONE)
                         give_up(notifier, notification);
@@ -257,11 +282,6 @@ static uint64_t notifier_look(struct notifier *notifier) {
         return next;
 }
 
-static void notifier_arm(struct notifier *notifier, uint64_t milliseconds) {
-        loop_arm(notifier->timer, milliseconds);
-        notifier->armed = true;
-}
-
 static void notifier_on_timer(void *userdata, uint32_t events) {
         struct notifier *notifier = userdata;
         uint64_t next;
@@ -307,7 +327,8 @@ static int notifier_tell(struct notifier *notifier, const struct message *messag
 
         if (!notification)
                 return -ENOMEM;
-        *notification = (struct notification){.message = *message, .fn = fn, .userdata = userdata};
+        *notification = (struct notification){
+                .message = *message, .since_ms = clock_ms(), .fn = fn, .userdata = userdata};
         DL_APPEND(notifier->waiting, notification);
         notifier_advance(notifier);
         /* If it is armed, it is set for an older notification, and is armed again when it

@@ -51,7 +51,7 @@ void exchange_close(struct iomem_connection *connection);
 /* By files: files.c.  Arguments as in iomem.h. */
 /* mode: -1 for 0666 without the umask.  options: further words of the command. */
 int files_create(struct iomem_connection *connection, const char *name, uint64_t size, int mode,
-                 const char *options);
+                 const char *options, int access);
 int files_open(struct iomem_connection *connection, const char *name, int access);
 /* directory: NULL for the connection's.  file: of .ctl. */
 int files_command(struct iomem_connection *connection, const char *directory, const char *file,

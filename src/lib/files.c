@@ -65,8 +65,8 @@ int files_open(struct iomem_connection *connection, const char *name, int access
 }
 
 /* A mode without write permission for the owner can be set only after the region was opened. */
-static int open_made(struct iomem_connection *connection, const char *name, int mode) {
-        int fd = files_open(connection, name, IOMEM_WRITE);
+static int open_made(struct iomem_connection *connection, const char *name, int mode, int access) {
+        int fd = files_open(connection, name, access);
 
         if (fd >= 0 && mode >= 0 && (mode & OWNER_RW) != OWNER_RW && fchmod(fd, (mode_t)mode) < 0) {
                 int r = error_about(-errno, name);
@@ -82,7 +82,7 @@ static int open_made(struct iomem_connection *connection, const char *name, int 
  * and close it again: as its last user, it removes the region.  Then it is created once more.
  */
 int files_create(struct iomem_connection *connection, const char *name, uint64_t size, int mode,
-                 const char *options) {
+                 const char *options, int access) {
         char escaped[NAME_ESCAPED_MAX], line[NAME_ESCAPED_MAX + 128], text[32] = "";
         int attempts = strstr(options, " ephemeral") ? CREATE_ATTEMPTS : 1, r;
 
@@ -95,7 +95,7 @@ int files_create(struct iomem_connection *connection, const char *name, uint64_t
                 r = files_command(connection, NULL, "create", line);
                 if (r < 0)
                         return r;
-                r = open_made(connection, name, mode);
+                r = open_made(connection, name, mode, access);
         } while (r == -ENOENT && --attempts > 0);
         return r;
 }

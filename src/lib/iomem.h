@@ -38,6 +38,9 @@ struct iomem_connection;
 #define IOMEM_EPHEMERAL 2u /* the name goes when nobody has the region open or mapped */
 #define IOMEM_POPULATE 4u  /* all pages have memory from the start */
 #define IOMEM_HUGE 8u      /* huge pages, as far as the kernel has them */
+/* The descriptor is for reading.  A region that was handed out for writing by the socket cannot be
+ * sealed against shrinking or growing alone any more. */
+#define IOMEM_READ_ONLY 1024u
 
 /* In the flags of a region that has no name yet. */
 #define IOMEM_POPULATING 16u
@@ -135,8 +138,9 @@ IOMEM_API const char *iomem_version(void);
 
 /* Regions by name: iomem_create(3) */
 
-/* Makes a region of size bytes, which may be 0, and opens it for reading and writing.  mode:
- * permissions, or -1 for 0666 without the umask.  flags: IOMEM_FIXED, ...  Returns a descriptor,
+/* Makes a region of size bytes, which may be 0, and opens it for reading and writing, or with
+ * IOMEM_READ_ONLY for reading.  mode: permissions, or -1 for 0666 without the umask.  flags:
+ * IOMEM_FIXED, ...  Returns a descriptor,
  * the caller's; -EEXIST, -ENOENT (no such directory), -ENOSPC (the limit, or memory), -EFBIG,
  * -EINVAL, -EACCES. */
 IOMEM_API int iomem_create(struct iomem_connection *connection, const char *name, uint64_t size,

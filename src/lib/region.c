@@ -70,10 +70,12 @@ static const struct {
 int iomem_create(struct iomem_connection *connection, const char *name, uint64_t size, int mode,
                  unsigned int flags) {
         char options[128] = "", rest[192];
+        bool read_only = flags & IOMEM_READ_ONLY;
         int r = name_check(name);
 
         if (r < 0)
                 return r;
+        flags &= ~IOMEM_READ_ONLY;
         for (size_t i = 0; i < sizeof(create_options) / sizeof(*create_options); i++)
                 if (flags & create_options[i].flag) {
                         append(options, sizeof(options), " %s", create_options[i].word);
@@ -82,7 +84,10 @@ int iomem_create(struct iomem_connection *connection, const char *name, uint64_t
         if (flags != 0 || mode > 0777)
                 return error_set(-EINVAL, "%s: unknown flags, or a mode above 0777", name);
         if (!connection->socket_path)
-                return files_create(connection, name, size, mode, options);
+                return files_create(connection, name, size, mode, options,
+                                    read_only ? IOMEM_READ : IOMEM_WRITE);
+        if (read_only)
+                append(options, sizeof(options), " ro");
         if (mode >= 0)
                 append(options, sizeof(options), " mode=%o", (unsigned int)mode);
         snprintf(rest, sizeof(rest), " %llu%s", (unsigned long long)size, options);

@@ -10,26 +10,14 @@
 #include "base/fault.h"
 #include "memory/access_time.h"
 #include "memory/backing.h"
-#include "memory/window.h"
+#include "memory/region_private.h"
 
 enum {
         PAGE = 4096,
         WINDOW_LEAST = 4 * PAGE, /* bytes; for less, pwrite(2) is as fast as finding a window */
         WRITE_TAIL = 64,         /* bytes */
-        OWNED_MAX = 8,
-        LOOK_AT_ONCE = 64,  /* files that one regions_look_at_asking() visits */
-        EXTENTS_MAX = 4096, /* of a file, that are counted for a write or fallocate(2) */
-};
-
-struct regions {
-        struct journal *journal;
-        struct root *root;
-        struct quota *quota;
-        struct windows *windows;
-
-        /* Work for the end of the transaction. */
-        uint32_t owned[OWNED_MAX]; /* regions whose backing files got another owner or mode */
-        unsigned int n_owned;
+        LOOK_AT_ONCE = 64,       /* files that one regions_look_at_asking() visits */
+        EXTENTS_MAX = 4096,      /* of a file, that are counted for a write or fallocate(2) */
 };
 
 static uint64_t page_round(uint64_t n) {
@@ -71,25 +59,6 @@ struct quota *regions_quota(const struct regions *regions) {
         return regions->quota;
 }
 
-/* Sets owner and permissions of the backing file to those of the node. */
-static int backing_own(const struct node *node) {
-        mode_t mode = node->mode & 07777;
-        struct stat st;
-
-        /* fstat(2) is cheaper than fchown(2), and root's new files need no change. */
-        if (fstat(node->fd, &st) == 0 && st.st_uid == node->uid && st.st_gid == node->gid &&
-            (st.st_mode & 07777) == mode)
-                return 0;
-        if (fchown(node->fd, node->uid, node->gid) < 0) {
-                if (errno != EPERM)
-                        return -errno;
-                /* The user who runs the daemon owns the file.  The node's permissions would let
-                 * other people open a descriptor again that they were given for reading only. */
-                mode = 0600 | (mode & (S_ISUID | S_ISGID)); /* see region_note_setid() */
-        }
-        return fchmod(node->fd, mode) < 0 ? -errno : 0;
-}
-
 /* Accounting */
 
 /* What a region counts for, as it was last seen; see quota.h. */
@@ -106,17 +75,26 @@ static uint64_t region_charge(const struct node *node) {
 /* Records what fstat(2) returned. */
 static void region_note(struct regions *regions, struct node *node, const struct stat *st) {
         uint64_t size = (uint64_t)st->st_size, blocks = (uint64_t)st->st_blocks * 512;
+        uint64_t charge;
 
         if (node->size != size)
                 JOURNAL_SET(regions->journal, node->size, size);
         if (node->blocks != blocks)
                 JOURNAL_SET(regions->journal, node->blocks, blocks);
-        quota_set_charge(regions->quota, node, region_charge(node));
+        charge = region_charge(node);
+        /* A memfd that could not be cut back counts what it had reserved, or what it takes. */
+        if (node->backing == BACKING_MEMFD && charge > node->charge)
+                charge = node->charge > blocks ? node->charge : blocks;
+        quota_set_charge(regions->quota, node, charge);
 }
 
+static void region_cut_back(struct regions *regions, struct node *node, struct stat *st);
+
+/* Reads the attributes, and brings the record up to date. */
 static int region_look(struct regions *regions, struct node *node, struct stat *st) {
         if (fstat(node->fd, st) < 0)
                 return -errno;
+        region_cut_back(regions, node, st);
         region_note(regions, node, st);
         return 0;
 }
@@ -153,6 +131,98 @@ static int region_reserve(struct regions *regions, struct node *node, uint64_t c
         return quota_reserve(regions->quota, node, charge);
 }
 
+int regions_charge_link(struct regions *regions, struct node *link) {
+        return link->text_length < LAYOUT_TARGET_LEAST ? 0 : region_reserve(regions, link, PAGE);
+}
+
+void regions_uncharge_link(struct regions *regions, struct node *link) {
+        quota_set_charge(regions->quota, link, 0);
+}
+
+/* Growth that nobody has asked us for */
+
+uint64_t region_room(struct regions *regions, const struct node *node) {
+        uint64_t left = quota_left(regions->quota, node->limit);
+
+        if (left == UINT64_MAX)
+                return REGION_MAX;
+        return node->charge + left / PAGE * PAGE;
+}
+
+/*
+ * The size that a region keeps which is larger than what can be reserved: the data that follow what
+ * it has reserved, as far as there is room.  A byte far behind does not take all that is left.
+ */
+static uint64_t region_kept_size(struct regions *regions, const struct node *node, uint64_t size) {
+        uint64_t room = region_room(regions, node), end = size;
+        off_t hole;
+
+        if ((node->flags & NODE_RESERVED) && size > node->charge) {
+                hole = lseek(node->fd, (off_t)node->charge, SEEK_HOLE);
+                end = hole < (off_t)node->charge ? node->charge : (uint64_t)hole;
+        }
+        return end < room ? end : room;
+}
+
+/* Frees what the region has beyond its new size, and beyond its end. */
+static int region_shrink(struct node *node, uint64_t size) {
+        if (ftruncate(node->fd, (off_t)size) == 0)
+                return 0;
+        /* Sealed against shrinking.  Its size stays, but what was never reserved is freed. */
+        return fallocate(node->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)node->charge,
+                         INT64_MAX / PAGE * PAGE - (off_t)node->charge) < 0
+                       ? -errno
+                       : 0;
+}
+
+/* Whether all that the region has is charged, or could be charged now. */
+static bool region_fits(struct regions *regions, struct node *node, const struct stat *st) {
+        uint64_t blocks = (uint64_t)st->st_blocks * 512;
+        struct node now = *node;
+
+        now.size = (uint64_t)st->st_size;
+        /* What lies behind the end has to be reserved before it is allocated. */
+        now.blocks = blocks < page_round(now.size) ? blocks : page_round(now.size);
+        return region_reserve(regions, node, region_charge(&now)) == 0 && blocks <= node->charge;
+}
+
+/*
+ * A memfd can grow without our knowing, by write(2) through passthrough, and by its owner's
+ * descriptor.  A size that cannot be reserved is cut off, and so is what was allocated behind the
+ * end without being reserved first.  This never fails: whatever the owner does, the region can be
+ * looked up and removed.
+ */
+static void region_cut_back(struct regions *regions, struct node *node, struct stat *st) {
+        uint64_t size = (uint64_t)st->st_size, kept;
+
+        if (node->backing != BACKING_MEMFD || region_fits(regions, node, st))
+                return;
+        /* It was cut already, as far as that is possible. */
+        if ((node->seals & F_SEAL_SHRINK) && (uint64_t)st->st_blocks * 512 <= node->charge)
+                return;
+        windows_forget(regions->windows, node->id);
+        kept = region_kept_size(regions, node, size);
+        if (region_reserve(regions, node, page_round(kept)) < 0)
+                kept = node->charge < size ? node->charge : size;
+        if (region_shrink(node, kept) < 0 || fstat(node->fd, st) < 0)
+                return;
+        /* Somebody may still be writing.  What they add is cut at the next look. */
+        if ((uint64_t)st->st_size > kept && !(node->seals & F_SEAL_SHRINK)) {
+                st->st_size = (off_t)kept;
+                st->st_blocks = (blkcnt_t)(page_round(kept) / 512);
+        }
+        JOURNAL_SET(regions->journal, node->size, (uint64_t)st->st_size);
+        regions->root->counters.cut_back++;
+        if (regions->on_cut)
+                regions->on_cut(regions->on_cut_userdata, node);
+}
+
+void regions_on_cut(struct regions *regions, void (*fn)(void *userdata, struct node *node),
+                    void *userdata) {
+        regions->on_cut = fn;
+        regions->on_cut_userdata = userdata;
+}
+
 /* The end of a transaction */
 
 void regions_commit(struct regions *regions) {
@@ -166,7 +236,7 @@ void regions_abort(struct regions *regions) {
                 struct node *node = journal_get(regions->journal, TABLE_NODE, id);
 
                 if (node && node->id == id && node_is_region(node) && node->fd >= 0)
-                        backing_own(node);
+                        region_set_owner(node);
         }
         quota_abort(regions->quota);
 }
@@ -531,72 +601,6 @@ ssize_t region_write(struct regions *regions, const struct node *node, const cha
         return (ssize_t)done;
 }
 
-uint64_t region_room(struct regions *regions, const struct node *node) {
-        uint64_t left = quota_left(regions->quota, node->limit);
-
-        if (left == UINT64_MAX)
-                return REGION_MAX;
-        return node->charge + left / PAGE * PAGE;
-}
-
-/* Cuts the region back to what it can have. */
-static int region_cut(struct regions *regions, struct node *node, struct stat *st) {
-        uint64_t room = region_room(regions, node);
-
-        region_reserve(regions, node, room);
-        /* Sealed against shrinking: charge the size as it is, because a lookup or an rm must not
-         * fail here. */
-        if (ftruncate(node->fd, (off_t)room) < 0)
-                return errno == EPERM ? 0 : -errno;
-        regions->root->counters.cut_back++;
-        JOURNAL_SET(regions->journal, node->flags, node->flags | NODE_CUT);
-        if (fstat(node->fd, st) < 0)
-                return -errno;
-        /* Somebody may still be writing.  What they add is cut at the next look. */
-        if (st->st_size > (off_t)room) {
-                st->st_size = (off_t)room;
-                st->st_blocks = (blkcnt_t)(room / 512);
-        }
-        return 0;
-}
-
-/*
- * Files grow without our knowing: memfds by write(2) through passthrough or an exported descriptor.
- * What lies beyond the limit is cut off: it was never reserved.
- */
-static int region_cut_back(struct regions *regions, struct node *node, struct stat *st) {
-        struct node now = *node;
-
-        now.size = (uint64_t)st->st_size;
-        now.blocks = (uint64_t)st->st_blocks * 512;
-        if (node->backing != BACKING_MEMFD || region_charge(&now) <= node->charge ||
-            region_reserve(regions, node, region_charge(&now)) == 0)
-                return 0;
-        return region_cut(regions, node, st);
-}
-
-/* A process that got a writable descriptor of an unsealed memfd can seal it. */
-static void region_note_seals(struct regions *regions, struct node *node) {
-        int seals;
-
-        if (node->backing != BACKING_MEMFD || !(node->flags & NODE_EXPORTED))
-                return;
-        seals = fcntl(node->fd, F_GET_SEALS);
-        if (seals < 0)
-                return;
-        seals &= F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
-        if (node->seals != (uint32_t)seals)
-                JOURNAL_SET(regions->journal, node->seals, (uint32_t)seals);
-}
-
-/* A write through an exported descriptor clears set-user-id bits of the backing file; follow it. */
-static void region_note_setid(struct regions *regions, struct node *node, const struct stat *st) {
-        uint32_t lost = node->mode & (S_ISUID | S_ISGID) & ~st->st_mode;
-
-        if (lost && (node->flags & NODE_EXPORTED))
-                JOURNAL_SET(regions->journal, node->mode, node->mode & ~lost);
-}
-
 int region_stat(struct regions *regions, struct node *node, struct stat *st) {
         int r;
 
@@ -607,88 +611,11 @@ int region_stat(struct regions *regions, struct node *node, struct stat *st) {
                 st->st_ctim = (struct timespec){node->ctime.sec, node->ctime.nsec};
                 return 0;
         }
-        if (fstat(node->fd, st) < 0)
-                return -errno;
-        r = region_cut_back(regions, node, st);
+        r = region_look(regions, node, st);
         if (r < 0)
                 return r;
-        region_note(regions, node, st);
         region_note_seals(regions, node);
         region_note_setid(regions, node, st);
         access_time_show(regions->journal, node, st);
         return 0;
-}
-
-int region_own(struct regions *regions, struct node *node) {
-        if (node->fd < 0)
-                return 0;
-        if (fault_strikes(FAULT_OWN))
-                return -EIO;
-        if (regions->n_owned < OWNED_MAX)
-                regions->owned[regions->n_owned++] = node->id;
-        return backing_own(node);
-}
-
-int region_seal(struct regions *regions, struct node *node, unsigned int seals) {
-        if (seals & ~(unsigned int)(F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE))
-                return -EINVAL;
-        if (node->fd < 0)
-                return -ESTALE;
-        if (node->backing != BACKING_MEMFD)
-                return -EOPNOTSUPP;
-        if ((seals & F_SEAL_WRITE) && !(node->seals & F_SEAL_WRITE) &&
-            (node->writers > 0 ||
-             ((node->flags & NODE_EXPORTED) && region_has_other_users(regions, node))))
-                return -EBUSY;
-        windows_forget(regions->windows, node->id);
-        JOURNAL_SET(regions->journal, node->seals, node->seals | seals);
-        if (fault_strikes(FAULT_SEAL))
-                return -EIO;
-        return fcntl(node->fd, F_ADD_SEALS, seals) < 0 ? -errno : 0;
-}
-
-/* An unprivileged daemon may lack permission to reopen its own file. */
-static int region_reopen_own(const struct node *node, int flags) {
-        int fd, r;
-
-        if (fchmod(node->fd, 0600) < 0)
-                return -errno;
-        fd = backing_reopen(node->fd, flags);
-        r = backing_own(node);
-        if (r < 0 && fd >= 0) {
-                close(fd);
-                return r;
-        }
-        return fd;
-}
-
-int region_export(struct regions *regions, struct node *node, int flags, bool owner) {
-        bool writable = (flags & O_ACCMODE) != O_RDONLY;
-        int fd;
-
-        if (node->fd < 0)
-                return -ESTALE;
-        /* The process that gets it may want to seal the region. */
-        windows_forget(regions->windows, node->id);
-        fd = backing_reopen(node->fd, flags);
-        if (fd == -EACCES)
-                fd = region_reopen_own(node, flags);
-        if (fd < 0)
-                return fd;
-        if (!(node->flags & NODE_EXPORTED))
-                JOURNAL_SET(regions->journal, node->flags, node->flags | NODE_EXPORTED);
-        /* Last, because it cannot be undone.  EPERM: it has that seal already. */
-        if (writable && !owner && node->backing == BACKING_MEMFD &&
-            fcntl(node->fd, F_ADD_SEALS, F_SEAL_SEAL) < 0 && errno != EPERM) {
-                int r = -errno;
-
-                close(fd);
-                return r;
-        }
-        return fd;
-}
-
-bool region_has_other_users(struct regions *regions, const struct node *node) {
-        (void)regions;
-        return node->fd >= 0 && backing_has_other_users(node->fd);
 }

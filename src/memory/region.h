@@ -86,21 +86,37 @@ ssize_t region_write(struct regions *regions, const struct node *node, const cha
 /* The largest size that the region could have now, in bytes. */
 uint64_t region_room(struct regions *regions, const struct node *node);
 
-/* Adds seals (F_SEAL_…).  0, -EBUSY (F_SEAL_WRITE while somebody can write), -EPERM, -EINVAL. */
+/*
+ * Adds seals (F_SEAL_…).  A region that was handed out for writing takes F_SEAL_WRITE only, and the
+ * others along with it; it is then kept by us and not by the kernel.  0, -EBUSY (F_SEAL_WRITE while
+ * somebody can write), -EPERM (was handed out for writing), -EOPNOTSUPP (no memfd), -EINVAL.
+ */
 int region_seal(struct regions *regions, struct node *node, unsigned int seals);
 
-/* Reads size, blocks and times of the backing file into *st and the record. */
+/*
+ * Reads size, blocks and times of the backing file into *st and the record.  A memfd that has grown
+ * beyond what can be reserved is cut back.  on_cut() is called for that, if it is set; it may add to
+ * the transaction.
+ */
 int region_stat(struct regions *regions, struct node *node, struct stat *st);
-/* Sets owner and permissions of the backing file to those of the node. */
+void regions_on_cut(struct regions *regions, void (*fn)(void *userdata, struct node *node),
+                    void *userdata);
+/* Sets owner and permissions of the backing file to those of the node, without those to write. */
 int region_own(struct regions *regions, struct node *node);
 
 /*
  * A new descriptor of the region, for another process; it is the caller's.  flags: O_RDONLY or
- * O_RDWR.  The region is NODE_EXPORTED from then on.  Unless `owner` is true, a writable descriptor
- * of a memfd is given only after the memfd was sealed against further seals.  Otherwise its holder
- * could seal it, for good and against the owner's will.
+ * O_RDWR.  The region is NODE_EXPORTED from then on.  Before a writable one leaves the daemon, call
+ * region_seal_export().
  */
-int region_export(struct regions *regions, struct node *node, int flags, bool owner);
+int region_export(struct regions *regions, struct node *node, int flags);
+/*
+ * Seals a memfd against further seals, so that no holder of a descriptor can seal it.  If `owner` is
+ * false, or others than the owner may write to the region, it also seals it against shrinking and
+ * growing: nobody but the owner changes the size behind our back.  -EPERM: that is not possible any
+ * more, because its owner got it for writing when nobody else could.
+ */
+int region_seal_export(struct regions *regions, struct node *node, bool owner);
 /* Whether anybody but the daemon has the region open or mapped. */
 bool region_has_other_users(struct regions *regions, const struct node *node);
 
@@ -110,6 +126,13 @@ bool region_has_other_users(struct regions *regions, const struct node *node);
  * after the commit.  *blocks: bytes allocated, as last known.
  */
 int region_release(struct regions *regions, struct node *node, uint64_t *blocks);
+
+/*
+ * The target of a symbolic link counts as on tmpfs: a long one takes a page.  0, -ENOSPC.  Call
+ * regions_uncharge_link() before the link leaves its limit.
+ */
+int regions_charge_link(struct regions *regions, struct node *link);
+void regions_uncharge_link(struct regions *regions, struct node *link);
 
 /* To be called at the end of a transaction; regions_abort() after the records were rolled back. */
 void regions_commit(struct regions *regions);

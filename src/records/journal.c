@@ -70,9 +70,13 @@ void journal_lay_out(struct header *header, const struct journal_spec *spec) {
         for (unsigned int i = 0; i < spec->n_tables; i++) {
                 header->tables[i].record_size = spec->tables[i].record_size;
                 header->tables[i].capacity = spec->tables[i].capacity;
+                header->tables[i].gives_back = spec->tables[i].gives_back;
                 header->tables[i].offset = at;
                 at += journal_round_up(
                         (size_t)spec->tables[i].record_size * spec->tables[i].capacity, PAGE);
+                header->tables[i].links = at;
+                if (spec->tables[i].gives_back)
+                        at += journal_round_up(sizeof(uint32_t) * spec->tables[i].capacity, PAGE);
         }
         header->size = at;
         header->version = spec->version;
@@ -192,6 +196,15 @@ void *journal_get(const struct journal *journal, unsigned int index, uint32_t id
         return (uint8_t *)journal->header + table->offset + (size_t)table->record_size * (id - 1);
 }
 
+/* Where a free record refers to the next one: in its first bytes, or beside the table. */
+static uint32_t *table_link(const struct journal *journal, unsigned int index, uint32_t id) {
+        const struct table *table = &journal->header->tables[index];
+
+        if (!table->gives_back)
+                return journal_get(journal, index, id);
+        return (uint32_t *)((uint8_t *)journal->header + table->links) + id - 1;
+}
+
 uint32_t journal_new(struct journal *journal, unsigned int table) {
         return fault_strikes(FAULT_RECORD) ? 0 : journal_new_reserved(journal, table);
 }
@@ -199,33 +212,44 @@ uint32_t journal_new(struct journal *journal, unsigned int table) {
 uint32_t journal_new_reserved(struct journal *journal, unsigned int index) {
         struct table *table = &journal->header->tables[index];
         uint32_t id = table->free;
-        uint32_t *record;
+        uint32_t *link;
 
         if (id == 0 && table->high == table->capacity)
                 return 0;
         journal_touch(journal, table, sizeof(*table));
         if (id != 0) {
-                record = journal_get(journal, index, id);
-                /* A rollback needs only these bytes of a free record: the link. */
-                journal_touch(journal, record, sizeof(*record));
-                table->free = *record;
+                link = table_link(journal, index, id);
+                /* A rollback needs only these bytes of a free record. */
+                journal_touch(journal, link, sizeof(*link));
+                table->free = *link;
         } else {
                 id = ++table->high;
-                record = journal_get(journal, index, id);
         }
         table->used++;
-        memset(record, 0, table->record_size);
+        memset(journal_get(journal, index, id), 0, table->record_size);
         return id;
+}
+
+/* A rollback stores the old bytes again, and by that takes new memory. */
+static void record_give_back(const struct journal *journal, const struct table *table,
+                             uint32_t id) {
+        fallocate(journal->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                  (off_t)(journal->base + table->offset + (uint64_t)table->record_size * (id - 1)),
+                  table->record_size);
 }
 
 void journal_delete(struct journal *journal, unsigned int index, uint32_t id) {
         struct table *table = &journal->header->tables[index];
-        uint32_t *record = journal_get(journal, index, id);
+        uint32_t *link = table_link(journal, index, id);
 
         journal_touch(journal, table, sizeof(*table));
         /* Save all of it, because this transaction may take the record again and overwrite it. */
-        journal_touch(journal, record, table->record_size);
-        *record = table->free;
+        journal_touch(journal, journal_get(journal, index, id), table->record_size);
+        if (table->gives_back) {
+                record_give_back(journal, table, id);
+                journal_touch(journal, link, sizeof(*link));
+        }
+        *link = table->free;
         table->free = id;
         table->used--;
 }

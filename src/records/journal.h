@@ -31,6 +31,9 @@ struct journal;
 struct journal_table_spec {
         uint32_t record_size; /* bytes, a multiple of 8 */
         uint32_t capacity;    /* records; ids run from 1 to capacity */
+        /* 1: the memory of a deleted record is given back to the kernel.  record_size must be a
+         * multiple of the page then. */
+        uint32_t gives_back;
 };
 
 struct journal_spec {
@@ -76,7 +79,8 @@ uint32_t journal_new(struct journal *journal, unsigned int table);
 /* As journal_new(), for a caller that has made sure that the table is not full. */
 uint32_t journal_new_reserved(struct journal *journal, unsigned int table);
 
-/* Gives a record back.  Its first 4 bytes become the link of the free list. */
+/* Gives a record back.  Its first 4 bytes become the link of the free list, unless its memory goes
+ * back to the kernel. */
 void journal_delete(struct journal *journal, unsigned int table, uint32_t id);
 
 /* The number of records in use. */

@@ -68,18 +68,44 @@ static void *record_at(const struct journal *journal, unsigned int table, uint32
         return (uint8_t *)journal->header + t->offset + (size_t)t->record_size * (id - 1);
 }
 
+static bool is_empty(const uint64_t *words, size_t size) {
+        for (size_t i = 0; i < size / sizeof(*words); i++)
+                if (words[i] != 0)
+                        return false;
+        return true;
+}
+
+/* A table whose free records have no memory, and no links in them. */
+static void paged_convert(const struct journal *new, const struct journal *old, unsigned int i) {
+        const struct table *from = &old->header->tables[i], *to = &new->header->tables[i];
+
+        memcpy((uint8_t *)new->header + to->links, (uint8_t *)old->header + from->links,
+               sizeof(uint32_t) * from->high);
+        for (uint32_t id = 1; id <= from->high; id++) {
+                const void *record = record_at(old, i, id);
+
+                if (!is_empty(record, from->record_size))
+                        memcpy(record_at(new, i, id), record, from->record_size);
+        }
+}
+
 static int table_convert(const struct journal *new, struct journal *old, unsigned int i,
                          const struct journal_step *step) {
         const struct table *from = &old->header->tables[i];
         struct table *to = &new->header->tables[i];
 
-        if (!step->records[i] && from->record_size != to->record_size)
+        if (from->gives_back != to->gives_back ||
+            ((!step->records[i] || to->gives_back) && from->record_size != to->record_size))
                 return -EPROTO;
         if (from->high > to->capacity)
                 return -ENOSPC;
         to->high = from->high;
         to->free = from->free;
         to->used = from->used;
+        if (to->gives_back) {
+                paged_convert(new, old, i);
+                return 0;
+        }
         for (uint32_t id = 1; id <= from->high; id++) {
                 const void *record = record_at(old, i, id);
                 void *converted = record_at(new, i, id);

@@ -26,8 +26,9 @@ struct table {
         uint32_t high; /* largest id given out so far */
         uint32_t free; /* head of the free list, 0 = empty */
         uint32_t used;
-        uint32_t pad;
+        uint32_t gives_back;
         uint64_t offset; /* of record 1, from the start of the journal */
+        uint64_t links;  /* gives_back: offset of the links of the free list, one for each record */
 };
 
 struct outcome {

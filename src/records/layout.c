@@ -5,6 +5,7 @@ _Static_assert(sizeof(struct node) % 8 == 0, "records are multiples of 8 bytes")
 _Static_assert(sizeof(struct dentry) % 8 == 0, "records are multiples of 8 bytes");
 _Static_assert(sizeof(struct pending) % 8 == 0, "records are multiples of 8 bytes");
 _Static_assert(sizeof(struct text) % 8 == 0, "records are multiples of 8 bytes");
+_Static_assert(sizeof(struct target) == 4096, "a target takes a page, which is given back");
 _Static_assert(sizeof(struct xattr) % 8 == 0, "records are multiples of 8 bytes");
 _Static_assert(sizeof(struct handle) % 8 == 0, "records are multiples of 8 bytes");
 _Static_assert(sizeof(struct invalidation) % 8 == 0, "records are multiples of 8 bytes");
@@ -27,6 +28,7 @@ static const struct journal_table_spec layout_tables[_TABLE_N] = {
         [TABLE_OWNED] = {sizeof(struct owned), LAYOUT_NODES_MAX},
         [TABLE_LIMIT] = {sizeof(struct limit), LAYOUT_LIMITS_MAX},
         [TABLE_CLIENT] = {sizeof(struct client), 16 * 1024},
+        [TABLE_TARGET] = {sizeof(struct target), LAYOUT_TARGETS_MAX, .gives_back = 1},
 };
 
 static const struct journal_spec layout = {

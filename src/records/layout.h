@@ -32,6 +32,8 @@ enum {
         LAYOUT_NAME_MAX = 255,
         LAYOUT_TEXT_BYTES = 248,
         LAYOUT_DIR_INODES = 16, /* numbers that a directory has: its own, and those of its .ctl */
+        LAYOUT_TARGET_LEAST = 128, /* bytes of a target that takes a page, as on tmpfs */
+        LAYOUT_TARGETS_MAX = 1024 * 1024,
         LAYOUT_CLOSING_MAX = 31,
         LAYOUT_BUCKETS_EACH = 16,
         LAYOUT_SUSPECTS = 4,
@@ -54,6 +56,7 @@ enum layout_table {
         TABLE_EVENT,
         TABLE_PENDING,
         TABLE_BUCKETS,
+        TABLE_TARGET,
         TABLE_XATTR,
         TABLE_OWNER,
         TABLE_OWNED,
@@ -94,7 +97,6 @@ enum {
         NODE_CACHING = 1 << 10,  /* directories: one of its readers fills the kernel's cache */
         NODE_RESERVED = 1 << 11, /* its whole size counts: it was made by a command */
         NODE_SPARSE = 1 << 12,   /* its size asks for nothing: only its pages count */
-        NODE_CUT = 1 << 14,      /* was cut back to the limit, which was not told yet */
         NODE_DETACHED = 1 << 6,  /* region released; only the kernel's lookups keep the node */
         NODE_OWNER_PROCESS =
                 1 << 16, /* the name goes after the end of its owner, see struct owner */
@@ -116,11 +118,12 @@ struct node {
         uint64_t rdev;
         uint32_t flags; /* NODE_… */
 
-        uint32_t opens;       /* open handles: the kernel's OPENs without a RELEASE */
-        uint32_t writers;     /* those among them that can write */
-        uint32_t dentry;      /* its first name, 0 for none; a directory has only one */
-        uint32_t ctl_lookups; /* directories: the kernel's lookups of its .ctl and files in it */
-        uint32_t owned;       /* regions: record of TABLE_OWNED, 0 if nobody owns it (any more) */
+        uint32_t opens;   /* open handles: the kernel's OPENs without a RELEASE */
+        uint32_t writers; /* those among them that can write */
+        uint32_t dentry;  /* its first name, 0 for none; a directory has only one */
+        uint32_t owned;   /* regions: record of TABLE_OWNED, 0 if nobody owns it (any more) */
+        uint32_t pad;
+        uint64_t ctl_lookups; /* directories: the kernel's lookups of its .ctl and files in it */
         uint64_t lookups;     /* the kernel's lookup count */
 
         struct stamp atime, mtime, ctime; /* regions: see region_stat() */
@@ -143,7 +146,7 @@ struct node {
         uint32_t default_mode; /* their permissions, or LAYOUT_NO_MODE: the program's count */
 
         /* symbolic links */
-        uint32_t text;        /* first text record of the target */
+        uint32_t text; /* record of the target: of TABLE_TEXT, or a long one of TABLE_TARGET */
         uint32_t text_length; /* bytes */
 
         /* regions (regular files) */
@@ -153,7 +156,7 @@ struct node {
         uint32_t seals;     /* F_SEAL_… that the owner asked for */
         uint64_t size;      /* bytes, as last known */
         uint64_t asked;     /* bytes that its size has asked for, unless NODE_RESERVED */
-        uint64_t charge;    /* bytes that it counts for in the limit, see quota.h */
+        uint64_t charge;    /* bytes that it counts for in the limit, see quota.h; of links, too */
         uint32_t asking_previous, asking_next; /* in the list limit.asking */
         uint64_t blocks;                       /* bytes allocated, as last known */
         uint64_t huge;                         /* bytes in huge pages when it was populated */
@@ -260,11 +263,16 @@ struct owned {
         uint32_t pad;
 };
 
-/* A piece of a text that is longer than one record, such as the target of a symbolic link. */
+/* A text, or a piece of one that is longer than one record. */
 struct text {
         uint32_t id;
         uint32_t next;
         char bytes[LAYOUT_TEXT_BYTES];
+};
+
+/* The target of a symbolic link, at least LAYOUT_TARGET_LEAST bytes.  It has no id. */
+struct target {
+        char bytes[PATH_MAX];
 };
 
 /* An extended attribute: its name, and behind it the value, are in text records. */
@@ -410,6 +418,9 @@ struct event {
 };
 
 /* Counters of .ctl/stats, unlogged. */
+/* Upper bounds of the buckets: 1 µs, 4 µs, 16 µs, … 262 ms, and one for all others. */
+enum { LATENCY_BUCKETS = 11 };
+
 struct counters {
         uint64_t requests[64]; /* by FUSE opcode; 0: all larger opcodes */
         uint64_t restarts;     /* of the worker */
@@ -420,9 +431,10 @@ struct counters {
         uint64_t cut_back; /* regions cut back to the limit */
         uint64_t upgrades; /* replacements of the program */
         uint64_t upgrades_refused;
-        uint64_t given_up; /* notifications that the kernel did not take in time */
-        uint64_t revivals; /* starts with what the service manager had kept */
-        uint64_t pad[12];
+        uint64_t given_up;                 /* notifications that the kernel did not take in time */
+        uint64_t revivals;                 /* starts with what the service manager had kept */
+        uint64_t latency[LATENCY_BUCKETS]; /* requests by the time until their reply */
+        uint64_t latency_ns;               /* the sum of these times */
 };
 
 /* The most that one user can make the socket store. */

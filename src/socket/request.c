@@ -55,7 +55,7 @@ static const char *context_reason(int error) {
         case ENXIO:
                 return "is not a region";
         case EPERM:
-                return "is sealed against writing";
+                return "is sealed against writing, or handed out to its owner alone";
         default:
                 return errno_text(error);
         }
@@ -176,7 +176,7 @@ static void context_create(struct request_context *context) {
 
         if (r < 0)
                 return;
-        r = context_lend(context, true);
+        r = context_lend(context, !context->request->command.read_only_fd);
         if (r < 0)
                 context_fail(context, r);
         else
@@ -195,7 +195,7 @@ static void context_populated(struct request_context *context, int result, uint6
                 answer_fail(context->answer, context->request->tag, r, error.text);
                 return;
         }
-        r = context_lend(context, true);
+        r = context_lend(context, !context->request->command.read_only_fd);
         if (r < 0) {
                 txn_abort(volume->txn);
                 volume_drop(volume, context->node);

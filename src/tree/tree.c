@@ -9,7 +9,10 @@
 #include "tree/dentry_index.h"
 #include "tree/xattr.h"
 
-enum { FIRST_COOKIE = 3 }; /* readers of directories use 1 and 2 for "." and ".." */
+enum {
+        FIRST_COOKIE = 3, /* readers of directories use 1 and 2 for "." and ".." */
+        TEXT_LINKS_MAX = LAYOUT_NODES_MAX / 8 * 7,
+};
 
 struct tree {
         struct journal *journal;
@@ -99,55 +102,40 @@ static struct node *tree_new_node(struct tree *tree, const struct create_attrs *
         return node;
 }
 
-static void tree_delete_text(struct tree *tree, struct node *node) {
-        uint32_t id = node->text;
-
-        while (id != 0) {
-                const struct text *text = journal_get(tree->journal, TABLE_TEXT, id);
-                uint32_t next = text->next;
-
-                journal_delete(tree->journal, TABLE_TEXT, id);
-                id = next;
-        }
+static unsigned int text_table(size_t length) {
+        return length < LAYOUT_TARGET_LEAST ? TABLE_TEXT : TABLE_TARGET;
 }
 
-/* Stores a text of at most PATH_MAX bytes; -ENOSPC if the table is full. */
+static char *tree_text(const struct tree *tree, const struct node *node) {
+        void *record = journal_get(tree->journal, text_table(node->text_length), node->text);
+
+        return node->text_length < LAYOUT_TARGET_LEAST ? ((struct text *)record)->bytes
+                                                       : ((struct target *)record)->bytes;
+}
+
+static void tree_delete_text(struct tree *tree, struct node *node) {
+        if (node->text != 0)
+                journal_delete(tree->journal, text_table(node->text_length), node->text);
+}
+
+/* Stores a text of less than PATH_MAX bytes; -ENOSPC if the table is full. */
 static int tree_store_text(struct tree *tree, struct node *node, const char *bytes, size_t length) {
-        size_t rest = length;
+        uint32_t id = journal_new(tree->journal, text_table(length));
 
-        /* Begin at the end, so that each record can refer to the one behind it. */
-        while (rest > 0) {
-                size_t chunk = rest % LAYOUT_TEXT_BYTES ? rest % LAYOUT_TEXT_BYTES
-                                                        : (size_t)LAYOUT_TEXT_BYTES;
-                uint32_t id = journal_new(tree->journal, TABLE_TEXT);
-                struct text *text = journal_get(tree->journal, TABLE_TEXT, id);
-
-                if (!text)
-                        return -ENOSPC;
-                rest -= chunk;
-                text->id = id;
-                text->next = node->text;
-                memcpy(text->bytes, bytes + rest, chunk);
-                node->text = id;
-        }
+        if (id == 0)
+                return -ENOSPC;
+        if (length < LAYOUT_TARGET_LEAST)
+                *(uint32_t *)journal_get(tree->journal, TABLE_TEXT, id) = id;
+        node->text = id;
         node->text_length = (uint32_t)length;
+        memcpy(tree_text(tree, node), bytes, length);
         return 0;
 }
 
 void tree_readlink(const struct tree *tree, const struct node *node, char buffer[PATH_MAX]) {
-        size_t at = 0;
-
-        for (uint32_t id = node->text; id != 0;) {
-                const struct text *text = journal_get(tree->journal, TABLE_TEXT, id);
-                size_t chunk = node->text_length - at;
-
-                if (chunk > LAYOUT_TEXT_BYTES)
-                        chunk = LAYOUT_TEXT_BYTES;
-                memcpy(buffer + at, text->bytes, chunk);
-                at += chunk;
-                id = text->next;
-        }
-        buffer[at] = '\0';
+        if (node->text != 0)
+                memcpy(buffer, tree_text(tree, node), node->text_length);
+        buffer[node->text_length] = '\0';
 }
 
 /* The node is gone, except for the kernel. */
@@ -340,8 +328,8 @@ int tree_symlink(struct tree *tree, struct node *dir, const char *name, size_t l
 
         if (target_length >= PATH_MAX)
                 return -ENAMETOOLONG;
-        if (journal_used(tree->journal, TABLE_TEXT) + PATH_MAX / LAYOUT_TEXT_BYTES + 1 >
-            LAYOUT_NODES_MAX)
+        /* Open control files need text records, too. */
+        if (journal_used(tree->journal, TABLE_TEXT) > TEXT_LINKS_MAX)
                 return -ENOSPC;
         r = tree_create(tree, dir, name, length, attrs, out);
         if (r < 0)
@@ -617,7 +605,7 @@ void tree_lookup_ref_ctl(struct tree *tree, struct node *dir) {
 
 void tree_lookup_unref_ctl(struct tree *tree, struct node *dir, uint64_t count) {
         JOURNAL_SET(tree->journal, dir->ctl_lookups,
-                    dir->ctl_lookups > count ? dir->ctl_lookups - (uint32_t)count : 0);
+                    dir->ctl_lookups > count ? dir->ctl_lookups - count : 0);
         tree_reap(tree, dir);
 }
 

@@ -15,9 +15,9 @@ enum {
 };
 
 static const char *const kind_names[_EVENT_N] = {
-        [EVENT_CREATE] = "create",   [EVENT_RESIZE] = "resize", [EVENT_SEAL] = "seal",
-        [EVENT_RENAME] = "rename",   [EVENT_REMOVE] = "remove", [EVENT_LAST_CLOSE] = "last-close",
-        [EVENT_RESTART] = "restart",
+        [EVENT_CREATE] = "create",   [EVENT_RESIZE] = "resize",   [EVENT_SEAL] = "seal",
+        [EVENT_RENAME] = "rename",   [EVENT_REMOVE] = "remove",   [EVENT_LAST_CLOSE] = "last-close",
+        [EVENT_RESTART] = "restart", [EVENT_CUT_BACK] = "resize",
 };
 
 uint64_t event_next(const struct tree *tree) {
@@ -259,9 +259,10 @@ static size_t event_print(const struct event *event, uint64_t number, size_t ski
                 words_escape(name, event->path + skip, event->length - skip);
         n = snprintf(buffer, EVENT_LINE_MAX, "%" PRIu64 " %s %s", number, kind_names[event->kind],
                      name);
-        if (event->kind == EVENT_CREATE || event->kind == EVENT_RESIZE)
-                n += snprintf(buffer + n, EVENT_LINE_MAX - (size_t)n, " size=%" PRIu64,
-                              event->size);
+        if (event->kind == EVENT_CREATE || event->kind == EVENT_RESIZE ||
+            event->kind == EVENT_CUT_BACK)
+                n += snprintf(buffer + n, EVENT_LINE_MAX - (size_t)n, " size=%" PRIu64 "%s",
+                              event->size, event->kind == EVENT_CUT_BACK ? " cut=1" : "");
         if (event->kind == EVENT_SEAL)
                 n += snprintf(buffer + n, EVENT_LINE_MAX - (size_t)n, " seals=%" PRIu32,
                               event->seals);

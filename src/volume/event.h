@@ -34,6 +34,7 @@ enum event_kind {
         EVENT_REMOVE,     /* one line for each name */
         EVENT_LAST_CLOSE, /* nobody has the region open through the mount any more */
         EVENT_RESTART,    /* a new worker serves; no event was lost */
+        EVENT_CUT_BACK,   /* told as a resize, with cut=1: it had grown beyond what was left */
         _EVENT_N,
 };
 

@@ -257,21 +257,11 @@ static bool lifetime_look(struct lifetimes *l, struct node *node) {
 
 /* The walk over all regions */
 
-static void lifetime_on_write(void *userdata, uint32_t id) {
-        struct lifetimes *l = userdata;
-
-        /* Lost events (id 0) need nothing: their regions are in the list already, or will be. */
-        if (id != 0 && id_set_add(&l->grown, id) && l->grown.n == 1)
-                loop_arm(l->growth_timer, GROWTH_DELAY_MS);
-}
-
 static void scan_region(struct lifetimes *l, struct node *node) {
         uint64_t left;
 
         if (node->writers > 0 && may_grow(l, node))
                 lifetime_watch_growth(l, node);
-        if (node->flags & NODE_CUT)
-                lifetime_on_write(l, node->id);
         /* Watch first, then check, so that no close is missed in between. */
         if (is_passing(node) && lifetime_watch_closes(l, node) < 0 &&
             !(node->flags & NODE_OWNER_ENDED))
@@ -407,17 +397,24 @@ static void lifetime_give_grace(struct lifetimes *l, const struct node *node) {
 
 /* Growing regions */
 
+static void lifetime_on_write(void *userdata, uint32_t id) {
+        struct lifetimes *l = userdata;
+
+        /* Lost events (id 0) need nothing: their regions are in the list already, or will be. */
+        if (id != 0 && id_set_add(&l->grown, id) && l->grown.n == 1)
+                loop_arm(l->growth_timer, GROWTH_DELAY_MS);
+}
+
 static void lifetime_look_at_size(struct lifetimes *l, struct node *node) {
+        uint64_t cuts = l->root->counters.cut_back;
         struct stat st;
 
         /* Watch again first, so that no write is missed in between. */
         if (node->writers > 0 || (node->flags & NODE_EXPORTED))
                 lifetime_watch_growth(l, node);
         region_stat(l->regions, node, &st);
-        if (node->flags & NODE_CUT) {
-                JOURNAL_SET(l->journal, node->flags, node->flags & ~(uint32_t)NODE_CUT);
-                (void)l->acts.was_cut(l->acts.userdata, node);
-        }
+        if (cuts != l->root->counters.cut_back)
+                (void)l->acts.changed(l->acts.userdata, node);
         txn_commit(l->txn);
 }
 

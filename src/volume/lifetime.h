@@ -37,8 +37,8 @@ struct lifetimes;
 struct lifetime_acts {
         /* Removes one name of a region that nobody uses.  0 or negative errno. */
         int (*remove_name)(void *userdata, struct node *node);
-        /* The region had grown beyond the limit and was cut back.  0 or negative errno. */
-        int (*was_cut)(void *userdata, struct node *node);
+        /* The region's size has changed without a request.  0 or negative errno. */
+        int (*changed)(void *userdata, struct node *node);
         /* Whether enough work is under way, so that the rest waits a little. */
         bool (*is_busy)(void *userdata);
         void *userdata;

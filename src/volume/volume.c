@@ -58,7 +58,9 @@ int volume_make(struct volume *volume, const struct change *by, struct node *dir
 
 int volume_symlink(struct volume *volume, struct node *dir, const char *name, size_t length,
                    const struct create_attrs *attrs, const char *target, struct node **out) {
-        return tree_symlink(volume->tree, dir, name, length, attrs, target, out);
+        int r = tree_symlink(volume->tree, dir, name, length, attrs, target, out);
+
+        return r < 0 ? r : regions_charge_link(volume->regions, *out);
 }
 
 int volume_link(struct volume *volume, struct node *node, struct node *dir, const char *name,
@@ -193,6 +195,12 @@ static bool volume_on_unused(void *userdata, struct node *node) {
         uint64_t blocks = 0;
         int fd;
 
+        /* A long target is there, and counts, until the kernel has forgotten the link. */
+        if (S_ISLNK(node->mode) && node->charge > 0) {
+                if (node->lookups > 0)
+                        return false;
+                regions_uncharge_link(volume->regions, node);
+        }
         if (!node_is_region(node))
                 return true;
         if (!lifetime_release(volume->lifetimes, node))
@@ -232,30 +240,9 @@ void volume_take_up(struct volume *volume) {
         owners_take_up(volume->owners);
 }
 
-/* Anybody who may write can make this happen again and again, so the log gets a line a second at
- * most. */
-static void log_cut(struct volume *volume, const struct node *node) {
-        const struct dentry *dentry = tree_name_of(volume->tree, node);
-        char name[4 * LAYOUT_NAME_MAX + 1] = "";
-        uint64_t now = clock_ms();
-
-        if (volume->cut_logged_ms != 0 && now - volume->cut_logged_ms < CUT_LOG_MS)
-                return;
-        volume->cut_logged_ms = now;
-        if (dentry)
-                words_escape(name, dentry->name, dentry->length);
-        log_line(LOG_WARNING,
-                 "region '%s' was cut back to %" PRIu64 " bytes: it had grown by "
-                 "write(2) beyond what its limit of bytes leaves",
-                 name, node->size);
-}
-
-static int volume_on_cut(void *userdata, struct node *node) {
-        const struct change by = {.unasked = true};
+static int volume_on_changed(void *userdata, struct node *node) {
         struct volume *volume = userdata;
 
-        log_cut(volume, node);
-        volume_event_node(volume, &by, EVENT_RESIZE, node);
         invalidations_begin(volume->invalidations, (struct invalidation_mark){0});
         return invalidation_inode(volume->invalidations, node->id);
 }
@@ -301,6 +288,32 @@ static void volume_on_abort(void *userdata) {
         regions_abort(volume->regions);
 }
 
+/* Anybody who may write can make this happen again and again, so the log gets a line a second at
+ * most. */
+static void log_cut(struct volume *volume, const struct node *node) {
+        const struct dentry *dentry = tree_name_of(volume->tree, node);
+        char name[4 * LAYOUT_NAME_MAX + 1] = "";
+        uint64_t now = clock_ms();
+
+        if (volume->cut_logged_ms != 0 && now - volume->cut_logged_ms < CUT_LOG_MS)
+                return;
+        volume->cut_logged_ms = now;
+        if (dentry)
+                words_escape(name, dentry->name, dentry->length);
+        log_line(LOG_WARNING,
+                 "region '%s' was cut back to %" PRIu64 " bytes: it had grown by "
+                 "write(2) beyond what its limit of bytes leaves",
+                 name, node->size);
+}
+
+/* A region has grown without our knowing, and was cut back. */
+static void volume_on_cut(void *userdata, struct node *node) {
+        const struct change by = {.unasked = true};
+
+        log_cut(userdata, node);
+        volume_event_node(userdata, &by, EVENT_CUT_BACK, node);
+}
+
 static void volume_on_name(void *userdata) {
         struct volume *volume = userdata;
 
@@ -308,7 +321,7 @@ static void volume_on_name(void *userdata) {
 }
 
 static int volume_build(struct volume *volume) {
-        const struct lifetime_acts acts = {volume_remove_name, volume_on_cut, volume_is_busy,
+        const struct lifetime_acts acts = {volume_remove_name, volume_on_changed, volume_is_busy,
                                            volume};
         const struct owner_acts owner_acts = {volume_on_owner_ended, volume};
         int r;
@@ -334,6 +347,7 @@ static int volume_build(struct volume *volume) {
         txn_set_after(volume->txn, TXN_AFTER_BACKING, volume_on_backing, volume);
         txn_set_close(volume->txn, reclaim_close, volume->memory_jobs);
         tree_on_name(volume->tree, volume_on_name, volume);
+        regions_on_cut(volume->regions, volume_on_cut, volume);
         tree_on_limit_over(volume->tree, volume_limit_over, volume);
         return txn_commit(volume->txn);
 }

@@ -173,6 +173,18 @@ void volume_release(struct volume *volume, const struct change *by, struct node 
                 lifetime_closed(volume->lifetimes, node);
 }
 
+/* The seals of a descriptor for writing; the last step, because it cannot be undone. */
+static int lend_seal(struct volume *volume, const struct change *by, struct node *node) {
+        uint32_t seals = node->seals;
+        int r = txn_check(volume->txn);
+
+        if (r == 0)
+                r = region_seal_export(volume->regions, node, access_owns(by->caller, node));
+        if (r == 0 && node->seals != seals)
+                volume_event_node(volume, by, EVENT_SEAL, node);
+        return r;
+}
+
 int volume_lend(struct volume *volume, const struct change *by, struct node *node, bool writable) {
         bool first = !(node->flags & NODE_EXPORTED);
         struct stat st;
@@ -191,9 +203,10 @@ int volume_lend(struct volume *volume, const struct change *by, struct node *nod
         if (r < 0)
                 return r;
         lifetime_opened(volume->lifetimes, node, writable);
-        fd = region_export(volume->regions, node, writable ? O_RDWR : O_RDONLY,
-                           access_owns(by->caller, node));
-        return fd < 0 ? fd : txn_own_fd(volume->txn, fd);
+        fd = region_export(volume->regions, node, writable ? O_RDWR : O_RDONLY);
+        fd = fd < 0 ? fd : txn_own_fd(volume->txn, fd);
+        r = fd < 0 || !writable ? 0 : lend_seal(volume, by, node);
+        return r < 0 ? r : fd;
 }
 
 /* Sizes */

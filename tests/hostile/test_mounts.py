@@ -131,3 +131,37 @@ def test_no_link_of_a_stranger_is_followed(mode, arguments):
         assert "no iomemfs is mounted there" in result.stderr
     finally:
         support.run(["rm", "-r", folder], check=True)
+
+
+@pytest.mark.parametrize("arguments", [["--upgrade"], ["-o", "remount,size=1m"]])
+@pytest.mark.parametrize("option", ["ctl=off", "ctl=control"])
+@pytest.mark.parametrize("at", ["admin", "ctl"])
+def test_no_link_on_a_mount_is_followed(mounts, arguments, option, at):
+    """A mount of root's without .ctl, where a stranger has made one that leads to root's files."""
+    of_root = support.scratch_directory()
+    try:
+        (of_root / "admin").write_text("precious")
+        (of_root / "stats").write_text(
+            "iomemfs_upgrades_total 0\niomemfs_upgrades_refused_total 0\n"
+        )
+        mount = mounts(f"mode=1777,{option}")
+
+        def make():
+            if at == "ctl":
+                (mount / ".ctl").symlink_to(of_root)
+            else:
+                (mount / ".ctl").mkdir()
+                (mount / ".ctl/admin").symlink_to(of_root / "admin")
+                (mount / ".ctl/stats").symlink_to(of_root / "stats")
+
+        support.as_user(support.NOBODY, make)
+        if arguments[0] == "--upgrade":
+            argv = [support.program(), *arguments, mount]
+        else:
+            argv = [support.program(), "none", mount, *arguments]
+        result = support.run(argv)
+        assert result.returncode != 0
+        assert result.stderr.startswith("iomemfs: ")
+        assert (of_root / "admin").read_text() == "precious"
+    finally:
+        support.run(["rm", "-r", of_root], check=True)

@@ -280,7 +280,7 @@ def test_killed_requests_are_not_suspected(mount):
 
 
 @pytest.mark.may_leave_mount
-@pytest.mark.log_allows("Too many open files", "giving up")
+@pytest.mark.log_allows("too many open files", "giving up")
 def test_worker_that_cannot_start(mount):
     daemon = crash_load.Daemon(mount)
     resource.prlimit(daemon.keeper, resource.RLIMIT_NOFILE, (4, 4))
@@ -288,7 +288,7 @@ def test_worker_that_cannot_start(mount):
     assert mount.process.wait(support.LIMIT) not in (0, None)
     support.wait_for(lambda: not support.is_mounted(mount.path), "the unmount")
     log = mount.log()
-    assert log.count("cannot start: Too many open files") == 5
+    assert log.count("cannot start: too many open files") == 5
     assert "giving up and unmounting" in log
 
 

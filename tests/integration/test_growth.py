@@ -48,8 +48,8 @@ def test_told(mount):
             stream.write(b"x" * 65536)
         wait_for(cut, "the event")
     os.close(events)
-    # Nobody has asked for it: no user and no process.
-    assert re.fullmatch(r"\d+ resize r size=2097152", lines[0]), lines
+    # Nobody has asked for it, so it has no user and no process.
+    assert re.fullmatch(r"\d+ resize r size=2097152 cut=1", lines[0]), lines
     assert os.stat(path).st_size == 2 * MIB
     assert mount.stats()["iomemfs_cut_back_total"] >= 1
     wait_for(lambda: "region 'r' was cut back to 2097152 bytes" in mount.log(), "the line in the log")

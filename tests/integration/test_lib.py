@@ -68,7 +68,8 @@ VISIT = ctypes.CFUNCTYPE(
 ALL = 1  # IOMEM_LIST_POPULATING
 OTHER, CREATE, RESIZE, SEAL, RENAME, REMOVE, LAST_CLOSE, RESTART, OVERFLOW = range(9)
 READ, WRITE = 0, 1
-FIXED, EPHEMERAL, POPULATE, HUGE, POPULATING = 1, 2, 4, 8, 16
+FIXED, EPHEMERAL, POPULATE, HUGE, POPULATING, READ_ONLY = 1, 2, 4, 8, 16, 1024
+OWNER_PROCESS, OWNER_SERVICE, OWNER_CONTAINER, OWNER_ENDED = 64, 128, 256, 512
 SHRINK, GROW, SEAL_WRITE = 1, 2, 4
 
 
@@ -211,6 +212,17 @@ def connection(request, lib, mounts):
         yield one
 
 
+def test_owner(connection):
+    """The process that calls, or that connected; the name goes after its end."""
+    os.close(connection.create("a", 4096, -1, OWNER_PROCESS | FIXED))
+    assert connection.stat("a").flags == OWNER_PROCESS | FIXED
+    connection.remove("a")
+    text = fails_with(errno.EINVAL, connection.create, "a", 4096, -1, OWNER_CONTAINER)
+    assert "no such owner" in text
+    for flags in (OWNER_PROCESS | OWNER_SERVICE, OWNER_PROCESS | EPHEMERAL, OWNER_ENDED, 32):
+        fails_with(errno.EINVAL, connection.create, "a", 4096, -1, flags)
+
+
 def test_life_of_a_region(connection, lib):
     fd = connection.create("a", 65536, 0o640)
     address, size = ctypes.c_void_p(), ctypes.c_size_t()
@@ -226,9 +238,13 @@ def test_life_of_a_region(connection, lib):
     assert region.inode == os.stat(connection.mount / "a").st_ino
     assert region.creator_pid == os.getpid()
     connection.resize("a", 131072)
-    connection.seal("a", SHRINK | GROW)
+    os.close(connection.create("b", 4096, 0o640, READ_ONLY))
+    connection.seal("b", SHRINK | GROW)
+    assert connection.stat("b").seals == SHRINK | GROW
+    connection.remove("b")
+    connection.seal("a", SHRINK | GROW | SEAL_WRITE)
     region = connection.stat("a")
-    assert (region.size, region.seals) == (131072, SHRINK | GROW)
+    assert (region.size, region.seals) == (131072, SHRINK | GROW | SEAL_WRITE)
     assert "a" in fails_with(errno.EPERM, connection.resize, "a", 4096)
     fd = connection.open("a")
     assert fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY

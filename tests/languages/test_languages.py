@@ -168,6 +168,27 @@ def test_killed_holder(mount, language):
     wait_for(lambda: names(mount) == [], "the end of the other")
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_killed_owner(mount, language):
+    """What its maker owns, and has not open, stays for as long as that one lives, and for its last user."""
+    owners = {name: start(mount, language, "keep", name) for name in ("alone", "shared")}
+    try:
+        for owner in owners.values():
+            assert owner.stdout.readline() == f"{language} keeps it\n"
+        shared = Frames(mount, "shared")
+        # The last close of what is owned by a living process is no end.
+        os.close(os.open(mount.path / "alone", os.O_RDONLY))
+        assert sorted(names(mount)) == ["alone", "shared"]
+    finally:
+        for owner in owners.values():
+            owner.send_signal(signal.SIGKILL)
+            owner.wait()
+            owner.stdout.close()
+    wait_for(lambda: names(mount) == ["shared"], "the end of the name whose owner is dead")
+    shared.close()
+    wait_for(lambda: names(mount) == [], "the end of the other")
+
+
 class Peeper(threading.Thread):
     """Opens a region as soon as it is there, and closes it, as a program does that looks at every file."""
 

@@ -245,6 +245,75 @@ static void test_long_outcome(void **state) {
         journal_free(journal);
 }
 
+enum { PAGE = 4096, PAGES = 64 };
+
+static uint64_t bytes_of(struct journal *journal) {
+        struct stat st;
+
+        assert_int_equal(fstat(journal_fd(journal), &st), 0);
+        return (uint64_t)st.st_blocks * 512;
+}
+
+static void fill(struct journal *journal, uint32_t id) {
+        memset(journal_get(journal, 0, id), (int)id, PAGE);
+}
+
+static void check_filled(struct journal *journal, uint32_t id) {
+        const uint8_t *bytes = journal_get(journal, 0, id);
+
+        for (int i = 0; i < PAGE; i++)
+                assert_int_equal(bytes[i], (uint8_t)id);
+}
+
+/* Records whose memory goes back to the kernel when they are deleted, and not before a rollback. */
+static void test_gives_back(void **state) {
+        static const struct journal_table_spec paged[] = {{PAGE, PAGES, .gives_back = 1}};
+        struct journal_spec other = spec;
+        struct journal *journal;
+        uint64_t empty, full;
+
+        (void)state;
+        other.tables = paged;
+        assert_int_equal(journal_create(&journal, &other), 0);
+        empty = bytes_of(journal);
+        for (int round = 0; round < 3; round++) {
+                for (uint32_t i = 1; i <= PAGES; i++) {
+                        uint32_t id = journal_new(journal, 0);
+
+                        assert_in_range(id, 1, PAGES);
+                        assert_int_equal(*(uint32_t *)journal_get(journal, 0, id), 0);
+                        fill(journal, id);
+                }
+                assert_int_equal(journal_new(journal, 0), 0);
+                journal_commit(journal);
+                full = bytes_of(journal);
+                assert_true(full >= empty + PAGES * PAGE);
+
+                for (uint32_t id = 1; id <= PAGES; id++)
+                        journal_delete(journal, 0, id);
+                journal_rollback(journal);
+                assert_int_equal(journal_used(journal, 0), PAGES);
+                for (uint32_t id = 1; id <= PAGES; id++)
+                        check_filled(journal, id);
+
+                /* Deleted and taken again by one transaction, which is undone. */
+                journal_delete(journal, 0, 5);
+                assert_int_equal(journal_new(journal, 0), 5);
+                fill(journal, 5);
+                *(uint8_t *)journal_get(journal, 0, 5) = 0;
+                journal_rollback(journal);
+                check_filled(journal, 5);
+
+                for (uint32_t id = 1; id <= PAGES; id++)
+                        journal_delete(journal, 0, id);
+                journal_commit(journal);
+                assert_int_equal(journal_used(journal, 0), 0);
+                /* The undo log keeps some. */
+                assert_true(bytes_of(journal) <= empty + 1024 * 1024);
+        }
+        journal_free(journal);
+}
+
 static void test_other_layout(void **state) {
         struct journal_spec newer = spec;
         struct journal *journal, *again;
@@ -429,7 +498,7 @@ int main(void) {
                 cmocka_unit_test(test_table_full),         cmocka_unit_test(test_long_outcome),
                 cmocka_unit_test(test_other_layout),       cmocka_unit_test(test_convert),
                 cmocka_unit_test(test_convert_and_revert), cmocka_unit_test(test_convert_refused),
-                cmocka_unit_test(test_convert_killed),
+                cmocka_unit_test(test_convert_killed),     cmocka_unit_test(test_gives_back),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -195,23 +195,29 @@ static void test_all_stuck(void **state) {
         house_clear(&house);
 }
 
-/* Somebody kills the processes: what they were telling is given up, and others are started. */
-static void test_killed(void **state) {
-        struct house house;
+/* Sends a signal to all processes of the notifier. */
+static void signal_processes(int number) {
         char path[64];
         FILE *file;
         pid_t pid;
+
+        snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+        file = fopen(path, "r");
+        assert_non_null(file);
+        while (fscanf(file, "%d", &pid) == 1)
+                kill(pid, number);
+        fclose(file);
+}
+
+/* Somebody kills the processes: what they were telling is given up, and others are started. */
+static void test_killed(void **state) {
+        struct house house;
 
         (void)state;
         house_new(&house);
         atomic_store(&kernel->holds[1], true);
         tell(&house, 1);
-        snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
-        file = fopen(path, "r");
-        assert_non_null(file);
-        while (fscanf(file, "%d", &pid) == 1)
-                kill(pid, SIGKILL);
-        fclose(file);
+        signal_processes(SIGKILL);
         await(&house, 1);
         assert_int_equal(house.not_told, 1);
         tell(&house, 2);
@@ -220,12 +226,66 @@ static void test_killed(void **state) {
         house_clear(&house);
 }
 
+static void on_pause(void *userdata, uint32_t events) {
+        (void)events;
+        (void)userdata;
+        signal_processes(SIGCONT);
+}
+
+static void run_for(struct house *house, uint64_t milliseconds) {
+        loop_arm(house->limit, milliseconds);
+        assert_int_equal(loop_run(house->loop), -ETIMEDOUT);
+}
+
+/* Starts all further processes; they are told to end when they have been idle for a while, and
+ * cannot. */
+static void end_further(struct house *house) {
+        for (int i = 2; i <= 4; i++) {
+                atomic_store(&kernel->holds[i], true);
+                tell(house, (uint64_t)i);
+        }
+        for (int i = 2; i <= 4; i++)
+                atomic_store(&kernel->holds[i], false);
+        await(house, 3);
+        signal_processes(SIGSTOP);
+        run_for(house, 1200);
+}
+
+/* One process is stuck, and all others are ending: wait for their end, but not for ever. */
+static void test_ending(void **state) {
+        struct loop_source *pause;
+        struct house house;
+
+        (void)state;
+        house_new(&house);
+        assert_int_equal(loop_add_timer(house.loop, &pause, on_pause, NULL), 0);
+        atomic_store(&kernel->holds[1], true);
+        tell(&house, 1);
+        await(&house, 1);
+        assert_int_equal(notifier_stuck(house.notifier), 1);
+
+        end_further(&house);
+        loop_arm(pause, 100);
+        tell(&house, 5);
+        await(&house, 1);
+        assert_int_equal(house.told, 4);
+        assert_int_equal(house.not_told, 1);
+
+        end_further(&house);
+        tell(&house, 6);
+        await(&house, 1);
+        assert_int_equal(house.told, 7);
+        assert_int_equal(house.not_told, 2);
+        signal_processes(SIGCONT);
+        loop_remove(pause);
+        house_clear(&house);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_tells),
-                cmocka_unit_test(test_one_stuck),
-                cmocka_unit_test(test_all_stuck),
-                cmocka_unit_test(test_killed),
+                cmocka_unit_test(test_tells),     cmocka_unit_test(test_one_stuck),
+                cmocka_unit_test(test_all_stuck), cmocka_unit_test(test_killed),
+                cmocka_unit_test(test_ending),
         };
 
         signal(SIGPIPE, SIG_IGN);

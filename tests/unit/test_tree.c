@@ -209,7 +209,7 @@ static void test_group_of_setgid_directory(void **state) {
 }
 
 static void test_symlink(void **state) {
-        static const size_t lengths[] = {1, 247, 248, 249, 496, PATH_MAX - 1};
+        static const size_t lengths[] = {1, 126, 127, 128, 129, 1000, PATH_MAX - 1};
         struct create_attrs attrs = {.mode = S_IFLNK | 0777};
         struct world world;
         char target[PATH_MAX + 1], read[PATH_MAX];
@@ -225,8 +225,11 @@ static void test_symlink(void **state) {
                         tree_symlink(world.tree, world.root, NAME("l"), &attrs, target, &node), 0);
                 tree_readlink(world.tree, node, read);
                 assert_string_equal(read, target);
+                assert_int_equal(journal_used(world.journal, TABLE_TARGET),
+                                 lengths[i] >= LAYOUT_TARGET_LEAST);
                 assert_int_equal(tree_unlink(world.tree, world.root, NAME("l")), 0);
                 assert_int_equal(journal_used(world.journal, TABLE_TEXT), 0);
+                assert_int_equal(journal_used(world.journal, TABLE_TARGET), 0);
         }
         memset(target, 'x', PATH_MAX);
         target[PATH_MAX] = '\0';

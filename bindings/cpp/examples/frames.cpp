@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstring>
 #include <string>
+#include <thread>
 
 #include "iomem.hpp"
 
@@ -57,6 +58,16 @@ int reads(const std::string &name) {
         return 0;
 }
 
+/* Nobody needs to have the region open: its name goes when this process has ended. */
+int keeps(const std::string &name) {
+        iomem::connection mem;
+        mem.create(name, 4096, iomem::owner_process);
+        std::puts("C++ keeps it");
+        std::fflush(stdout);
+        std::this_thread::sleep_for(60s);
+        return 0;
+}
+
 } // namespace
 
 int main(int argc, char **argv) try {
@@ -64,7 +75,9 @@ int main(int argc, char **argv) try {
                 return writes(argv[2]);
         if (argc == 3 && std::strcmp(argv[1], "read") == 0)
                 return reads(argv[2]);
-        std::fprintf(stderr, "usage: %s write|read NAME\n", argv[0]);
+        if (argc == 3 && std::strcmp(argv[1], "keep") == 0)
+                return keeps(argv[2]);
+        std::fprintf(stderr, "usage: %s write|read|keep NAME\n", argv[0]);
         return 2;
 } catch (const iomem::error &error) {
         std::fprintf(stderr, "%s\n", error.what());

@@ -188,8 +188,9 @@ TEST_CASE("resize and seals") {
         iomem::connection mem;
         mem.create("a", 4096);
         mem.resize("a", 8192);
-        mem.add_seals("a", iomem::seal::shrink | iomem::seal::grow);
-        CHECK(mem.stat("a").seals == (IOMEM_SEAL_SHRINK | IOMEM_SEAL_GROW));
+        mem.add_seals("a", iomem::seal::shrink | iomem::seal::grow | iomem::seal::write);
+        CHECK(mem.stat("a").seals ==
+              (IOMEM_SEAL_SHRINK | IOMEM_SEAL_GROW | IOMEM_SEAL_WRITE));
         CHECK(code_of([&] { mem.resize("a", 1); }) == std::errc::operation_not_permitted);
         mem.remove("a");
 }

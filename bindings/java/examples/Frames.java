@@ -52,13 +52,22 @@ public class Frames {
         }
     }
 
+    /** Nobody needs to have the region open: its name goes when this process has ended. */
+    private static void keep(String name) throws Exception {
+        Region.create(name, 4096, "owner=process").close();
+        System.out.println("Java keeps it");
+        Thread.sleep(60_000);
+    }
+
     public static void main(String[] args) throws Exception {
         if (args.length == 2 && args[0].equals("write")) {
             write(args[1]);
         } else if (args.length == 2 && args[0].equals("read")) {
             read(args[1]);
+        } else if (args.length == 2 && args[0].equals("keep")) {
+            keep(args[1]);
         } else {
-            System.err.println("usage: Frames write|read NAME");
+            System.err.println("usage: Frames write|read|keep NAME");
             System.exit(2);
         }
     }

@@ -41,10 +41,17 @@ async function read(name) {
   Atomics.store(state, 0, 2);
 }
 
+// Nobody needs to have the region open: its name goes when this process has ended.
+async function keep(name) {
+  (await iomem.create(name, 4096, { owner: 'process' })).close();
+  console.log('Node.js keeps it');
+  await setTimeout(60000);
+}
+
 const [role, name] = process.argv.slice(2);
-const run = { write, read }[role];
+const run = { write, read, keep }[role];
 if (!run || !name) {
-  console.error('usage: frames.js write|read NAME');
+  console.error('usage: frames.js write|read|keep NAME');
   process.exit(2);
 }
 run(name).catch((error) => {

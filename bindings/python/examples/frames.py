@@ -44,8 +44,15 @@ def read(name):
         state[0] = 2
 
 
+def keep(name):
+    # Nobody needs to have the region open: its name goes when this process has ended.
+    iomem.create(name, 4096, owner="process").close()
+    print("Python keeps it", flush=True)
+    time.sleep(60)
+
+
 if __name__ == "__main__":
-    roles = {"write": write, "read": read}
+    roles = {"write": write, "read": read, "keep": keep}
     if len(sys.argv) != 3 or sys.argv[1] not in roles:
-        sys.exit("usage: frames.py write|read NAME")
+        sys.exit("usage: frames.py write|read|keep NAME")
     roles[sys.argv[1]](sys.argv[2])

@@ -37,6 +37,14 @@ def read(name)
   frames.set_value(:u32, 0, 2)
 end
 
+# Nobody needs to have the region open: its name goes when this process has ended.
+def keep(name)
+  IO::Memory.create(name, 4096, owner: "process").close
+  puts "Ruby keeps it"
+  $stdout.flush
+  sleep 60
+end
+
 role, name = ARGV
-abort "usage: frames.rb write|read NAME" unless %w[write read].include?(role) && name
-role == "write" ? write(name) : read(name)
+abort "usage: frames.rb write|read|keep NAME" unless %w[write read keep].include?(role) && name
+send(role, name)

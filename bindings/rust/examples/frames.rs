@@ -59,14 +59,23 @@ fn reads(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Nobody needs to have the region open: its name goes when this process has ended.
+fn keeps(name: &str) -> Result<()> {
+    drop(Mount::new()?.create(name, 4096, Options::new().owner("process"))?);
+    println!("Rust keeps it");
+    std::thread::sleep(Duration::from_secs(60));
+    Ok(())
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match arguments[..] {
         ["write", name] => writes(name),
         ["read", name] => reads(name),
+        ["keep", name] => keeps(name),
         _ => {
-            eprintln!("usage: frames write|read NAME");
+            eprintln!("usage: frames write|read|keep NAME");
             std::process::exit(2);
         }
     };

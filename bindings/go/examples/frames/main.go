@@ -78,10 +78,22 @@ func reads(mount *iomem.Mount, name string) error {
 	return nil
 }
 
+// keeps has the region open for a moment only: its name goes when this process has ended.
+func keeps(mount *iomem.Mount, name string) error {
+	region, err := mount.Create(name, 4096, iomem.Owner("process"))
+	if err != nil {
+		return err
+	}
+	region.Close()
+	fmt.Println("Go keeps it")
+	time.Sleep(time.Minute)
+	return nil
+}
+
 func main() {
-	roles := map[string]func(*iomem.Mount, string) error{"write": writes, "read": reads}
+	roles := map[string]func(*iomem.Mount, string) error{"write": writes, "read": reads, "keep": keeps}
 	if len(os.Args) != 3 || roles[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: frames write|read NAME")
+		fmt.Fprintln(os.Stderr, "usage: frames write|read|keep NAME")
 		os.Exit(2)
 	}
 	mount, err := iomem.Default()
