@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "memory/access_time.h"
 
-#include <errno.h>
+#include "memory/file.h"
 
 enum { RELATIVE_S = 86400 }; /* relatime moves a time that is so old */
 
@@ -38,12 +38,12 @@ void access_time_show(struct journal *journal, struct node *node, struct stat *s
 int access_time_utimens(struct journal *journal, struct node *node,
                         const struct timespec times[2]) {
         struct stat st;
+        int r;
 
-        if (node->fd < 0)
-                return -ESTALE;
-        if (futimens(node->fd, times) < 0 || fstat(node->fd, &st) < 0)
-                return -errno;
-        if (times[0].tv_nsec != UTIME_OMIT)
+        r = file_utimens(journal, node, times);
+        if (r == 0)
+                r = file_stat(journal, node, &st);
+        if (r == 0 && times[0].tv_nsec != UTIME_OMIT)
                 access_time_set(journal, node, &st);
-        return 0;
+        return r;
 }
