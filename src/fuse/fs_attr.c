@@ -281,8 +281,7 @@ static bool fs_await_growth(struct fuse_request *req, struct fs *fs, struct node
         return true;
 }
 
-void fs_setattr(struct fuse_request *req) {
-        const struct wire_setattr_in *in = req->in->args;
+static void fs_change_attributes(struct fuse_request *req, const struct wire_setattr_in *in) {
         struct fs *fs = fs_of(req);
         struct node *node = fs_node(fs, req->node);
         uint64_t before = node ? node->size : 0;
@@ -297,7 +296,53 @@ void fs_setattr(struct fuse_request *req) {
         if (r < 0)
                 reply_error(req, r);
         else if (!fs_await_growth(req, fs, node, before))
-                fs_reply_attributes(req, fs); /* does not wait, see fs_write_back.c */
+                fs_getattr(req);
+}
+
+/* ftruncate(2) of a large region to a smaller size: the memory is freed first, away from the loop.
+ * What lies beyond the new size is lost in any case. */
+
+static void fs_tail_freed(void *userdata, int result, uint64_t huge) {
+        struct fs_waiting *waiting = userdata;
+        struct fuse_request req = channel_undefer(&waiting->deferred);
+        const struct wire_setattr_in in = waiting->setattr;
+
+        (void)result; /* if it failed, the memory is freed by what follows */
+        (void)huge;
+        free(waiting);
+        fs_change_attributes(&req, &in);
+}
+
+/* False: there is nothing to wait for. */
+static bool fs_await_tail(struct fuse_request *req, struct fs *fs,
+                          const struct wire_setattr_in *in) {
+        struct node *node = fs_node(fs, req->node);
+        struct fs_waiting *waiting;
+
+        if (!node || fs_kind(req->node) != CTL_NONE || !(in->valid & WIRE_SET_SIZE) ||
+            in->size >= node->size)
+                return false;
+        waiting = fs_waiting_new(fs);
+        if (!waiting)
+                return false;
+        waiting->setattr = *in;
+        if (!volume_free_tail(fs->volume, node, in->size, fs_tail_freed, waiting)) {
+                fs_waiting_return(fs, waiting);
+                return false;
+        }
+        if (txn_commit(fs->volume->txn) == 0) {
+                channel_defer(&waiting->deferred, req, NULL);
+                return true;
+        }
+        free(waiting);
+        return false;
+}
+
+void fs_setattr(struct fuse_request *req) {
+        const struct wire_setattr_in *in = req->in->args;
+
+        if (!fs_await_tail(req, fs_of(req), in))
+                fs_change_attributes(req, in);
 }
 
 /* What df -i shows: what the limit leaves, and what records and descriptors leave. */

@@ -185,16 +185,22 @@ void fs_link(struct fuse_request *req) {
 
 void fs_unlink(struct fuse_request *req) {
         const char *name = req->in->name[0];
-        struct node *dir = fs_dir_for_change(req, req->node);
+        struct fs *fs = fs_of(req);
+        struct node *dir;
         struct caller caller;
-        struct change by = fs_change(req, &caller);
+        struct change by;
         int r;
 
+        if (fs_resume_change(req, fs))
+                return;
+        dir = fs_dir_for_change(req, req->node);
         if (!dir)
                 return;
-        r = volume_unlink(fs_of(req)->volume, &by, dir, name, strlen(name));
+        by = fs_change(req, &caller);
+        by.waits = true;
+        r = volume_unlink(fs->volume, &by, dir, name, strlen(name));
         caller_clear(&caller);
-        reply_error(req, r);
+        fs_reply_change(req, fs, r);
 }
 
 void fs_rmdir(struct fuse_request *req) {
@@ -217,6 +223,7 @@ static int fs_move(struct fuse_request *req, struct node *dir, const char *name,
 
         if (ctl_is_name(fs_of(req)->ctl, name) || ctl_is_name(fs_of(req)->ctl, new_name))
                 return -EBUSY;
+        by.waits = true;
         r = volume_rename(fs_of(req)->volume, &by, dir, name, strlen(name), new_dir, new_name,
                           strlen(new_name), flags);
         caller_clear(&caller);
@@ -224,14 +231,17 @@ static int fs_move(struct fuse_request *req, struct node *dir, const char *name,
 }
 
 static void fs_rename_to(struct fuse_request *req, uint64_t new_parent, unsigned int flags) {
-        struct node *dir = fs_dir_for_change(req, req->node), *new_dir;
+        struct fs *fs = fs_of(req);
+        struct node *dir, *new_dir;
 
-        if (!dir)
+        if (fs_resume_change(req, fs))
                 return;
-        new_dir = fs_dir_for_change(req, new_parent);
+        dir = fs_dir_for_change(req, req->node);
+        new_dir = dir ? fs_dir_for_change(req, new_parent) : NULL;
         if (new_dir)
-                reply_error(req,
-                            fs_move(req, dir, req->in->name[0], new_dir, req->in->name[1], flags));
+                fs_reply_change(
+                        req, fs,
+                        fs_move(req, dir, req->in->name[0], new_dir, req->in->name[1], flags));
 }
 
 void fs_rename(struct fuse_request *req) {
