@@ -112,14 +112,23 @@ static void fs_reply_statx(struct fuse_request *req, struct fs *fs) {
                 reply_statx(req, &attributes);
 }
 
-/* Whether a hole of the region may have been filled in the page cache: programs that copy take a
- * file without blocks for one without data. */
+/*
+ * Whether a hole of the region may have been filled in the page cache: programs that copy take a
+ * file without blocks for one without data.  But while the kernel writes its pages it takes no new
+ * size from a reply (it compares versions of the attributes).  So a size that it does not know goes
+ * first.
+ */
 static bool fs_misses_blocks(struct fs *fs, uint64_t id) {
         struct node *node = fs_kind(id) == CTL_NONE ? fs_node(fs, id) : NULL;
         struct stat st;
+        uint64_t size;
 
-        return node && fs_has_unwritten(fs, node) &&
-               region_stat(fs->volume->regions, node, &st) == 0 && has_holes(&st);
+        if (!node || !fs_has_unwritten(fs, node))
+                return false;
+        size = node->size;
+        if (region_stat(fs->volume->regions, node, &st) < 0 || !has_holes(&st))
+                return false;
+        return !volume_take_resized(fs->volume, node) && node->size == size;
 }
 
 static void fs_written_getattr(struct fuse_request *req, struct fs *fs,

@@ -102,6 +102,7 @@ enum {
         NODE_CACHING = 1 << 10,  /* directories: one of its readers fills the kernel's cache */
         NODE_RESERVED = 1 << 11, /* its whole size counts: it was made by a command */
         NODE_SPARSE = 1 << 12,   /* its size asks for nothing: only its pages count */
+        NODE_RESIZED = 1 << 13,  /* the kernel has not been told of its new size yet */
         NODE_DETACHED = 1 << 6,  /* region released; only the kernel's lookups keep the node */
         NODE_OWNER_PROCESS =
                 1 << 16, /* the name goes after the end of its owner, see struct owner */

@@ -260,6 +260,7 @@ void volume_take_up(struct volume *volume) {
 static int volume_on_changed(void *userdata, struct node *node) {
         struct volume *volume = userdata;
 
+        volume_note_resized(volume, node);
         invalidations_begin(volume->invalidations, (struct invalidation_mark){0});
         return invalidation_inode(volume->invalidations, node->id);
 }

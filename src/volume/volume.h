@@ -146,6 +146,10 @@ int volume_lend(struct volume *volume, const struct change *by, struct node *nod
 
 /* As ftruncate(2).  -ENOSPC, -EFBIG, -EPERM (sealed), -EINVAL (no region). */
 int volume_resize(struct volume *volume, const struct change *by, struct node *node, uint64_t size);
+/* Without passthrough: the kernel did not ask for the new size, and does not know it.  The second
+ * says whether that is so, and that the kernel is told now. */
+void volume_note_resized(struct volume *volume, struct node *node);
+bool volume_take_resized(struct volume *volume, struct node *node);
 /*
  * Populates the new part of a huge region that was `before` bytes long, then calls done().  If that
  * fails, the region gets its old size back.  False: nothing has to be populated.

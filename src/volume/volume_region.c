@@ -285,6 +285,21 @@ int volume_lend(struct volume *volume, const struct change *by, struct node *nod
 
 /* Sizes */
 
+void volume_note_resized(struct volume *volume, struct node *node) {
+        if (volume->root->passthrough || (node->flags & NODE_RESIZED))
+                return;
+        journal_touch(volume->journal, &node->flags, sizeof(node->flags));
+        node->flags |= NODE_RESIZED;
+}
+
+bool volume_take_resized(struct volume *volume, struct node *node) {
+        if (!(node->flags & NODE_RESIZED))
+                return false;
+        journal_touch(volume->journal, &node->flags, sizeof(node->flags));
+        node->flags &= ~(uint32_t)NODE_RESIZED;
+        return true;
+}
+
 int volume_resize(struct volume *volume, const struct change *by, struct node *node,
                   uint64_t size) {
         uint64_t before = node->size;
@@ -301,6 +316,8 @@ int volume_resize(struct volume *volume, const struct change *by, struct node *n
                 r = txn_check(volume->txn);
         if (r == 0)
                 r = region_resize(volume->regions, node, size);
+        if (r == 0 && by->unasked)
+                volume_note_resized(volume, node);
         if (r == 0 && (by->unasked || node->size != before))
                 volume_event_node(volume, by, EVENT_RESIZE, node);
         return r;
