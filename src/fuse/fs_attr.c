@@ -74,8 +74,8 @@ int fs_attributes(struct fs *fs, struct node *node, struct wire_attributes *out)
 void fs_ctl_attributes(struct fs *fs, enum ctl_kind kind, struct node *dir,
                        struct wire_attributes *out) {
         ctl_stat(fs->ctl, kind, dir, &out->st);
-        /* Above the numbers of all nodes, which count up from 1. */
-        out->st.st_ino = (ino_t)kind << 56 | dir->ino;
+        /* They are small, so that 32-bit programs can read them. */
+        out->st.st_ino = dir->ino + kind;
         out->btime = (struct timespec){dir->btime.sec, dir->btime.nsec};
         out->valid = 0;
 }
@@ -136,10 +136,51 @@ static void fs_written_statx(struct fuse_request *req, struct fs *fs,
         fs_reply_statx(req, fs);
 }
 
+/*
+ * The size of a listing: rsync copies as many bytes as stat(2) says.  It is made as the caller would
+ * read it, and thrown away.  One that takes more than the caller's share of a turn has the size 0.
+ */
+static off_t fs_listing_size(struct fuse_request *req, struct fs *fs) {
+        struct caller caller = fs_caller(req);
+        uint32_t handle;
+        size_t size = 0;
+        ssize_t n;
+
+        n = ctl_open(fs->ctl, fs_kind(req->node), fs_node(fs, req->node), &caller, false, &handle);
+        caller_clear(&caller);
+        while (n >= 0) {
+                n = ctl_read(fs->ctl, handle, fs->buffer, FS_READDIRPLUS_MAX, size, false);
+                if (n <= 0)
+                        break;
+                size += (size_t)n;
+        }
+        txn_abort(fs->volume->txn);
+        return n == 0 ? (off_t)size : 0;
+}
+
+static void fs_getattr_listing(struct fuse_request *req, struct fs *fs) {
+        off_t size = fs_node(fs, req->node) ? fs_listing_size(req, fs) : 0;
+        struct wire_attributes attributes;
+        int r = fs_attributes_of(fs, req->node, &attributes);
+
+        if (r < 0) {
+                reply_error(req, r);
+                return;
+        }
+        attributes.st.st_size = size;
+        reply_attributes(req, &attributes);
+}
+
+static bool is_listing(enum ctl_kind kind) {
+        return kind == CTL_REGIONS || kind == CTL_REGIONS_JSON;
+}
+
 void fs_getattr(struct fuse_request *req) {
         struct fs *fs = fs_of(req);
 
-        if (fs_misses_blocks(fs, req->node))
+        if (is_listing(fs_kind(req->node)))
+                fs_getattr_listing(req, fs);
+        else if (fs_misses_blocks(fs, req->node))
                 fs_write_back(req, fs, 0, 0, fs_written_getattr);
         else
                 fs_reply_attributes(req, fs);

@@ -13,6 +13,8 @@
 /* Seconds; for data that changes only through the kernel, which may keep it as long as it likes. */
 static const uint64_t FS_FOREVER = 86400;
 
+_Static_assert((int)_CTL_N <= (int)LAYOUT_DIR_INODES, "each file of .ctl has a number");
+
 enum {
         FS_BUFFER_SIZE = 1024 * 1024,
         /* Replies that count lookups must fit into an outcome. */

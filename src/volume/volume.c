@@ -2,16 +2,22 @@
 #include "volume/volume.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/clock.h"
 #include "base/fault.h"
+#include "base/log.h"
+#include "base/words.h"
 #include "memory/descriptor.h"
 #include "tree/pending.h"
 
 enum {
-        INVALIDATIONS_BUSY = 1024
-}; /* of which nobody waits for one; the table has many times that */
+        INVALIDATIONS_BUSY =
+                1024, /* of which nobody waits for one; the table has many times that */
+        CUT_LOG_MS = 1000,
+};
 
 /* Telling the kernel */
 
@@ -299,10 +305,29 @@ static void volume_on_abort(void *userdata) {
         regions_abort(volume->regions);
 }
 
+/* Anybody who may write can make this happen again and again, so the log gets a line a second at
+ * most. */
+static void log_cut(struct volume *volume, const struct node *node) {
+        const struct dentry *dentry = tree_name_of(volume->tree, node);
+        char name[4 * LAYOUT_NAME_MAX + 1] = "";
+        uint64_t now = clock_ms();
+
+        if (volume->cut_logged_ms != 0 && now - volume->cut_logged_ms < CUT_LOG_MS)
+                return;
+        volume->cut_logged_ms = now;
+        if (dentry)
+                words_escape(name, dentry->name, dentry->length);
+        log_line(LOG_WARNING,
+                 "region '%s' was cut back to %" PRIu64 " bytes: it had grown by "
+                 "write(2) beyond what its limit of bytes leaves",
+                 name, node->size);
+}
+
 /* A region has grown without our knowing, and was cut back. */
 static void volume_on_cut(void *userdata, struct node *node) {
         const struct change by = {.unasked = true};
 
+        log_cut(userdata, node);
         volume_event_node(userdata, &by, EVENT_CUT_BACK, node);
 }
 

@@ -59,7 +59,8 @@ struct volume {
         struct room *room;
         bool can_wait; /* the reply to the current request can wait for memory to be freed */
         struct volume_kernel kernel;
-        int new_backing; /* backing id that this transaction opened, 0 for none */
+        uint64_t cut_logged_ms; /* when the last line about a cut was logged; 0: never */
+        int new_backing;        /* backing id that this transaction opened, 0 for none */
 };
 
 /* The author of a change, and its kind. */
