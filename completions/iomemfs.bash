@@ -8,7 +8,7 @@ _iomemfs_values() {
     passthrough) echo auto on off ;;
     latency) echo auto low normal ;;
     huge) echo never always ;;
-    xattr) echo on off ;;
+    xattr | acl) echo on off ;;
     ctl) echo off ;;
     socket) echo none ;;
     mode) echo 1777 0770 0755 ;;
@@ -20,7 +20,7 @@ _iomemfs_values() {
 # One of a list of mount options with commas, which the shell may have split at '='.
 _iomemfs_mount_option() {
     local options='size= nr_inodes= mode= uid= gid= passthrough= socket= clients= waits=
-        unfinished= unread= spin= latency= grace= huge= xattr= ctl= remount allow_other
+        unfinished= unread= spin= latency= grace= huge= xattr= acl= ctl= remount allow_other
         ro rw nosuid nodev noexec noatime nosymfollow'
     local line=${COMP_LINE:0:COMP_POINT} last
 

@@ -24,8 +24,10 @@ function __iomemfs_mount_options
         grace= 'Seconds an ephemeral region waits for its first use' \
         huge=never 'No huge pages by default' \
         huge=always 'Huge pages for all new regions' \
-        xattr=on 'Properties of regions as extended attributes' \
+        xattr=on 'Extended attributes' \
         xattr=off 'No extended attributes' \
+        acl=on 'Access control lists' \
+        acl=off 'No access control lists' \
         ctl= 'Name of the directory of control files' \
         ctl=off 'No control files' \
         remount 'Change the limits of an existing mount' \

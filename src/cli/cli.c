@@ -9,6 +9,7 @@
 #include <string.h>
 #include "base/errno_text.h"
 #include "base/size.h"
+#include "json_out.h"
 
 enum { OPTIONS_MAX = 32, WORD_MAX = 32 };
 
@@ -154,11 +155,6 @@ int cli_parse_size(const char *text, uint64_t *out) {
         return r < 0 ? cli_misuse("%s: not a size (" SIZE_HOW ")", text) : 0;
 }
 
-const char *const cli_flag_names[] = {
-        "fixed",         "ephemeral",     "populate",        "huge",        "populating", "sparse",
-        "owner=process", "owner=service", "owner=container", "owner-ended", NULL};
-const char *const cli_seal_names[] = {"shrink", "grow", "write", NULL};
-
 static void format_bits(char *buffer, size_t size, uint32_t bits, const char *const *names,
                         unsigned int n) {
         size_t used = 0;
@@ -171,12 +167,15 @@ static void format_bits(char *buffer, size_t size, uint32_t bits, const char *co
 }
 
 void cli_format_flags(char *buffer, size_t size, uint32_t flags) {
-        format_bits(buffer, size, flags, cli_flag_names,
-                    sizeof(cli_flag_names) / sizeof(*cli_flag_names) - 1);
+        unsigned int n = 0;
+
+        while (json_out_flags[n])
+                n++;
+        format_bits(buffer, size, flags, json_out_flags, n);
 }
 
 void cli_format_seals(char *buffer, size_t size, uint32_t seals) {
-        format_bits(buffer, size, seals, cli_seal_names, 3);
+        format_bits(buffer, size, seals, json_out_seals, 3);
 }
 
 bool cli_parse_seals(const char *text, uint32_t *out) {
@@ -185,8 +184,8 @@ bool cli_parse_seals(const char *text, uint32_t *out) {
                 size_t length = strcspn(text, ",");
                 unsigned int i = 0;
 
-                while (i < 3 && (strlen(cli_seal_names[i]) != length ||
-                                 memcmp(text, cli_seal_names[i], length) != 0))
+                while (i < 3 && (strlen(json_out_seals[i]) != length ||
+                                 memcmp(text, json_out_seals[i], length) != 0))
                         i++;
                 if (i == 3)
                         return false;

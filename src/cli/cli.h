@@ -100,8 +100,6 @@ int cli_try_connect(struct iomem_connection **out, const char *argument, const c
 
 /* Parses a size, see base/size.h.  0, or an exit status after a message. */
 int cli_parse_size(const char *text, uint64_t *out);
-/* The words for flags and seals, by bit; they end in NULL. */
-extern const char *const cli_flag_names[], *const cli_seal_names[];
 /* Writes bits as words with commas; "" for none. */
 void cli_format_flags(char *buffer, size_t size, uint32_t flags);
 void cli_format_seals(char *buffer, size_t size, uint32_t seals);

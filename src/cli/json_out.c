@@ -9,7 +9,11 @@
 #include <string.h>
 #include <time.h>
 #include "base/words.h"
-#include "cli.h"
+
+const char *const json_out_flags[] = {
+        "fixed",         "ephemeral",     "populate",        "huge",        "populating", "sparse",
+        "owner=process", "owner=service", "owner=container", "owner-ended", NULL};
+const char *const json_out_seals[] = {"shrink", "grow", "write", NULL};
 
 void json_out_string(FILE *stream, const char *text) {
         size_t length = strlen(text), n;
@@ -149,11 +153,11 @@ static void put_refs(struct region_out *r) {
 }
 
 static void put_flags(struct region_out *r) {
-        json_out_words(&r->out, "flags", r->region->flags, cli_flag_names);
+        json_out_words(&r->out, "flags", r->region->flags, json_out_flags);
 }
 
 static void put_seals(struct region_out *r) {
-        json_out_words(&r->out, "seals", r->region->seals, cli_seal_names);
+        json_out_words(&r->out, "seals", r->region->seals, json_out_seals);
 }
 
 static void put_created(struct region_out *r) {

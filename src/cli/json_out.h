@@ -22,6 +22,9 @@ struct json_out {
         bool comma;
 };
 
+/* The words for flags and seals, by bit; they end in NULL. */
+extern const char *const json_out_flags[], *const json_out_seals[];
+
 void json_out_string(FILE *stream, const char *text);
 /* Each writes `"KEY": ` and the value. */
 void json_out_key(struct json_out *out, const char *key);

@@ -69,10 +69,10 @@ static int fail_space(struct command_context *context, uint64_t more) {
 static struct create_attrs attrs_of(const struct command_context *context) {
         const struct command *command = context->command;
         const struct caller *caller = context->by.caller;
-        uint32_t mode = command->has_mode ? command->mode : 0666 & ~(uint32_t)caller_umask(caller);
 
         return (struct create_attrs){
-                .mode = S_IFREG | mode,
+                .mode = S_IFREG | (command->has_mode ? command->mode : 0666),
+                .umask = command->has_mode ? 0 : caller_umask(caller),
                 .uid = caller->uid,
                 .gid = caller->gid,
         };
@@ -82,7 +82,7 @@ static struct create_attrs attrs_of(const struct command_context *context) {
 static int create_check(struct command_context *context) {
         if (context->node)
                 return context_fail(context, -EEXIST);
-        if (!access_allows(context->by.caller, context->dir, ACCESS_WRITE))
+        if (!access_allows(context->volume->tree, context->by.caller, context->dir, ACCESS_WRITE))
                 return context_fail(context, -EACCES);
         return 0;
 }
@@ -146,7 +146,7 @@ static int run_resize(struct command_context *context) {
         r = context_region(context);
         if (r < 0)
                 return r;
-        if (!access_allows(context->by.caller, context->node, ACCESS_WRITE))
+        if (!access_allows(context->volume->tree, context->by.caller, context->node, ACCESS_WRITE))
                 return context_fail(context, -EACCES);
         if (context->command->unused && size < context->node->size && is_used(context))
                 return command_fail(context->error, -EBUSY, "%s: somebody has it open or mapped",
@@ -193,7 +193,7 @@ static int run_remove(struct command_context *context) {
 
         if (!context->node)
                 return context_fail(context, -ENOENT);
-        r = access_unlink(context->by.caller, context->dir, context->node);
+        r = access_unlink(context->volume->tree, context->by.caller, context->dir, context->node);
         if (r == 0)
                 r = volume_unlink(context->volume, &context->by, context->dir, context->name,
                                   context->length);

@@ -66,8 +66,28 @@ static void metrics_requests(FILE *stream, const struct counters *counters) {
         fprintf(stream, "iomemfs_requests_total{opcode=\"OTHER\"} %" PRIu64 "\n", others);
 }
 
+/* The time from reading a request to its reply, in seconds. */
+static void metrics_latency(FILE *stream, const struct counters *counters) {
+        static const char *const bounds[LATENCY_BUCKETS] = {
+                "1e-06",    "4e-06",    "1.6e-05",  "6.4e-05",  "0.000256", "0.001024",
+                "0.004096", "0.016384", "0.065536", "0.262144", "+Inf"};
+        uint64_t n = 0;
+
+        metric_head(stream, "request_duration_seconds", "histogram",
+                    "Time from reading a request of the kernel to its reply.");
+        for (int i = 0; i < LATENCY_BUCKETS; i++) {
+                n += counters->latency[i];
+                fprintf(stream, "iomemfs_request_duration_seconds_bucket{le=\"%s\"} %" PRIu64 "\n",
+                        bounds[i], n);
+        }
+        fprintf(stream, "iomemfs_request_duration_seconds_sum %" PRIu64 ".%09" PRIu64 "\n",
+                counters->latency_ns / 1000000000, counters->latency_ns % 1000000000);
+        fprintf(stream, "iomemfs_request_duration_seconds_count %" PRIu64 "\n", n);
+}
+
 static void metrics_counters(FILE *stream, const struct counters *counters) {
         metrics_requests(stream, counters);
+        metrics_latency(stream, counters);
         counter(stream, "takeovers_total", "Workers that became the keeper after its death.",
                 counters->takeovers);
         counter(stream, "revivals_total",
@@ -177,6 +197,8 @@ void metrics_all(FILE *stream, const struct tree *tree, const uint64_t sums[4], 
         gauge(stream, "populating", "Regions that are being populated.", sums[METRICS_POPULATING]);
         gauge(stream, "populating_bytes", "Bytes of these regions that have no memory yet.",
               sums[METRICS_LACK]);
+        gauge(stream, "owners", "Processes, control groups and containers that own regions.",
+              journal_used(tree_journal(tree), TABLE_OWNER));
         metrics_counters(stream, &root->counters);
         metrics_wakeup(stream, &root->wakeup);
         metric_head(stream, "daemon_pid", "gauge", "Process ids.");

@@ -9,7 +9,7 @@ static void walk_visit(struct walk *walk) {
 }
 
 static bool walk_may_list(const struct walk *walk, const struct node *dir) {
-        return access_allows(walk->caller, dir, ACCESS_READ | ACCESS_SEARCH);
+        return access_allows(walk->tree, walk->caller, dir, ACCESS_READ | ACCESS_SEARCH);
 }
 
 static void walk_enter(struct walk *walk, const struct node *dir, size_t prefix) {

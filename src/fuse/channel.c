@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "fuse/backing_id.h"
@@ -78,6 +79,20 @@ static int channel_commit(struct fuse_request *req, int error, struct iovec *iov
                                 channel);
 }
 
+/* Counts the time until the reply.  Bounded, and without a record: a few stores. */
+static void channel_measure(const struct fuse_request *req) {
+        struct counters *counters = &req->channel->root->counters;
+        uint64_t took = req->at ? clock_ns() - req->at : 0, bound = 1000;
+        unsigned int bucket = 0;
+
+        if (!req->at)
+                return;
+        for (; bucket < LATENCY_BUCKETS - 1 && took > bound; bucket++)
+                bound *= 4;
+        counters->latency[bucket]++;
+        counters->latency_ns += took;
+}
+
 void channel_reply(struct fuse_request *req, int error, struct iovec *iov, int count) {
         int r;
 
@@ -94,6 +109,7 @@ void channel_reply(struct fuse_request *req, int error, struct iovec *iov, int c
         /* The transaction was aborted.  This one is empty, so its commit cannot be refused. */
         if (r < 0)
                 (void)channel_commit(req, r, iov, 1);
+        channel_measure(req);
 }
 
 static void channel_reply_error(struct fuse_request *req, int error) {
@@ -443,6 +459,7 @@ static void channel_handle(struct channel *channel, const struct wire_request *i
                 .uid = header->uid,
                 .gid = header->gid,
                 .pid = (int32_t)header->pid,
+                .at = clock_ns(),
                 .in = in,
         };
 
@@ -523,6 +540,10 @@ bool channel_is_ready(const struct channel *channel) {
 
 bool channel_has_xattr(const struct channel *channel) {
         return killpriv_is_ours(channel->root);
+}
+
+bool channel_has_acl(const struct channel *channel) {
+        return negotiate_has_acl(channel->root);
 }
 
 struct txn *channel_txn(const struct channel *channel) {

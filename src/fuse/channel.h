@@ -39,6 +39,7 @@ struct fuse_request {
         uint64_t node;   /* node id that the request is about */
         uint32_t uid, gid;
         int32_t pid;
+        uint64_t at; /* clock_ns() when it was read; 0: not known */
         bool answered;
         bool deferred;
         /* It clears the set-user-id bits of its file; see killpriv.h. */
@@ -106,6 +107,8 @@ struct fuse_request channel_undefer(struct deferred_request *deferred);
 bool channel_is_ready(const struct channel *channel);
 /* Whether there are extended attributes, and we have to clear set-user-id bits. */
 bool channel_has_xattr(const struct channel *channel);
+/* Whether there are access lists. */
+bool channel_has_acl(const struct channel *channel);
 
 /* The transaction that replies commit. */
 struct txn *channel_txn(const struct channel *channel);

@@ -15,8 +15,9 @@ struct change fs_change(const struct fuse_request *req, struct caller *caller) {
         return (struct change){.caller = caller, .kills_setid = req->kills_setid};
 }
 
-struct create_attrs fs_create_attrs(const struct fuse_request *req, mode_t mode, dev_t rdev) {
-        return (struct create_attrs){.mode = mode, .uid = req->uid, .gid = req->gid, .rdev = rdev};
+struct create_attrs fs_create_attrs(const struct fuse_request *req, mode_t mode, mode_t umask) {
+        return (struct create_attrs){
+                .mode = mode, .umask = umask, .uid = req->uid, .gid = req->gid};
 }
 
 int fs_entry(struct fs *fs, struct node *node, struct wire_entry *entry) {

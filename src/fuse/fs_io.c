@@ -36,7 +36,7 @@ static int fs_make_region(struct fuse_request *req, struct fs *fs, bool named, s
         const struct wire_create_in *in = req->in->args;
         const char *name = req->in->name[0];
         struct node *dir = fs_node(fs, req->node);
-        struct create_attrs attrs = fs_create_attrs(req, S_IFREG | (in->mode & 07777), 0);
+        struct create_attrs attrs = fs_create_attrs(req, S_IFREG | (in->mode & 07777), in->umask);
         struct caller caller;
         struct change by = fs_change(req, &caller);
         int r;

@@ -61,10 +61,9 @@ static struct node *fs_dir_for_change(struct fuse_request *req, uint64_t parent)
         return NULL;
 }
 
-static void fs_make(struct fuse_request *req, mode_t mode, dev_t rdev) {
+static void fs_make(struct fuse_request *req, const struct create_attrs *attrs) {
         const char *name = req->in->name[0];
         struct fs *fs = fs_of(req);
-        struct create_attrs attrs = fs_create_attrs(req, mode, rdev);
         struct node *dir = fs_dir_for_change(req, req->node), *node; /* may reply: last */
         struct caller caller;
         struct change by = fs_change(req, &caller);
@@ -72,7 +71,7 @@ static void fs_make(struct fuse_request *req, mode_t mode, dev_t rdev) {
 
         if (!dir)
                 return;
-        r = volume_make(fs->volume, &by, dir, name, strlen(name), &attrs, &node);
+        r = volume_make(fs->volume, &by, dir, name, strlen(name), attrs, &node);
         caller_clear(&caller);
         if (r < 0)
                 reply_error(req, r);
@@ -82,14 +81,17 @@ static void fs_make(struct fuse_request *req, mode_t mode, dev_t rdev) {
 
 void fs_mknod(struct fuse_request *req) {
         const struct wire_mknod_in *in = req->in->args;
+        struct create_attrs attrs = fs_create_attrs(req, in->mode, in->umask);
 
-        fs_make(req, in->mode, in->rdev);
+        attrs.rdev = in->rdev;
+        fs_make(req, &attrs);
 }
 
 void fs_mkdir(struct fuse_request *req) {
         const struct wire_mkdir_in *in = req->in->args;
+        struct create_attrs attrs = fs_create_attrs(req, S_IFDIR | (in->mode & 07777), in->umask);
 
-        fs_make(req, S_IFDIR | (in->mode & 07777), 0);
+        fs_make(req, &attrs);
 }
 
 void fs_symlink(struct fuse_request *req) {

@@ -86,7 +86,7 @@ struct node *fs_node(struct fs *fs, uint64_t id);
 struct caller fs_caller(const struct fuse_request *req);
 /* The author of a change.  The handler must clear the caller. */
 struct change fs_change(const struct fuse_request *req, struct caller *caller);
-struct create_attrs fs_create_attrs(const struct fuse_request *req, mode_t mode, dev_t rdev);
+struct create_attrs fs_create_attrs(const struct fuse_request *req, mode_t mode, mode_t umask);
 /* Fills in the entry of a node, and counts a lookup. */
 int fs_entry(struct fs *fs, struct node *node, struct wire_entry *entry);
 void fs_reply_entry(struct fuse_request *req, struct fs *fs, struct node *node);
@@ -137,7 +137,8 @@ void fs_waiting_return(struct fs *fs, struct fs_waiting *waiting);
 /* fs_xattr.c */
 void fs_getxattr(struct fuse_request *req);
 void fs_listxattr(struct fuse_request *req);
-void fs_refuse_xattr(struct fuse_request *req);
+void fs_setxattr(struct fuse_request *req);
+void fs_removexattr(struct fuse_request *req);
 
 /* fs_write_back.c */
 /* Whether what was stored through mappings of the region may not have come here yet. */

@@ -14,6 +14,14 @@ static const uint32_t NEGOTIATE_WANTED =
         WIRE_INIT_READDIRPLUS_AUTO | WIRE_INIT_ASYNC_DIO | WIRE_INIT_PARALLEL_DIROPS |
         WIRE_INIT_MAX_PAGES | WIRE_INIT_CACHE_SYMLINKS | WIRE_INIT_EXT;
 
+/* Access lists are extended attributes.  Where they are, default ones may take the umask's place. */
+static uint32_t acl_flags(const struct wire_init_in *in, const struct root *root) {
+        const uint32_t flags = WIRE_INIT_POSIX_ACL | WIRE_INIT_DONT_MASK;
+        bool possible = killpriv_take(root, in->flags) && (in->flags & flags) == flags;
+
+        return possible && root->settings.acl ? flags : 0;
+}
+
 static bool wants_passthrough(const struct wire_init_in *in, const struct root *root) {
         return (in->flags2 & WIRE_INIT2_PASSTHROUGH) &&
                root->settings.want_passthrough != PASSTHROUGH_OFF;
@@ -26,7 +34,7 @@ int negotiate(struct wire_init_out *out, const struct wire_init_in *in, const st
         if (in->major < WIRE_MAJOR || in->minor < WIRE_MINOR_MIN)
                 return -EPROTO;
         out->flags = (in->flags & NEGOTIATE_WANTED) | WIRE_INIT_BIG_WRITES |
-                     killpriv_take(root, in->flags);
+                     killpriv_take(root, in->flags) | acl_flags(in, root);
         out->max_readahead = in->max_readahead;
         out->max_write = NEGOTIATE_MAX_WRITE;
         out->time_gran = 1;
@@ -37,6 +45,12 @@ int negotiate(struct wire_init_out *out, const struct wire_init_in *in, const st
                 out->max_stack_depth = 1;
         }
         return 0;
+}
+
+bool negotiate_has_acl(const struct root *root) {
+        const struct wire_init_in *in = (const void *)(root->init + sizeof(struct wire_in_header));
+
+        return root->init_length > 0 && acl_flags(in, root);
 }
 
 bool negotiate_can_resend(const struct wire_init_in *in) {

@@ -18,5 +18,8 @@ enum { NEGOTIATE_MAX_WRITE = 1024 * 1024 };
  */
 int negotiate(struct wire_init_out *out, const struct wire_init_in *in, const struct root *root);
 
+/* Whether access lists were accepted, by the INIT request in the root record. */
+bool negotiate_has_acl(const struct root *root);
+
 /* Whether the kernel can resend requests that a dead worker has read. */
 bool negotiate_can_resend(const struct wire_init_in *in);

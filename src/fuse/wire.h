@@ -81,11 +81,13 @@ enum wire_opcode {
 enum {
         WIRE_INIT_ASYNC_READ = 1 << 0,
         WIRE_INIT_BIG_WRITES = 1 << 5,
+        WIRE_INIT_DONT_MASK = 1 << 6, /* the umask is ours to apply */
         WIRE_INIT_AUTO_INVAL_DATA = 1 << 12,
         WIRE_INIT_READDIRPLUS = 1 << 13,
         WIRE_INIT_READDIRPLUS_AUTO = 1 << 14,
         WIRE_INIT_ASYNC_DIO = 1 << 15,
         WIRE_INIT_PARALLEL_DIROPS = 1 << 18,
+        WIRE_INIT_POSIX_ACL = 1 << 20,
         WIRE_INIT_MAX_PAGES = 1 << 22,
         WIRE_INIT_CACHE_SYMLINKS = 1 << 23,
         WIRE_INIT_KILLPRIV_V2 = 1 << 28,

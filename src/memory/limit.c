@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+enum { XATTR_INODE_BYTES = 1024 }; /* of extended attributes, that count as an inode */
+
 struct limit *limit_get(const struct journal *journal, uint32_t id) {
         struct limit *limit = journal_get(journal, TABLE_LIMIT, id);
 
@@ -66,12 +68,35 @@ void limit_add_link(struct journal *journal, uint32_t id, int n) {
         nodes_add(journal, limit_of_nodes(journal, id), (uint64_t)(int64_t)n);
 }
 
+static uint64_t xattr_nodes(uint64_t bytes) {
+        return (bytes + XATTR_INODE_BYTES - 1) / XATTR_INODE_BYTES;
+}
+
+bool limit_has_xattr(const struct journal *journal, uint32_t id, uint64_t bytes) {
+        const struct limit *limit = limit_of_nodes(journal, id);
+
+        return nodes_fit(limit,
+                         xattr_nodes(limit->xattr_bytes + bytes) - xattr_nodes(limit->xattr_bytes));
+}
+
+void limit_add_xattr(struct journal *journal, uint32_t id, int64_t bytes) {
+        struct limit *limit = limit_of_nodes(journal, id);
+        uint64_t before = xattr_nodes(limit->xattr_bytes);
+
+        if (bytes == 0)
+                return;
+        JOURNAL_SET(journal, limit->xattr_bytes, limit->xattr_bytes + (uint64_t)bytes);
+        if (xattr_nodes(limit->xattr_bytes) != before)
+                nodes_add(journal, limit, xattr_nodes(limit->xattr_bytes) - before);
+}
+
 void limit_join(struct journal *journal, struct node *node, uint32_t id) {
         struct limit *limit = limit_get(journal, id);
 
         JOURNAL_SET(journal, node->limit, id);
         JOURNAL_SET(journal, limit->members, limit->members + 1);
         nodes_add(journal, limit_of_nodes(journal, id), 1);
+        limit_add_xattr(journal, id, node->xattr_bytes);
 }
 
 void limit_leave(struct journal *journal, struct node *node) {
@@ -79,6 +104,7 @@ void limit_leave(struct journal *journal, struct node *node) {
 
         if (!limit)
                 return;
+        limit_add_xattr(journal, node->limit, -(int64_t)node->xattr_bytes);
         nodes_add(journal, limit_of_nodes(journal, node->limit), UINT64_MAX); /* minus 1 */
         JOURNAL_SET(journal, limit->members, limit->members - 1);
         JOURNAL_SET(journal, node->limit, 0);

@@ -46,6 +46,10 @@ void limit_delete(struct journal *journal, struct limit *limit);
 bool limit_has_node(const struct journal *journal, uint32_t id);
 /* A name of a file beyond its first, which counts as an inode; n: 1 or -1. */
 void limit_add_link(struct journal *journal, uint32_t id, int n);
+/* Bytes of extended attributes, of which each KiB counts as an inode: whether more of them fit, and
+ * their change. */
+bool limit_has_xattr(const struct journal *journal, uint32_t id, uint64_t bytes);
+void limit_add_xattr(struct journal *journal, uint32_t id, int64_t bytes);
 /* Makes the node, which belongs to no limit, belong to this one; or to none. */
 void limit_join(struct journal *journal, struct node *node, uint32_t id);
 void limit_leave(struct journal *journal, struct node *node);

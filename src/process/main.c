@@ -70,6 +70,7 @@ static int main_fill_settings(struct settings *settings, const struct options *o
         settings->grace_s = options->grace_s;
         settings->huge = options->huge;
         settings->xattr = options->xattr;
+        settings->acl = options->acl;
         settings->keep = store_works();
         settings->read_only = (options->mount_flags & MS_RDONLY) != 0;
         main_copy(settings->ctl_name, sizeof(settings->ctl_name), options->ctl);

@@ -359,6 +359,13 @@ static int options_xattr(struct options *options, const char *value) {
         return 0;
 }
 
+static int options_acl(struct options *options, const char *value) {
+        if (strcmp(value, "on") && strcmp(value, "off"))
+                return options_complain("acl=%s: neither on nor off", value);
+        options->acl = !strcmp(value, "on");
+        return 0;
+}
+
 static int options_ctl(struct options *options, const char *value) {
         bool off = !strcmp(value, "off");
 
@@ -402,6 +409,7 @@ static const struct options_own {
         {"ctl=", options_ctl},
         {"x-mount.mkdir", options_mkdir},
         {"X-mount.mkdir", options_mkdir},
+        {"acl=", options_acl},
 };
 
 static bool options_set_flag(struct options *options, const char *option) {
@@ -550,6 +558,7 @@ static void options_set_defaults(struct options *options) {
                 .spin_us = one_cpu ? 0 : OPTIONS_SPIN_DEFAULT_US,
                 .grace_s = OPTIONS_GRACE_DEFAULT_S,
                 .xattr = true,
+                .acl = true,
                 .ctl = ".ctl",
                 .limits = {OPTIONS_CLIENTS_DEFAULT, OPTIONS_WAITS_DEFAULT,
                            OPTIONS_UNFINISHED_DEFAULT, OPTIONS_UNREAD_DEFAULT},

@@ -32,7 +32,7 @@ struct options {
         char *socket; /* absolute path, "" for none, NULL for the default */
         struct socket_limits limits;
         bool huge;                     /* huge=always */
-        bool xattr;                    /* as in struct settings */
+        bool xattr, acl;               /* as in struct settings */
         char ctl[LAYOUT_NAME_MAX + 1]; /* name of .ctl, "" for none */
         uint32_t grace_s; /* seconds that an ephemeral region waits for its first use */
         uint32_t spin_us; /* the longest spin before the loop sleeps, microseconds */

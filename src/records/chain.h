@@ -4,8 +4,8 @@
 /*
  * chain: bytes of any length in text records.
  *
- * A control handle uses it for data that must outlive the worker and fits no field: the groups of
- * its opener, the position of a listing, and text that was rendered but not read yet.
+ * Records use it for what fits no field: the groups of a control handle's opener, text that was
+ * rendered but not read yet, the name and value of an extended attribute.
  *
  * Owns nothing: the record that uses a chain has the id of its first text record.  Changes are part
  * of the current transaction.  Never: decides how many records a user may have.

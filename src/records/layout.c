@@ -6,6 +6,7 @@ _Static_assert(sizeof(struct dentry) % 8 == 0, "records are multiples of 8 bytes
 _Static_assert(sizeof(struct pending) % 8 == 0, "records are multiples of 8 bytes");
 _Static_assert(sizeof(struct text) % 8 == 0, "records are multiples of 8 bytes");
 _Static_assert(sizeof(struct target) == 4096, "a target takes a page, which is given back");
+_Static_assert(sizeof(struct xattr) % 8 == 0, "records are multiples of 8 bytes");
 _Static_assert(sizeof(struct handle) % 8 == 0, "records are multiples of 8 bytes");
 _Static_assert(sizeof(struct invalidation) % 8 == 0, "records are multiples of 8 bytes");
 _Static_assert(sizeof(struct owner) % 8 == 0, "records are multiples of 8 bytes");
@@ -21,6 +22,7 @@ static const struct journal_table_spec layout_tables[_TABLE_N] = {
         [TABLE_INVALIDATION] = {sizeof(struct invalidation), 64 * 1024},
         [TABLE_EVENT] = {sizeof(struct event), EVENT_RING},
         [TABLE_BUCKETS] = {sizeof(struct buckets), LAYOUT_NODES_MAX / LAYOUT_BUCKETS_EACH},
+        [TABLE_XATTR] = {sizeof(struct xattr), LAYOUT_NODES_MAX},
         [TABLE_PENDING] = {sizeof(struct pending), 128 * 1024},
         [TABLE_OWNER] = {sizeof(struct owner), LAYOUT_NODES_MAX},
         [TABLE_OWNED] = {sizeof(struct owned), LAYOUT_NODES_MAX},

@@ -56,6 +56,7 @@ enum layout_table {
         TABLE_PENDING,
         TABLE_BUCKETS,
         TABLE_TARGET,
+        TABLE_XATTR,
         TABLE_OWNER,
         TABLE_OWNED,
         TABLE_LIMIT,
@@ -127,6 +128,13 @@ struct node {
         struct stamp atime, mtime, ctime; /* regions: see region_stat() */
         struct stamp btime;
 
+        /* extended attributes, see xattr.h */
+        uint32_t xattrs;                  /* the first of its list */
+        uint32_t access_acl, default_acl; /* those of the list that are access lists, 0: none */
+        uint32_t xattr_count;
+        uint32_t xattr_bytes;
+        uint32_t xattr_pad;
+
         /* directories */
         uint32_t parent;      /* node id; of the root, itself */
         uint32_t children;    /* entries */
@@ -190,11 +198,12 @@ struct limit {
         uint64_t bytes, nodes; /* 0: no limit, which only the mount's may have */
         uint64_t members;      /* nodes whose limit this is, except NODE_DETACHED */
         /* Only of those that count: */
-        uint64_t charged;    /* bytes of memfds, and of limits that are reserved here */
-        uint64_t asked;      /* sum of node.charge over files of the private tmpfs */
-        uint64_t used_nodes; /* inodes, and those of limits that are reserved here */
-        uint32_t asking;     /* a circular list of the files whose node.charge is in `asked` */
-        int32_t tmpfs_fd;    /* the private tmpfs, a detached mount; -1 for none */
+        uint64_t charged;     /* bytes of memfds, and of limits that are reserved here */
+        uint64_t asked;       /* sum of node.charge over files of the private tmpfs */
+        uint64_t used_nodes;  /* inodes, those of limits that are reserved here, and: */
+        uint64_t xattr_bytes; /* of extended attributes; each KiB is an inode */
+        uint32_t asking;      /* a circular list of the files whose node.charge is in `asked` */
+        int32_t tmpfs_fd;     /* the private tmpfs, a detached mount; -1 for none */
 };
 
 /* A name.  dentry_index.h owns the links; hash is of (parent, name), keyed with root.name_key. */
@@ -263,6 +272,16 @@ struct text {
 /* The target of a symbolic link, at least LAYOUT_TARGET_LEAST bytes.  It has no id. */
 struct target {
         char bytes[PATH_MAX];
+};
+
+/* An extended attribute: its name, and behind it the value, are in text records. */
+struct xattr {
+        uint32_t id;
+        uint32_t next; /* in the list of the node, which begins with the last name */
+        uint32_t text; /* first text record */
+        uint32_t name_length;
+        uint32_t value_length;
+        uint32_t pad;
 };
 
 /* The position of a reader of events. */
@@ -376,6 +395,8 @@ enum {
 struct event_guard {
         uint32_t end; /* bytes of the event's path up to the directory's end; 0: the root */
         uint32_t uid, gid, mode;
+        uint32_t acl_dir; /* node id of the directory if it has an access list, else 0 */
+        uint32_t acl_generation;
 };
 
 /* An event of a region; see event.h. */
@@ -396,6 +417,9 @@ struct event {
 };
 
 /* Counters of .ctl/stats, unlogged. */
+/* Upper bounds of the buckets: 1 µs, 4 µs, 16 µs, … 262 ms, and one for all others. */
+enum { LATENCY_BUCKETS = 11 };
+
 struct counters {
         uint64_t requests[64]; /* by FUSE opcode; 0: all larger opcodes */
         uint64_t restarts;     /* of the worker */
@@ -406,9 +430,10 @@ struct counters {
         uint64_t cut_back; /* regions cut back to the limit */
         uint64_t upgrades; /* replacements of the program */
         uint64_t upgrades_refused;
-        uint64_t given_up; /* notifications that the kernel did not take in time */
-        uint64_t revivals; /* starts with what the service manager had kept */
-        uint64_t pad[12];
+        uint64_t given_up;                 /* notifications that the kernel did not take in time */
+        uint64_t revivals;                 /* starts with what the service manager had kept */
+        uint64_t latency[LATENCY_BUCKETS]; /* requests by the time until their reply */
+        uint64_t latency_ns;               /* the sum of these times */
 };
 
 /* The most that one user can make the socket store. */
@@ -441,9 +466,10 @@ struct settings {
         uint32_t want_passthrough; /* enum passthrough */
         uint32_t root_mode, root_uid, root_gid;
         uint64_t size, nr_inodes; /* when it was made, 0 for no limit; then see struct limit */
-        uint32_t grace_s; /* seconds an ephemeral region waits for its first use; 0: no limit */
-        uint32_t huge;    /* 1: regions get huge pages unless the request says otherwise */
-        uint32_t xattr;   /* 1: regions have extended attributes, if the kernel makes that cheap */
+        uint32_t grace_s;   /* seconds an ephemeral region waits for its first use; 0: no limit */
+        uint32_t huge;      /* 1: regions get huge pages unless the request says otherwise */
+        uint32_t xattr;     /* 1: there are extended attributes, if the kernel makes that cheap */
+        uint32_t acl;       /* 1: there are access lists, if there are extended attributes */
         uint32_t read_only; /* 1: mounted ro */
         uint32_t keep; /* 1: descriptors are kept by the service manager, see process/store.h */
         char ctl_name[LAYOUT_NAME_MAX + 1]; /* name of .ctl, "" for none (ctl=) */

@@ -145,7 +145,7 @@ static void context_open(struct request_context *context) {
         int r;
 
         r = context_find_region(context);
-        if (r == 0 && !access_allows(context->caller, context->node, mask))
+        if (r == 0 && !access_allows(context->volume->tree, context->caller, context->node, mask))
                 r = -EACCES;
         if (r == 0)
                 r = context_lend(context, writable);
@@ -300,7 +300,8 @@ static void context_list(struct request_context *context) {
                 context->node = tree_node(context->volume->tree, LAYOUT_ROOT_ID);
         if (r == 0 && !node_is_dir(context->node))
                 r = -ENOTDIR;
-        if (r == 0 && !access_allows(context->caller, context->node, ACCESS_READ | ACCESS_SEARCH))
+        if (r == 0 && !access_allows(context->volume->tree, context->caller, context->node,
+                                     ACCESS_READ | ACCESS_SEARCH))
                 r = -EACCES;
         if (r == 0)
                 r = context_open_listing(context);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "tree/dentry_index.h"
+#include "tree/xattr.h"
 
 enum {
         FIRST_COOKIE = 3, /* readers of directories use 1 and 2 for "." and ".." */
@@ -159,6 +160,7 @@ void tree_reap(struct tree *tree, struct node *node) {
         if (node->lookups > 0 || node->ctl_lookups > 0)
                 return;
         tree_delete_text(tree, node);
+        xattr_clear(tree->journal, node);
         journal_delete(tree->journal, TABLE_NODE, node->id);
 }
 
@@ -654,6 +656,7 @@ int tree_new(struct tree **out, struct journal *journal, tree_release_fn release
         tree = calloc(1, sizeof(*tree));
         if (!tree)
                 return -ENOMEM;
+        stamp_open();
         tree->journal = journal;
         tree->root = journal_root(journal);
         tree->release = release;

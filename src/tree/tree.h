@@ -30,7 +30,8 @@ typedef bool (*tree_release_fn)(void *userdata, struct node *node);
 
 /* The attributes of a new node. */
 struct create_attrs {
-        uint32_t mode; /* type and permissions, umask applied */
+        uint32_t mode;  /* type and permissions, without those of the umask */
+        uint32_t umask; /* for the volume, which applies it where no default access list holds */
         uint32_t uid, gid;
         uint64_t rdev;
 };
@@ -106,7 +107,7 @@ const struct dentry *tree_next(const struct tree *tree, const struct node *dir, 
 const struct dentry *tree_before(const struct tree *tree, const struct node *dir, uint64_t before);
 
 /* Inodes in use, as df -i counts them on the whole mount.  Nodes that only the kernel's lookups keep
- * do not count. */
+ * do not count.  Each KiB of extended attributes counts as an inode, as on tmpfs. */
 uint64_t tree_inodes(const struct tree *tree);
 
 /* The kernel's references. */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include "base/peer.h"
 #include "base/process.h"
+#include "volume/acl.h"
 
 /* Callers */
 
@@ -72,13 +73,21 @@ static bool same_user_namespace(pid_t pid) {
                ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
 }
 
-bool caller_has_power(pid_t pid) {
+static bool has_capability(pid_t pid, unsigned int capability) {
         char *status = proc_read(pid, "status");
         const char *value = status ? status_find(status, "\nCapEff:") : NULL;
         unsigned long long capabilities = value ? strtoull(value, NULL, 16) : 0;
 
         free(status);
-        return (capabilities >> CAP_DAC_OVERRIDE & 1) && same_user_namespace(pid);
+        return (capabilities >> capability & 1) && same_user_namespace(pid);
+}
+
+bool caller_has_power(pid_t pid) {
+        return has_capability(pid, CAP_DAC_OVERRIDE);
+}
+
+bool caller_administers(pid_t pid) {
+        return has_capability(pid, CAP_SYS_ADMIN);
 }
 
 bool caller_is_root(struct caller *caller) {
@@ -240,11 +249,53 @@ uint32_t access_without_setid(uint32_t mode) {
 
 /* Rights */
 
-bool access_allows(struct caller *caller, const struct node *node, unsigned int mask) {
+/* What the mask of the list leaves of an entry's permissions. */
+static unsigned int acl_masked(const struct acl *acl, const struct acl_entry *entry) {
+        for (size_t i = 0; i < acl->n; i++)
+                if (acl->entries[i].tag == ACL_MASK)
+                        return entry->perm & acl->entries[i].perm;
+        return entry->perm;
+}
+
+static bool acl_names_group(const struct acl_entry *entry, struct caller *caller,
+                            const struct node *node) {
+        return (entry->tag == ACL_GROUP_OBJ && caller_in_group(caller, node->gid)) ||
+               (entry->tag == ACL_GROUP && caller_in_group(caller, entry->id));
+}
+
+/* As the kernel's posix_acl_permission(), for a caller who is not the owner. */
+static bool acl_allows(const struct acl *acl, struct caller *caller, const struct node *node,
+                       unsigned int mask) {
+        bool in_group = false;
+
+        for (size_t i = 0; i < acl->n; i++) {
+                const struct acl_entry *entry = &acl->entries[i];
+
+                if (entry->tag == ACL_USER && entry->id == caller->uid)
+                        return (mask & ~acl_masked(acl, entry)) == 0;
+                if (acl_names_group(entry, caller, node)) {
+                        in_group = true;
+                        /* Of several groups, one that permits all of it is enough. */
+                        if ((mask & ~(unsigned int)entry->perm) == 0)
+                                return (mask & ~acl_masked(acl, entry)) == 0;
+                }
+                if (entry->tag == ACL_OTHER)
+                        return !in_group && (mask & ~(unsigned int)entry->perm) == 0;
+        }
+        return false;
+}
+
+bool access_allows(const struct tree *tree, struct caller *caller, const struct node *node,
+                   unsigned int mask) {
         unsigned int mode = node->mode;
+        struct acl acl;
 
         if (caller->uid == node->uid) {
                 mode >>= 6;
+        } else if (node->access_acl && (mode & S_IRWXG) &&
+                   /* The kernel looks at no list whose mask gives nothing. */
+                   acl_load(&acl, tree_journal(tree), node, XATTR_ACL_ACCESS)) {
+                return acl_allows(&acl, caller, node, mask) || caller_is_root(caller);
         } else if (mask & (mode ^ (mode >> 3))) { /* needed only where group and others differ */
                 if (caller_is_root(caller))
                         return true;
@@ -254,8 +305,9 @@ bool access_allows(struct caller *caller, const struct node *node, unsigned int 
         return (mask & ~mode & 07) == 0 || caller_is_root(caller);
 }
 
-int access_unlink(struct caller *caller, const struct node *dir, const struct node *node) {
-        if (!access_allows(caller, dir, ACCESS_WRITE | ACCESS_SEARCH))
+int access_unlink(const struct tree *tree, struct caller *caller, const struct node *dir,
+                  const struct node *node) {
+        if (!access_allows(tree, caller, dir, ACCESS_WRITE | ACCESS_SEARCH))
                 return -EACCES;
         if ((dir->mode & S_ISVTX) && caller->uid != node->uid && caller->uid != dir->uid &&
             !caller_is_root(caller))
@@ -306,7 +358,7 @@ int access_walk(const struct tree *tree, struct caller *caller, struct node *dir
                         return -EINVAL;
                 if (!node_is_dir(dir))
                         return S_ISLNK(dir->mode) ? -ELOOP : -ENOTDIR;
-                if (!access_allows(caller, dir, ACCESS_SEARCH))
+                if (!access_allows(tree, caller, dir, ACCESS_SEARCH))
                         return -EACCES;
                 if (path[n] == '\0') {
                         *out_dir = dir;

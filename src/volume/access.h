@@ -49,6 +49,8 @@ void caller_process(const struct caller *caller, struct caller_process *out);
 /* Whether uid 0 of that process has CAP_DAC_OVERRIDE in our user namespace, as far as we can
  * see. */
 bool caller_has_power(pid_t pid);
+/* Whether that process has CAP_SYS_ADMIN there: only then it sees trusted attributes. */
+bool caller_administers(pid_t pid);
 
 /*
  * Looks up at once what is otherwise looked up when it matters.  For a caller whose identity will
@@ -59,12 +61,14 @@ void caller_resolve(struct caller *caller);
 /* Whether the caller is uid 0 with its power.  The first call looks it up. */
 bool caller_is_root(struct caller *caller);
 
-/* As the kernel's generic_permission(); uid 0 with its power may do everything.  mask: ACCESS_…
- * bits. */
-bool access_allows(struct caller *caller, const struct node *node, unsigned int mask);
+/* As the kernel's generic_permission(), access lists included; uid 0 with its power may do
+ * everything.  mask: ACCESS_… bits. */
+bool access_allows(const struct tree *tree, struct caller *caller, const struct node *node,
+                   unsigned int mask);
 /* Whether the caller may remove an entry of dir that names node: write and search, sticky bit.
  * 0, -EACCES, -EPERM. */
-int access_unlink(struct caller *caller, const struct node *dir, const struct node *node);
+int access_unlink(const struct tree *tree, struct caller *caller, const struct node *dir,
+                  const struct node *node);
 /* Whether the caller is in the group, or is root. */
 bool access_in_group(struct caller *caller, gid_t gid);
 /* Whether the caller is the owner, or root. */

@@ -75,6 +75,8 @@ static void event_guard(struct event *event, const struct node *dir, size_t end)
                         .uid = dir->uid,
                         .gid = dir->gid,
                         .mode = dir->mode,
+                        .acl_dir = dir->access_acl ? dir->id : 0,
+                        .acl_generation = dir->generation,
                 };
         if (event->n_guards <= EVENT_GUARDS)
                 event->n_guards++;
@@ -89,8 +91,10 @@ static void event_hide(struct event *event, const struct path *path, const struc
         for (int depth = 0; dir && depth < DEPTH_MAX; depth++) {
                 const struct dentry *dentry = tree_name_of(tree, dir);
 
-                /* A mode may give less to owner or group than to all others. */
-                if ((dir->mode & (list | list << 3 | list << 6)) != (list | list << 3 | list << 6))
+                /* A mode may give less to owner or group than to all others, and an access list
+                 * to anybody. */
+                if (dir->access_acl ||
+                    (dir->mode & (list | list << 3 | list << 6)) != (list | list << 3 | list << 6))
                         event_guard(event, dir, length > 0 ? length - 1 : 0);
                 if (dir->id == LAYOUT_ROOT_ID)
                         return;
@@ -207,23 +211,29 @@ void event_scopes(const struct tree *tree, uint64_t from,
 
 /* Telling */
 
-static bool guard_allows(const struct event_guard *guard, struct caller *caller) {
-        const struct node dir = {
+/* An access list is not stored with the event, so that of the directory now counts. */
+static bool guard_allows(const struct tree *tree, const struct event_guard *guard,
+                         struct caller *caller) {
+        const struct node then = {
                 .mode = guard->mode,
                 .uid = guard->uid,
                 .gid = guard->gid,
         };
+        const struct node *dir = guard->acl_dir ? tree_node(tree, guard->acl_dir) : &then;
 
-        return access_allows(caller, &dir, ACCESS_READ | ACCESS_SEARCH);
+        if (!dir || (guard->acl_dir && dir->generation != guard->acl_generation))
+                return caller_is_root(caller);
+        return access_allows(tree, caller, dir, ACCESS_READ | ACCESS_SEARCH);
 }
 
 /* Whether a reader whose scope has this length may see the event. */
-static bool event_is_for(const struct event *event, size_t scope_length, struct caller *caller) {
+static bool event_is_for(const struct tree *tree, const struct event *event, size_t scope_length,
+                         struct caller *caller) {
         if (event->n_guards > EVENT_GUARDS)
                 return caller_is_root(caller);
         for (uint32_t i = 0; i < event->n_guards; i++)
                 if (event->guards[i].end >= scope_length &&
-                    !guard_allows(&event->guards[i], caller))
+                    !guard_allows(tree, &event->guards[i], caller))
                         return false;
         return true;
 }
@@ -320,7 +330,8 @@ static const struct event *event_scan_find(struct event_scan *scan, size_t *skip
 
                 --*budget;
                 if (scope_holds(&scan->scope, event, skip) &&
-                    event_is_for(event, path_length(&scan->scope), scan->reader->caller))
+                    event_is_for(scan->tree, event, path_length(&scan->scope),
+                                 scan->reader->caller))
                         return event;
         }
         return NULL;

@@ -213,7 +213,7 @@ static void lifetimes_abort(void *userdata) {
 
 /* The time that an ephemeral region, which was never opened, has left. */
 static uint64_t milliseconds_left(const struct lifetimes *l, const struct node *node) {
-        struct stamp now = stamp_now();
+        struct stamp now = stamp_coarse();
         int64_t grace = (int64_t)l->root->settings.grace_s * 1000;
         int64_t age = (now.sec - node->btime.sec) * 1000 + (now.nsec - node->btime.nsec) / 1000000;
 

@@ -182,12 +182,6 @@ void owner_remove(struct owners *owners, struct node *node) {
         owner_delete(owners, owner);
 }
 
-const struct owner *owner_of(const struct journal *journal, const struct node *node) {
-        const struct owned *owned = owned_get(journal, node->owned);
-
-        return owned ? owner_get(journal, owned->owner) : NULL;
-}
-
 /* Ending */
 
 /* No new region is given to it from now on. */

@@ -41,5 +41,3 @@ void owners_take_up(struct owners *owners);
 int owner_add(struct owners *owners, struct node *node, const struct caller *caller);
 /* The region is being released. */
 void owner_remove(struct owners *owners, struct node *node);
-/* The record of the region's owner; NULL: it has none, or none any more. */
-const struct owner *owner_of(const struct journal *journal, const struct node *node);

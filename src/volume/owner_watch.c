@@ -377,10 +377,6 @@ void owner_watch_remove(struct owner_watches *watches, uint32_t id) {
                 watch_free(watch);
 }
 
-unsigned int owner_watches_used(const struct owner_watches *watches) {
-        return watches->n;
-}
-
 static unsigned int watches_max(void) {
         struct rlimit limit;
         rlim_t max;

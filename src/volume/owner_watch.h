@@ -40,8 +40,6 @@ void owner_watch_remove(struct owner_watches *watches, uint32_t owner);
 /* Begins with all owners that have a record, in small steps. */
 void owner_watches_take_up(struct owner_watches *watches);
 
-/* How many owners have a descriptor. */
-unsigned int owner_watches_used(const struct owner_watches *watches);
 /* The key of a record, and the path of a group, to be freed by the caller; NULL: out of memory. */
 struct owner_key owner_record_key(const struct owner *owner);
 char *owner_record_path(const struct journal *journal, const struct owner *owner);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 #include "base/fault.h"
+#include "tree/stamp.h"
 
 enum {
         MEMBERS_MAX = 12,
@@ -174,6 +175,7 @@ int txn_check(struct txn *txn) {
 
 /* The transaction is committed, so the work that it registered is due. */
 static void txn_stand(struct txn *txn) {
+        stamp_end();
         txn->due |= txn->registered;
         txn->registered = 0;
         txn->promised = false;
@@ -259,6 +261,7 @@ int txn_commit_reply(struct txn *txn, uint64_t key, const struct iovec *iov, int
 
 void txn_abort(struct txn *txn) {
         journal_rollback(txn->journal);
+        stamp_end();
         for (size_t i = 0; i < txn->n_opened; i++)
                 close(txn->opened[i]);
         txn->n_opened = 0;

@@ -36,10 +36,13 @@ int volume_tell(struct volume *volume, const struct change *by, const struct nod
 
 int volume_make(struct volume *volume, const struct change *by, struct node *dir, const char *name,
                 size_t length, const struct create_attrs *attrs, struct node **out) {
+        const struct create_attrs here = volume_attrs_in(dir, attrs);
         int r;
 
-        r = tree_create(volume->tree, dir, name, length, attrs, out);
-        if (r < 0 || !S_ISREG(attrs->mode))
+        r = tree_create(volume->tree, dir, name, length, &here, out);
+        if (r == 0 && !S_ISREG(attrs->mode))
+                return volume_inherit_acl(volume, *out, dir);
+        if (r < 0)
                 return r;
         r = volume_init_storage(volume, by, *out, dir);
         if (r == 0)

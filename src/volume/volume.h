@@ -16,6 +16,7 @@
  *   volume.c         construction, names, limits
  *   volume_region.c  regions: making, opening, sizes, seals
  *   volume_attrs.c   attributes, and set-user-id
+ *   volume_xattr.c   extended attributes and access lists
  *   volume_limit.c   limits of bytes and inodes
  *
  * Owns all modules below it.  Never: knows by which door a request came, checks rights, replies.
@@ -202,6 +203,15 @@ struct volume_attrs {
 int volume_set_attrs(struct volume *volume, const struct change *by, struct node *node,
                      const struct volume_attrs *attrs);
 
+/*
+ * Extended attributes.  The kernel has checked who may.  The lists XATTR_ACL_ACCESS and
+ * XATTR_ACL_DEFAULT have their meaning for mode and new files.  Errors as of xattr.h; -ENOSPC also
+ * where nr_inodes= is used up.
+ */
+int volume_set_xattr(struct volume *volume, const struct change *by, struct node *node,
+                     const char *name, const void *value, size_t size, int flags);
+int volume_remove_xattr(struct volume *volume, struct node *node, const char *name);
+
 /* For the files of the volume module only. */
 /* A limit is over: gives back what it had reserved.  userdata: the volume. */
 void volume_limit_over(void *userdata, struct limit *limit);
@@ -214,6 +224,12 @@ int volume_tell(struct volume *volume, const struct change *by, const struct nod
 /* Gives a new regular file its memory, and records its creator. */
 int volume_init_storage(struct volume *volume, const struct change *by, struct node *node,
                         const struct node *dir);
+/* The attributes of a new node in dir, with the umask applied if it has to be. */
+struct create_attrs volume_attrs_in(const struct node *dir, const struct create_attrs *attrs);
+/* Gives a new node the access lists that it gets from dir, and the mode that goes with them. */
+int volume_inherit_acl(struct volume *volume, struct node *node, const struct node *dir);
+/* The node has got another mode by chmod(2): its access list follows. */
+int volume_acl_follows_mode(struct volume *volume, struct node *node);
 /* Clears set-user-id bits, as the kernel does when somebody without privileges changes the
  * content. */
 int volume_drop_setid(struct volume *volume, const struct change *by, struct node *node);

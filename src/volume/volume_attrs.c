@@ -100,6 +100,10 @@ int volume_set_attrs(struct volume *volume, const struct change *by, struct node
                 return r;
         set_owner(volume, node, attrs);
         attrs_drop_setid(volume, by, node, gid, attrs->set);
+        if (attrs->set & ATTR_MODE)
+                r = volume_acl_follows_mode(volume, node);
+        if (r < 0)
+                return r;
         tree_touch_ctime(volume->tree, node);
         if (node_is_region(node) && (node->mode != mode || node->uid != uid || node->gid != gid))
                 r = region_own(volume->regions, node);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include "base/fault.h"
 #include "tree/pending.h"
+#include "tree/xattr.h"
 
 enum { FALLOCATE_AT_ONCE = 4 * 1024 * 1024 }; /* bytes; a larger request is work that takes long */
 
@@ -63,17 +64,20 @@ static int storage_init(struct volume *volume, const struct change *by, struct n
 int volume_init_storage(struct volume *volume, const struct change *by, struct node *node,
                         const struct node *dir) {
         uint32_t flags, mode;
+        int r;
 
         volume_defaults(volume, dir, &flags, &mode);
         node->flags |= flags;
         if (mode != LAYOUT_NO_MODE)
                 node->mode &= S_IFREG | mode; /* the default only takes permissions away */
-        return storage_init(volume, by, node, true, 0);
+        r = volume_inherit_acl(volume, node, dir);
+        return r < 0 ? r : storage_init(volume, by, node, true, 0);
 }
 
 int volume_make_unnamed(struct volume *volume, const struct change *by, const struct node *dir,
                         const struct create_attrs *attrs, struct node **out) {
-        int r = tree_create_unnamed(volume->tree, dir, attrs, out);
+        const struct create_attrs here = volume_attrs_in(dir, attrs);
+        int r = tree_create_unnamed(volume->tree, dir, &here, out);
 
         return r < 0 ? r : volume_init_storage(volume, by, *out, dir);
 }
@@ -94,13 +98,17 @@ static int create_name(struct volume *volume, const struct change *by, struct no
 int volume_create(struct volume *volume, const struct change *by, struct node *dir,
                   const char *name, size_t length, const struct region_order *order,
                   struct node **out) {
+        const struct create_attrs attrs = volume_attrs_in(dir, &order->attrs);
         uint32_t flags = order->flags | (volume->root->settings.huge ? NODE_HUGE : 0);
         int r;
 
-        r = tree_create_unnamed(volume->tree, dir, &order->attrs, out);
+        r = tree_create_unnamed(volume->tree, dir, &attrs, out);
         if (r < 0)
                 return r;
         (*out)->flags |= flags;
+        r = volume_inherit_acl(volume, *out, dir);
+        if (r < 0)
+                return r;
         r = storage_init(volume, by, *out, false, order->size);
         if (r == 0 && (flags & NODE_FIXED))
                 r = region_seal(volume->regions, *out, F_SEAL_SHRINK | F_SEAL_GROW);
@@ -185,6 +193,9 @@ int volume_lend(struct volume *volume, const struct change *by, struct node *nod
         r = region_stat(volume->regions, node, &st);
         if (r == 0 && writable && (node->seals & F_SEAL_WRITE))
                 r = -EPERM;
+        /* Writes through the descriptor do not take it, as they do through the mount. */
+        if (r == 0 && writable)
+                (void)xattr_remove(volume->journal, node, XATTR_CAPABILITY);
         /* From now on the size may change without our knowing, so the kernel must stop caching
          * it. */
         if (r == 0 && first)

@@ -183,6 +183,64 @@ def read_moves(t, how, age):
     t.moved(seen)
 
 
+def _latest(paths):
+    """The newest stamp that anything has."""
+    stats = [os.lstat(path) for path in paths if os.path.lexists(path)]
+    return max(max(st.st_mtime_ns, st.st_ctime_ns) for st in stats)
+
+
+# What is stamped, by the file system for names and by the kernel for memory: (what changes, how).
+STAMPED = {
+    "write": ("f", lambda t, f: t.write(f, b"x")),
+    "truncate": ("f", lambda t, f: t.ftruncate(f, 1000)),
+    "utimes": ("f", lambda t, f: t.utimensat("f", (0, UTIME_NOW), (0, UTIME_NOW))),
+    "chmod": ("f", lambda t, f: t.chmod("f", 0o640)),
+    "chown": ("f", lambda t, f: t.chown("f", 1, 1)),
+    "link": ("f", lambda t, f: t.link("f", "g")),
+    "rename": ("f", lambda t, f: t.rename("f", "e")),
+    "setxattr": ("f", lambda t, f: t.setxattr("f", "user.a", b"x")),
+    "mkdir": ("new", lambda t, f: t.mkdir("new", 0o700)),
+    "create": ("new", lambda t, f: t.close(t.open("new", os.O_CREAT | os.O_WRONLY, 0o600))),
+    "symlink": ("new", lambda t, f: t.symlink("aim", "new")),
+    "mkdir_in": ("d", lambda t, f: t.mkdir("d/new", 0o700)),
+    "chmod_dir": ("d", lambda t, f: t.chmod("d", 0o711)),
+    "utimes_dir": ("d", lambda t, f: t.utimensat("d", (0, UTIME_NOW), (0, UTIME_NOW))),
+}
+
+
+@family(list(STAMPED), list(STAMPED))
+def order(t, first, second):
+    """Whatever comes later has no older stamp; what was looked at moves at once."""
+    make("file", "f")
+    make("dir", "d")
+    f = t.open("f", os.O_RDWR | os.O_APPEND)
+    paths = ("f", "d", "new", "e", "g", "d/new", ".")
+    STAMPED[first][1](t, f)
+    before = _latest(paths)
+    what, act = STAMPED[second]
+    act(t, f)
+    what = what if os.path.lexists(what) else "e"
+    st = os.lstat(what)
+    after = max(st.st_mtime_ns, st.st_ctime_ns)
+    t.note(f"{second} after {first} is {'older' if after < before else 'not older'}")
+
+
+@family(["link", "rename", "chmod", "write", "setxattr"])
+def moved_at_once(t, second):
+    """Without any time in between."""
+    make("file", "f")
+    f = t.open("f", os.O_RDWR | os.O_APPEND)
+    for _ in range(5):
+        before = os.stat("f")
+        STAMPED[second][1](t, f)
+        after = os.fstat(f)
+        t.note(f"moved: {after.st_ctime_ns > before.st_ctime_ns}")
+        if second == "link":
+            t.unlink("g")
+        if second == "rename":
+            t.rename("e", "f")
+
+
 @family(["hole", "written"], ["read_first", "not_read"], ["store", "remove", "second_mapping"])
 def stores_move(t, page, read, what):
     """What is done through a mapping shows in times and blocks, also of a file just looked at."""

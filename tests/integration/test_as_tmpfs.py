@@ -22,13 +22,15 @@ import posix_rights
 import posix_space
 import posix_times
 import posix_trace
+import posix_xattr
 import pytest
 import support
 from conftest import make_mount
 
 # Importing them registers their families.
 MODULES = (
-    posix_data, posix_dirs, posix_names, posix_rename, posix_rights, posix_space, posix_times
+    posix_data, posix_dirs, posix_names, posix_rename, posix_rights, posix_space, posix_times,
+    posix_xattr,
 )  # fmt: skip
 
 ANY, CACHED = "", "cached"
@@ -61,7 +63,7 @@ SHOWN = 5  # cases of a family whose differences are printed
 def _play(mounts, name):
     """On the mount that the family is made for: a large or a small one."""
     large, small = mounts
-    if name in posix_space.SMALL:
+    if name in posix_space.SMALL or name == "xattr_space":
         return posix_trace.play(f"{small}/{name}", name, at_once=1)
     return posix_trace.play(f"{large}/{name}", name)
 

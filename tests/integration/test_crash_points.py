@@ -16,6 +16,7 @@ import select
 import signal
 import socket
 import stat
+import struct
 
 import pytest
 
@@ -687,6 +688,105 @@ class SocketCommands(Case):
 
     def check(self, mount, x):
         assert os.stat(x).st_size == 4096
+
+
+ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
+
+
+def some_list(user, group, mask, other):
+    """An access list with an entry for user 7."""
+    entries = ((1, user, -1), (2, 7, 7), (4, group, -1), (16, mask, -1), (32, other, -1))
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+
+
+class SetAttribute(Case):
+    def prepare(self, mount):
+        return make(mount / "x")
+
+    def act(self, mount, x):
+        # A second time would be EEXIST.
+        os.setxattr(x, "user.a", b"v" * 1000, os.XATTR_CREATE)
+
+    def check(self, mount, x):
+        assert os.listxattr(x) == ["user.a"]
+        assert os.getxattr(x, "user.a") == b"v" * 1000
+
+
+class ReplaceAttribute(Case):
+    def prepare(self, mount):
+        make(mount / "x")
+        for name in "abc":
+            os.setxattr(mount / "x", f"user.{name}", name.encode() * 600)
+        return mount / "x"
+
+    def act(self, mount, x):
+        os.setxattr(x, "user.b", b"short", os.XATTR_REPLACE)
+
+    def check(self, mount, x):
+        found = [os.getxattr(x, f"user.{name}") for name in "abc"]
+        assert found == [b"a" * 600, b"short", b"c" * 600]
+
+
+class RemoveAttribute(Case):
+    prepare = ReplaceAttribute.prepare
+
+    def act(self, mount, x):
+        os.removexattr(x, "user.b")
+
+    def check(self, mount, x):
+        assert sorted(os.listxattr(x)) == ["user.a", "user.c"]
+
+
+class UnlinkWithAttributes(Case):
+    prepare = ReplaceAttribute.prepare
+
+    def act(self, mount, x):
+        os.unlink(x)
+
+    def check(self, mount, x):
+        gone(x)
+
+
+class SetAccessList(Case):
+    def prepare(self, mount):
+        return make(mount / "x")
+
+    def act(self, mount, x):
+        os.setxattr(x, ACCESS, some_list(6, 4, 5, 1))
+
+    def check(self, mount, x):
+        assert os.getxattr(x, ACCESS) == some_list(6, 4, 5, 1)
+        assert stat.S_IMODE(os.stat(x).st_mode) == 0o651
+
+
+class ChmodAccessList(Case):
+    def prepare(self, mount):
+        os.setxattr(make(mount / "x"), ACCESS, some_list(6, 4, 5, 1))
+        return mount / "x"
+
+    def act(self, mount, x):
+        os.chmod(x, 0o724)
+
+    def check(self, mount, x):
+        assert os.getxattr(x, ACCESS) == some_list(7, 4, 2, 4)
+        assert stat.S_IMODE(os.stat(x).st_mode) == 0o724
+
+
+class InheritAccessList(Case):
+    def prepare(self, mount):
+        (mount / "d").mkdir()
+        os.setxattr(mount / "d", DEFAULT, some_list(7, 5, 6, 0))
+        return mount / "d"
+
+    def act(self, mount, d):
+        os.mkdir(d / "d", 0o777)
+        os.close(os.open(d / "f", os.O_CREAT, 0o666))
+
+    def check(self, mount, d):
+        assert os.listxattr(d / "d") == [ACCESS, DEFAULT]
+        assert os.getxattr(d / "d", ACCESS) == some_list(7, 5, 6, 0)
+        assert os.getxattr(d / "f", ACCESS) == some_list(6, 5, 6, 0)
+        assert [stat.S_IMODE(os.stat(d / n).st_mode) for n in "df"] == [0o760, 0o660]
 
 
 CASES = Case.__subclasses__()

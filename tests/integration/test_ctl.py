@@ -716,10 +716,12 @@ def test_stats_are_well_formed(shared_mount):
             words = line.split(" ", 3)
             assert words[1] in ("HELP", "TYPE") and words[2].startswith("iomemfs_")
             if words[1] == "TYPE":
-                assert words[3] in ("counter", "gauge")
+                assert words[3] in ("counter", "gauge", "histogram")
                 assert (words[3] == "counter") == words[2].endswith("_total")
                 assert words[2] not in typed
                 typed.add(words[2])
+                if words[3] == "histogram":
+                    typed |= {f"{words[2]}_{part}" for part in ("bucket", "sum", "count")}
         else:
             match = re.fullmatch(r'(\w+)(\{\w+="[^"]*"(,\w+="[^"]*")*\})? \d+(\.\d+)?', line)
             assert match and match[1] in typed, line

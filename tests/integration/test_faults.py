@@ -15,7 +15,9 @@ import pytest
 import crash_load
 import socket_client
 import support
-from test_crash_points import AT_FDCWD, fallocate, link_descriptor, write_limit
+from test_crash_points import (
+    ACCESS, AT_FDCWD, DEFAULT, fallocate, link_descriptor, some_list, write_limit
+)  # fmt: skip
 
 pytestmark = [
     pytest.mark.environment(IOMEMFS_TESTING="1"),
@@ -222,6 +224,57 @@ class Utimens(Act):
 
     def act(self, mount, thing):
         os.utime(thing, (1, 1))
+
+
+class SetAttribute(Act):
+    def prepare(self, mount):
+        return plain(mount)
+
+    def act(self, mount, thing):
+        os.setxattr(thing, "user.a", b"x" * 3000)
+
+
+class ReplaceAttribute(Act):
+    def act(self, mount, thing):
+        os.setxattr(thing, "user.a", b"x" * 3000)
+
+    def prepare(self, mount):
+        os.setxattr(plain(mount), "user.a", b"small")
+        return mount / "p"
+
+
+class SetAccessList(Act):
+    def prepare(self, mount):
+        return region(mount)
+
+    def act(self, mount, thing):
+        os.setxattr(thing, ACCESS, some_list(6, 4, 5, 1))
+
+
+class ChmodAccessList(Act):
+    def prepare(self, mount):
+        os.setxattr(region(mount), ACCESS, some_list(6, 4, 5, 1))
+        return mount / "r"
+
+    def act(self, mount, thing):
+        os.chmod(thing, 0o600)
+
+
+class InheritAccessList(Act):
+    def prepare(self, mount):
+        (mount / "d").mkdir()
+        os.setxattr(mount / "d", DEFAULT, some_list(7, 5, 6, 0))
+        return mount / "d"
+
+    def act(self, mount, thing):
+        os.close(os.open(thing / "f", os.O_CREAT, 0o666))
+
+
+class InheritAccessListDirectory(Act):
+    prepare = InheritAccessList.prepare
+
+    def act(self, mount, thing):
+        os.mkdir(thing / "d")
 
 
 class Fallocate(Act):
@@ -506,7 +559,9 @@ class Watch:
                 path = os.path.join(root, name)
                 st = os.lstat(path)
                 found[path] = (
-                    st.st_ino, st.st_mode, st.st_nlink, st.st_uid, st.st_size, st.st_mtime_ns
+                    st.st_ino, st.st_mode, st.st_nlink, st.st_uid, st.st_size, st.st_mtime_ns,
+                    [(n, os.getxattr(path, n, follow_symlinks=False))
+                     for n in os.listxattr(path, follow_symlinks=False)],
                 )
         return found
 

@@ -69,6 +69,7 @@ ALL = 1  # IOMEM_LIST_POPULATING
 OTHER, CREATE, RESIZE, SEAL, RENAME, REMOVE, LAST_CLOSE, RESTART, OVERFLOW = range(9)
 READ, WRITE = 0, 1
 FIXED, EPHEMERAL, POPULATE, HUGE, POPULATING, READ_ONLY = 1, 2, 4, 8, 16, 1024
+OWNER_PROCESS, OWNER_SERVICE, OWNER_CONTAINER, OWNER_ENDED = 64, 128, 256, 512
 SHRINK, GROW, SEAL_WRITE = 1, 2, 4
 
 
@@ -209,6 +210,17 @@ def connection(request, lib, mounts):
         one.is_socket = request.param == "by socket"
         one.where = where
         yield one
+
+
+def test_owner(connection):
+    """The process that calls, or that connected; the name goes after its end."""
+    os.close(connection.create("a", 4096, -1, OWNER_PROCESS | FIXED))
+    assert connection.stat("a").flags == OWNER_PROCESS | FIXED
+    connection.remove("a")
+    text = fails_with(errno.EINVAL, connection.create, "a", 4096, -1, OWNER_CONTAINER)
+    assert "no such owner" in text
+    for flags in (OWNER_PROCESS | OWNER_SERVICE, OWNER_PROCESS | EPHEMERAL, OWNER_ENDED, 32):
+        fails_with(errno.EINVAL, connection.create, "a", 4096, -1, flags)
 
 
 def test_life_of_a_region(connection, lib):

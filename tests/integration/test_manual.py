@@ -96,3 +96,17 @@ def test_version():
     source = re.search(r"version: '([^']*)'", (ROOT / "meson.build").read_text())[1]
     assert result.stdout == f"iomemfs {source}\n"
     assert run([program(), "-V"], check=True).stdout == result.stdout
+
+
+PAGES = sorted([*ROOT.glob("*.[1-8]"), *ROOT.glob("src/lib/*.3")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_page(page):
+    """Each page fits a terminal of 80 columns, and has examples."""
+    text = page.read_text()
+    assert re.search(r"^\.Sh EXAMPLES$", text, re.M)
+    result = run(["mandoc", "-T", "utf8", page], check=True)
+    shown = [re.sub(".\b", "", line).expandtabs() for line in result.stdout.splitlines()]
+    assert [line for line in shown if len(line) > 80] == []
+    assert run(["mandoc", "-T", "lint", "-W", "warning", page]).returncode == 0

@@ -20,7 +20,7 @@ import holders
 from crash_load import Daemon
 from memory_jobs import Held, listed
 from socket_client import Client, Refused, socket_of
-from support import NOBODY, as_user, fails_with, kernel_is_from, run, wait_for, worker_pid
+from support import NOBODY, as_user, build_dir, fails_with, kernel_is_from, run, wait_for, worker_pid
 
 MIB = 1 << 20
 HIERARCHIES = {"unified": ("cgroup2", ""), "systemd": ("cgroup", "name=systemd")}
@@ -624,15 +624,39 @@ def test_more_owners_than_watches(mount):
 
 
 def test_a_reader_sees_it(mount):
-    """In the table, in JSON, by iomem, and as an event."""
+    """In the table, in JSON, in the statistics, and as an event."""
     with open(mount.ctl / "events", "rb", buffering=0) as events:
         with Maker(by_command, mount, "x", "process", "fixed"):
             assert "fixed,owner=process" in (mount.ctl / "regions").read_text()
             text = json.loads((mount.ctl / "regions.json").read_text())
             assert text["regions"][0]["flags"] == ["fixed", "owner=process"]
             assert os.getxattr(mount / "x", "user.iomemfs.flags") == b"fixed,owner=process"
+            assert mount.stats()["iomemfs_owners"] == 1
         holders.wait_gone(mount / "x")
         assert b" remove x" in events.read(4096)
+    wait_for(lambda: mount.stats()["iomemfs_owners"] == 0, "the end of the record")
+
+
+@pytest.mark.parametrize("how", ["mount", "socket"])
+def test_iomem(mount, how):
+    """In a container, iomem makes regions that go with it."""
+    where = mount.path if how == "mount" else os.readlink(mount.ctl / "socket")
+    iomem = f"{build_dir() / 'src/cli/iomem'} -m {where}"
+    with Container() as container:
+        container.say(f"{iomem} create --owner container --fixed x 4K; {iomem} wait x; echo > {mount}/y")
+        wait_for((mount / "y").exists, "the region")
+        result = run([*iomem.split(), "ls", "-n", "-r", "-o", "NAME,FLAGS"], check=True)
+        assert "x fixed,owner=container\n" in result.stdout
+    holders.wait_gone(mount / "x")
+    for owner, status, text in (
+        ("process", 2, "the owner would be iomem itself"),
+        ("nobody", 2, "not service or container: nobody"),
+        ("container", None, "no such owner: the process is in the daemon's own PID namespace"),
+    ):
+        result = run([*iomem.split(), "create", "--owner", owner, "z", "4K"])
+        assert text in result.stderr
+        assert result.returncode == status if status else result.returncode != 0
+    assert not (mount / "z").exists()
 
 
 def test_others_see_what_they_may(mount):

@@ -494,19 +494,19 @@ static void test_groups_decide(void **state) {
         node = find(house, "g");
         node->uid = 1;
         node->gid = 2000;
-        assert_false(access_allows(&member, node, ACCESS_READ));
+        assert_false(access_allows(house->volume->tree, &member, node, ACCESS_READ));
         member.groups = groups;
         member.n_groups = 3;
-        assert_true(access_allows(&member, node, ACCESS_READ | ACCESS_WRITE));
-        assert_false(access_allows(&member, node, ACCESS_SEARCH));
+        assert_true(access_allows(house->volume->tree, &member, node, ACCESS_READ | ACCESS_WRITE));
+        assert_false(access_allows(house->volume->tree, &member, node, ACCESS_SEARCH));
         /* The class of the group decides even where others may more. */
         node->mode = S_IFREG | 0606;
-        assert_false(access_allows(&member, node, ACCESS_READ));
+        assert_false(access_allows(house->volume->tree, &member, node, ACCESS_READ));
         /* And so does the owner's. */
         node->mode = S_IFREG | 0066;
         node->uid = 5;
-        assert_false(access_allows(&member, node, ACCESS_READ));
-        assert_true(access_allows(&house->boss, node, ACCESS_WRITE));
+        assert_false(access_allows(house->volume->tree, &member, node, ACCESS_READ));
+        assert_true(access_allows(house->volume->tree, &house->boss, node, ACCESS_WRITE));
 }
 
 static void test_groups_of_a_process(void **state) {
@@ -518,12 +518,12 @@ static void test_groups_of_a_process(void **state) {
         (void)state;
         for (int i = 0; i < n; i++) {
                 node.gid = groups[i];
-                assert_true(access_allows(&self, &node, ACCESS_READ));
+                assert_true(access_allows(NULL, &self, &node, ACCESS_READ));
         }
         assert_true(self.has_groups || n <= 0);
         assert_int_equal(self.n_groups, n > 0 ? n : 0);
         node.gid = 987654;
-        assert_false(access_allows(&self, &node, ACCESS_READ));
+        assert_false(access_allows(NULL, &self, &node, ACCESS_READ));
         caller_clear(&self);
 }
 
