@@ -19,7 +19,7 @@
 
 static const char FOLDER[] = "volumes";
 /* No volume has such a name. */
-static const char REMOVED[] = ".removed-";
+static const char REMOVED[] = ".removed-", UNFINISHED[] = ".making-";
 static const char *place_mount, *place_views;
 
 void volumes_set_place(const char *mount, const char *views) {
@@ -44,7 +44,8 @@ bool volume_is_name(const char *name) {
         if (length == 0 || length > VOLUME_NAME_MAX || !isalnum((unsigned char)name[0]))
                 return false;
         for (size_t i = 0; i < length; i++)
-                if (!isascii(name[i]) || (!isalnum((unsigned char)name[i]) && !strchr("_.-", name[i])))
+                if (!isascii(name[i]) ||
+                    (!isalnum((unsigned char)name[i]) && !strchr("_.-", name[i])))
                         return false;
         return true;
 }
@@ -114,8 +115,10 @@ int volume_option(struct volume_options *out, const char *name, const char *valu
                 return 0;
         }
         if (strcmp(name, "uid") != 0 && strcmp(name, "gid") != 0)
-                return volume_fail(error, "%.40s: unknown option (there are size, nr_inodes, mode, "
-                                          "uid, gid, default and ro)", name);
+                return volume_fail(error,
+                                   "%.40s: unknown option (there are size, nr_inodes, mode, "
+                                   "uid, gid, default and ro)",
+                                   name);
         if (!parse_number(value, 10, UINT32_MAX - 1, &number))
                 return volume_fail(error, "%s=: not a number: %.40s", name, value);
         if (name[0] == 'u')
@@ -171,7 +174,8 @@ static int command_fail(int dir, const char *file, int number, struct volume_err
 }
 
 /* Writes a command to a control file of the volume. */
-static int volume_command(int dir, const char *file, const char *words, struct volume_error *error) {
+static int volume_command(int dir, const char *file, const char *words,
+                          struct volume_error *error) {
         char path[64], line[VOLUME_WORDS_MAX + 1];
         int length = snprintf(line, sizeof(line), "%s\n", words), fd, r = 0;
 
@@ -195,23 +199,39 @@ static int volume_set(int dir, const struct volume_options *options, struct volu
         return 0;
 }
 
+/* Makes it under another name first: what is there under its own is complete. */
+static int volume_make_new(int folder, const char *name, const struct volume_options *options,
+                           struct volume_error *error) {
+        char fresh[VOLUME_NAME_MAX + 16];
+        int dir, r = -1;
+
+        snprintf(fresh, sizeof(fresh), "%s%s", UNFINISHED, name);
+        unlinkat(folder, fresh, AT_REMOVEDIR);
+        if (mkdirat(folder, fresh, 0700) < 0)
+                return volume_fail(error, "%s: %s", name, strerror(errno));
+        dir = openat(folder, fresh, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (dir >= 0) {
+                r = volume_set(dir, options, error);
+                close(dir);
+        }
+        if (dir < 0 || (r == 0 && renameat(folder, fresh, folder, name) < 0))
+                r = volume_fail(error, "%s: %s", name, strerror(errno));
+        if (r < 0)
+                unlinkat(folder, fresh, AT_REMOVEDIR);
+        return r;
+}
+
 int volume_make(const char *name, const struct volume_options *options, bool *is_new,
                 struct volume_error *error) {
-        int folder = folder_open(error), dir, r = -1;
+        int folder = folder_open(error), r = 0;
 
         *is_new = false;
         if (folder < 0)
                 return -1;
-        *is_new = mkdirat(folder, name, 0700) == 0;
-        dir = openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (dir < 0) {
-                volume_fail(error, "%s: %s", name, strerror(errno));
-        } else {
-                r = volume_set(dir, options, error);
-                close(dir);
+        if (faccessat(folder, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
+                r = volume_make_new(folder, name, options, error);
+                *is_new = r == 0;
         }
-        if (r < 0 && *is_new)
-                unlinkat(folder, name, AT_REMOVEDIR);
         close(folder);
         return r;
 }
@@ -259,7 +279,8 @@ void volumes_tidy(void) {
         char path[PATH_MAX];
 
         while (dir && (entry = readdir(dir)))
-                if (strncmp(entry->d_name, REMOVED, strlen(REMOVED)) == 0) {
+                if (strncmp(entry->d_name, REMOVED, strlen(REMOVED)) == 0 ||
+                    strncmp(entry->d_name, UNFINISHED, strlen(UNFINISHED)) == 0) {
                         snprintf(path, sizeof(path), "%s/%s/%s", place_mount, FOLDER,
                                  entry->d_name);
                         remove_tree(path);
@@ -327,7 +348,8 @@ static bool view_is_there(const char *path) {
                view.st_dev == mount.st_dev;
 }
 
-int volume_show(const char *name, const struct volume_options *options, struct volume_error *error) {
+int volume_show(const char *name, const struct volume_options *options,
+                struct volume_error *error) {
         const unsigned long flags = MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV;
         char path[PATH_MAX], source[PATH_MAX];
 

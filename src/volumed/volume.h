@@ -4,8 +4,8 @@
 /*
  * volume: a volume on the iomemfs: a directory with a limit.
  *
- * Makes the directory what its options say, each time anew: after the iomemfs was mounted again, the
- * same call makes the volumes again.  Finds out whether somebody uses one, and removes it with all
+ * Makes the directory with what its options say, if there is none: after the iomemfs was mounted
+ * again, the same call makes the volumes again.  Finds out whether somebody uses one, and removes it with all
  * that is in it.
  *
  * Owns the directory "volumes" of the mount.  Never: keeps definitions (store.h), speaks HTTP.
@@ -47,7 +47,7 @@ void volume_options_init(struct volume_options *out);
 int volume_option(struct volume_options *out, const char *name, const char *value,
                   struct volume_error *error);
 
-/* Makes the volume, or makes it what the options say.  *is_new: there was none. */
+/* Makes the volume if there is none.  *is_new: there was none. */
 int volume_make(const char *name, const struct volume_options *options, bool *is_new,
                 struct volume_error *error);
 /* Whether a mount namespace has it mounted anywhere, except our view of it. */
