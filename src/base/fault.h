@@ -19,7 +19,7 @@
 enum fault {
         FAULT_NONE,
         FAULT_BACKING,  /* the kernel gives no backing id */
-        FAULT_MEMFD,    /* memfd_create(2), or a private tmpfs, or an unnamed file in one */
+        FAULT_MEMFD,    /* memfd_create(2), or a private tmpfs, or a file in one */
         FAULT_REOPEN,   /* a fresh open of a region */
         FAULT_DUP,      /* dup(2) of a region's descriptor */
         FAULT_TRUNCATE, /* ftruncate(2) of a region */

@@ -17,6 +17,15 @@ enum {
         FIELD_STARTTIME = 22, /* see proc(5) */
 };
 
+int process_open(pid_t pid) {
+        int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+        if (fd >= 0)
+                return fd;
+        /* A thread that is no leader is EINVAL in older kernels, ENOENT in newer ones. */
+        return errno == EINVAL || errno == ENOENT ? -ESRCH : -errno;
+}
+
 /* Fields of /proc/PID/status */
 
 static FILE *status_open(pid_t pid) {
@@ -48,10 +57,18 @@ static bool status_next(FILE *file, const char *const *keys, int base, unsigned 
 
 pid_t process_of(pid_t thread) {
         static const char *const keys[] = {"Tgid:", NULL};
-        FILE *file = status_open(thread);
         uint64_t value = 0;
         unsigned int key;
+        FILE *file;
+        int fd;
 
+        /* Most callers are leaders, and for those this is much faster. */
+        fd = thread > 0 ? process_open(thread) : -ESRCH;
+        if (fd >= 0) {
+                close(fd);
+                return thread;
+        }
+        file = status_open(thread);
         if (!file)
                 return 0;
         if (!status_next(file, keys, 10, &key, &value))
@@ -138,13 +155,4 @@ pid_t process_parent(pid_t pid) {
         uint64_t parent;
 
         return stat_field(pid, FIELD_PPID, &parent) ? (pid_t)parent : 0;
-}
-
-int process_open(pid_t pid) {
-        int fd = (int)syscall(SYS_pidfd_open, pid, 0);
-
-        if (fd >= 0)
-                return fd;
-        /* A thread that is no leader is EINVAL in older kernels, ENOENT in newer ones. */
-        return errno == EINVAL || errno == ENOENT ? -ESRCH : -errno;
 }

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/size.h"
@@ -47,8 +49,8 @@ static void set_part(struct table *table, struct libscols_line *line, int column
         char text[32] = "-";
 
         if (limit > 0)
-                snprintf(text, sizeof(text), "%.0f%%",
-                         (double)(((__uint128_t)used * 100 + limit - 1) / limit));
+                snprintf(text, sizeof(text), "%" PRIu64 "%%",
+                         (uint64_t)(((__uint128_t)used * 100 + limit - 1) / limit));
         table_set(table, line, column, text);
 }
 

@@ -35,7 +35,7 @@ static int column_unknown(const struct table *table, const char *name, size_t le
         snprintf(word, sizeof(word), "%.*s", (int)length, name);
         for (char *at = word; *at; at++)
                 *at = (char)toupper((unsigned char)*at);
-        while (table->columns[n].name && n < TABLE_COLUMNS_MAX) {
+        while (n < TABLE_COLUMNS_MAX && table->columns[n].name) {
                 names[n] = table->columns[n].name;
                 n++;
         }

@@ -319,10 +319,11 @@ static void walk_below(struct walk *walk, int at) {
 static bool rows_walk(struct rows *rows, const struct top_view *view, const struct order *order,
                       size_t n) {
         int *links = malloc((2 * n + 1) * sizeof(int));
-        struct walk walk = {view, links, links + n, rows->made, rows};
+        struct walk walk;
 
         if (!links)
                 return false;
+        walk = (struct walk){view, links, links + n, rows->made, rows};
         for (size_t i = 0; i <= n; i++)
                 walk.first[i] = -1;
         /* From the last to the first, so that each comes before those that are added already. */
@@ -389,7 +390,7 @@ static void format_age(char out[16], int64_t created) {
         else if (age < 48 * 3600)
                 snprintf(out, 16, "%dh", (int)(age / 3600));
         else
-                snprintf(out, 16, "%.0fd", (double)(age / 86400));
+                snprintf(out, 16, "%ud", (unsigned int)(age / 86400));
 }
 
 static void format_growth(char out[SIZE_TEXT_MAX + 1], double growth) {

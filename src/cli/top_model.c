@@ -117,15 +117,15 @@ static void remember(struct top_model *model) {
 
 /* A line of .ctl/stats: `name{labels} value`. */
 static void take_number(struct top_numbers *numbers, const char *line) {
-        static const struct {
+        const struct {
                 const char *name;
-                size_t at;
+                double *value;
         } known[] = {
-                {"iomemfs_size_bytes", offsetof(struct top_numbers, size)},
-                {"iomemfs_used_bytes", offsetof(struct top_numbers, used)},
-                {"iomemfs_inodes", offsetof(struct top_numbers, files)},
-                {"iomemfs_inodes_max", offsetof(struct top_numbers, files_max)},
-                {"iomemfs_restarts_total", offsetof(struct top_numbers, restarts)},
+                {"iomemfs_size_bytes", &numbers->size},
+                {"iomemfs_used_bytes", &numbers->used},
+                {"iomemfs_inodes", &numbers->files},
+                {"iomemfs_inodes_max", &numbers->files_max},
+                {"iomemfs_restarts_total", &numbers->restarts},
         };
         size_t length = strcspn(line, "{ ");
         const char *space = strrchr(line, ' ');
@@ -133,7 +133,7 @@ static void take_number(struct top_numbers *numbers, const char *line) {
 
         for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++)
                 if (strlen(known[i].name) == length && memcmp(line, known[i].name, length) == 0)
-                        *(double *)((char *)numbers + known[i].at) = value;
+                        *known[i].value = value;
         if (strncmp(line, "iomemfs_requests_total{", 23) == 0 ||
             strncmp(line, "iomemfs_commands_total ", 23) == 0) {
                 numbers->all = true;

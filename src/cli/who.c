@@ -94,11 +94,12 @@ static int identify(struct search *search, const char *argument) {
         identify_file(search, argument, name);
         fd = iomem_open(connection, name, IOMEM_READ);
         iomem_disconnect(connection);
-        if (fd >= 0 && fstat(fd, &st) == 0)
+        if (fd < 0)
+                return search->n > 0 ? 0 : cli_fail_iomem(fd);
+        if (fstat(fd, &st) == 0)
                 add_identity(search, st.st_dev, st.st_ino, "memfd");
-        if (fd >= 0)
-                close(fd);
-        return search->n > 0 ? 0 : cli_fail_iomem(fd);
+        close(fd);
+        return search->n > 0 ? 0 : cli_fail_iomem(-ENOENT);
 }
 
 /* The whole file system. */

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "base/size.h"
+#include "memory/descriptor.h"
 
 /* A command that is being carried out, and the place of its name. */
 struct command_context {
@@ -47,6 +48,19 @@ static int context_begin(struct command_context *context, struct volume *volume,
         return r < 0 ? context_fail(context, r) : 0;
 }
 
+static int fail_descriptors(struct command_context *context) {
+        return command_fail(context->error, -ENOSPC,
+                            "%s: no space: each region that a command makes takes a descriptor of "
+                            "the daemon, and none is left (RLIMIT_NOFILE)",
+                            command_show(context->name, context->length).text);
+}
+
+static int fail_inodes(struct command_context *context) {
+        return command_fail(context->error, -ENOSPC,
+                            "%s: no space: nr_inodes= is used up, or memory ran out",
+                            command_show(context->name, context->length).text);
+}
+
 /* Explains why a size was refused: a limit that can be raised, or another reason. */
 static int fail_space(struct command_context *context, uint64_t more) {
         char wanted[SIZE_TEXT_MAX], left[SIZE_TEXT_MAX], limit[SIZE_TEXT_MAX];
@@ -54,10 +68,8 @@ static int fail_space(struct command_context *context, uint64_t more) {
 
         volume_space(context->volume, context->dir, &space);
         if (space.limit == 0 || space.used + more <= space.limit)
-                return command_fail(
-                        context->error, -ENOSPC,
-                        "%s: no space: nr_inodes= is used up, or descriptors or memory ran out",
-                        command_show(context->name, context->length).text);
+                return descriptor_left(context->volume->journal) == 0 ? fail_descriptors(context)
+                                                                      : fail_inodes(context);
         size_format(wanted, more);
         size_format(left, space.used < space.limit ? space.limit - space.used : 0);
         size_format(limit, space.limit);

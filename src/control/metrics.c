@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/words.h"
+#include "memory/descriptor.h"
 
 /* Names of the kernel's FUSE requests by opcode; the protocol never reuses a number. */
 static const char *const opcodes[64] = {
@@ -197,6 +198,8 @@ void metrics_all(FILE *stream, const struct tree *tree, const uint64_t sums[4], 
         gauge(stream, "populating", "Regions that are being populated.", sums[METRICS_POPULATING]);
         gauge(stream, "populating_bytes", "Bytes of these regions that have no memory yet.",
               sums[METRICS_LACK]);
+        gauge(stream, "descriptors_left", "Regions for which commands have descriptors left.",
+              descriptor_left(tree_journal(tree)));
         gauge(stream, "owners", "Processes, control groups and containers that own regions.",
               journal_used(tree_journal(tree), TABLE_OWNER));
         metrics_counters(stream, &root->counters);

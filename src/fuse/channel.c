@@ -552,28 +552,25 @@ struct txn *channel_txn(const struct channel *channel) {
 
 /* Backing ids */
 
-/*
- * With a descriptor for neither reading nor writing (access mode 3, see open(2)), which the lease
- * probe does not count: the id may outlive all other descriptors (process/store.h).
- */
-static int backing_id_open_uncounted(int fuse_fd, int fd) {
-        int copy = backing_reopen(fd, O_ACCMODE), id;
+/* Notes the newest id, and before it is there, that it is about to be.  See replay_backing(). */
+static void note_id(struct root *root, uint32_t node, int id) {
+        uint32_t at = id == 0 ? !root->newest_id : root->newest_id;
 
-        if (copy < 0)
-                return copy;
-        id = backing_id_open(fuse_fd, copy);
-        close(copy);
-        return id;
+        root->opened_ids[at] = (struct opened_id){.node = node, .id = id};
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+        root->newest_id = at;
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 
-int channel_backing_open(void *userdata, int fd) {
+int channel_backing_open(void *userdata, uint32_t node, int fd) {
         struct channel *channel = userdata;
-        int id = channel->root->settings.keep ? backing_id_open_uncounted(channel_fd(channel), fd)
-                                              : backing_id_open(channel_fd(channel), fd);
+        int id;
 
-        if (id < 0)
-                return id;
-        channel->root->last_backing = id;
+        note_id(channel->root, node, 0);
+        id = backing_id_open(channel_fd(channel), fd);
+        journal_crash_point(channel->journal);
+        if (id > 0)
+                note_id(channel->root, node, id);
         journal_crash_point(channel->journal);
         return id;
 }

@@ -115,5 +115,5 @@ struct txn *channel_txn(const struct channel *channel);
 
 /* For struct volume_kernel; userdata: the channel.  Returns a backing id above 0, or negative
  * errno.  Closing ignores ids that the kernel does not know. */
-int channel_backing_open(void *userdata, int fd);
+int channel_backing_open(void *userdata, uint32_t node, int fd);
 void channel_backing_close(void *userdata, int id);

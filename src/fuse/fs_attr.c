@@ -18,7 +18,7 @@ static bool has_holes(const struct stat *st) {
 }
 
 static uint64_t fs_valid(struct fs *fs, struct node *node, const struct stat *st) {
-        if (!node_is_region(node) || node->fd < 0)
+        if (!node_has_memory(node))
                 return FS_FOREVER;
         if (node->flags & NODE_EXPORTED)
                 return 0;
@@ -259,11 +259,21 @@ void fs_setattr(struct fuse_request *req) {
                 fs_reply_attributes(req, fs); /* does not wait, see fs_write_back.c */
 }
 
+/* What df -i shows: what the limit leaves, and what records and descriptors leave. */
+static void fs_stat_inodes(const struct fs *fs, const struct limit *limit, struct statvfs *st) {
+        uint64_t free = limit->nodes > limit->used_nodes ? limit->nodes - limit->used_nodes : 0;
+        uint64_t possible = volume_files_left(fs->volume);
+
+        if (limit->nodes == 0)
+                return;
+        st->f_files = free > possible ? limit->used_nodes + possible : limit->nodes;
+        st->f_ffree = st->f_favail = free > possible ? possible : free;
+}
+
 /* Of the limit that the node counts in; as on tmpfs, a mount without a limit shows zeros. */
 void fs_statfs(struct fuse_request *req) {
         struct fs *fs = fs_of(req);
         struct node *node = fs_node(fs, req->node);
-        const struct limit *limit = limit_of_nodes(fs->volume->journal, node ? node->limit : 0);
         struct statvfs st = {.f_bsize = 4096, .f_frsize = 4096, .f_namemax = LAYOUT_NAME_MAX};
         struct space space;
 
@@ -276,10 +286,6 @@ void fs_statfs(struct fuse_request *req) {
                 st.f_blocks = space.limit / st.f_frsize;
                 st.f_bfree = st.f_bavail = (space.limit - space.used) / st.f_frsize;
         }
-        if (limit->nodes > 0) {
-                st.f_files = limit->nodes;
-                st.f_ffree = st.f_favail =
-                        limit->nodes > limit->used_nodes ? limit->nodes - limit->used_nodes : 0;
-        }
+        fs_stat_inodes(fs, limit_of_nodes(fs->volume->journal, node->limit), &st);
         reply_statfs(req, &st);
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "memory/file.h"
 
 static bool flags_write(uint32_t flags) {
         return (flags & O_ACCMODE) != O_RDONLY;
@@ -120,9 +121,7 @@ void fs_read(struct fuse_request *req) {
         }
         if (size > FS_BUFFER_SIZE)
                 size = FS_BUFFER_SIZE;
-        n = node && node->fd >= 0 ? pread(node->fd, fs->buffer, size, (off_t)in->offset) : -ESTALE;
-        if (n < 0 && n != -ESTALE)
-                n = -errno;
+        n = node ? file_read(fs->volume->journal, node, fs->buffer, size, in->offset) : -ESTALE;
         if (n < 0)
                 reply_error(req, (int)n);
         else
@@ -206,30 +205,31 @@ void fs_fallocate(struct fuse_request *req) {
 }
 
 /* SEEK_DATA and SEEK_HOLE, as if there were no holes: where they are is not known. */
-static off_t fs_seek_blindly(const struct node *node, uint64_t offset, uint32_t whence) {
+static int64_t fs_seek_blindly(struct fs *fs, struct node *node, uint64_t offset, uint32_t whence) {
         struct stat st;
+        int r = region_stat(fs->volume->regions, node, &st);
 
-        if (fstat(node->fd, &st) < 0)
-                return -errno;
+        if (r < 0)
+                return r;
         if (offset >= (uint64_t)st.st_size)
                 return -ENXIO;
-        return whence == SEEK_DATA ? (off_t)offset : st.st_size;
+        return whence == SEEK_DATA ? (int64_t)offset : st.st_size;
 }
 
 static void fs_seek(struct fuse_request *req, struct fs *fs, const struct fs_waiting *call,
                     bool written) {
-        const struct node *node = fs_node(fs, req->node);
-        off_t r;
+        struct node *node = fs_node(fs, req->node);
+        int64_t r;
 
-        if (!node || node->fd < 0) {
+        if (!node || !node_has_memory(node)) {
                 reply_error(req, -ESTALE);
                 return;
         }
         /* These two do not depend on the position of our descriptor. */
-        r = written ? lseek(node->fd, (off_t)call->offset, (int)call->handle)
-                    : fs_seek_blindly(node, call->offset, call->handle);
+        r = written ? file_seek(fs->volume->journal, node, call->offset, (int)call->handle)
+                    : fs_seek_blindly(fs, node, call->offset, call->handle);
         if (r < 0)
-                reply_error(req, r == -1 ? -errno : (int)r);
+                reply_error(req, (int)r);
         else
                 reply_offset(req, (uint64_t)r);
 }
@@ -241,7 +241,7 @@ void fs_lseek(struct fuse_request *req) {
         struct fs *fs = fs_of(req);
         const struct node *node = fs_node(fs, req->node);
 
-        if (!node || fs_kind(req->node) != CTL_NONE || node->fd < 0)
+        if (!node || fs_kind(req->node) != CTL_NONE || !node_has_memory(node))
                 reply_error(req, node ? -EINVAL : -ESTALE);
         else if (in->offset > INT64_MAX)
                 reply_error(req, -ENXIO);

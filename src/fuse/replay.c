@@ -23,28 +23,24 @@ void replay_outcome(struct journal *journal) {
                 root->counters.replayed++;
 }
 
-static bool backing_is_named(struct journal *journal, int32_t id) {
-        uint32_t high = journal_high(journal, TABLE_NODE);
+static bool backing_is_named(struct journal *journal, uint32_t id, int32_t backing) {
+        const struct node *node = journal_get(journal, TABLE_NODE, id);
 
-        for (uint32_t i = 1; i <= high; i++) {
-                const struct node *node = journal_get(journal, TABLE_NODE, i);
-
-                if (node->id == i && node->backing_id == id)
-                        return true;
-        }
-        return false;
+        return node && node->id == id && node->backing_id == backing;
 }
 
-/* Ids rise one by one, so an id that was opened but not recorded is the last one or the next. */
+/* Ids rise one by one, so one that was opened but not noted is the one after the newest. */
 void replay_backing(struct journal *journal) {
         struct root *root = journal_root(journal);
-        int32_t last = root->last_backing;
+        const struct opened_id *newest = &root->opened_ids[root->newest_id];
+        int32_t id = newest->id;
 
         if (!root->passthrough)
                 return;
-        for (int32_t id = last; id <= last + 1; id++)
-                if (id > 0 && !backing_is_named(journal, id))
-                        backing_id_close(root->fuse_fd, id);
+        if (id == 0)
+                id = root->opened_ids[!root->newest_id].id + 1;
+        if (!backing_is_named(journal, newest->node, id))
+                backing_id_close(root->fuse_fd, id);
 }
 
 void replay_requests(struct journal *journal) {

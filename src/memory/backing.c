@@ -8,10 +8,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
-#include <sys/resource.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 #include "base/fault.h"
+#include "memory/descriptor.h"
 
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x0010U
@@ -37,16 +37,6 @@ int backing_reopen(int fd, int flags) {
         return r < 0 ? backing_error(errno) : r;
 }
 
-int backing_leave_spare(int fd, unsigned int spare) {
-        struct rlimit limit;
-
-        /* The kernel gives out the lowest number that is free. */
-        if (fd < 0 || getrlimit(RLIMIT_NOFILE, &limit) < 0 || fd + (rlim_t)spare < limit.rlim_cur)
-                return fd;
-        close(fd);
-        return -ENOSPC;
-}
-
 static int backing_memfd_create(void) {
         unsigned int flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
         int fd;
@@ -63,38 +53,35 @@ static int backing_memfd_create(void) {
 
 /* Replaces a descriptor that the lease probe does not count by a fresh open of its file. */
 static int backing_replace(int fd) {
-        int fresh = backing_reopen(fd, O_RDWR), r = fresh;
+        int fresh = backing_reopen(fd, O_RDWR);
 
-        if (fresh >= 0) {
-                /* Keep the number, so that a region never takes one of the spare descriptors. */
-                r = dup3(fresh, fd, O_CLOEXEC) < 0 ? -errno : 0;
-                close(fresh);
-        }
+        close(fd);
+        return fresh;
+}
+
+int backing_memfd(int number, uint64_t size) {
+        int fd = backing_memfd_create(), r = 0;
+
+        if (fd >= 0)
+                fd = backing_replace(fd);
+        if (fd < 0)
+                return fd;
+        if (fault_strikes(FAULT_TRUNCATE))
+                r = -EIO;
+        else if (ftruncate(fd, (off_t)size) < 0)
+                r = -errno;
+        if (r == 0)
+                return descriptor_move(fd, number);
+        close(fd);
         return r;
 }
 
-static unsigned int backing_region_spare(void) {
-        struct rlimit limit;
+bool backing_tmpfs_works(void) {
+        int context = fsopen("tmpfs", FSOPEN_CLOEXEC);
 
-        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-                return BACKING_SPARE;
-        return BACKING_SPARE + (unsigned int)(limit.rlim_cur / BACKING_SHARE);
-}
-
-int backing_memfd(uint64_t size) {
-        int fd, r;
-
-        fd = backing_leave_spare(backing_memfd_create(), backing_region_spare());
-        if (fd < 0)
-                return fd;
-        r = backing_replace(fd);
-        if (r == 0 && fault_strikes(FAULT_TRUNCATE))
-                r = -EIO;
-        else if (r == 0 && ftruncate(fd, (off_t)size) < 0)
-                r = -errno;
-        if (r < 0)
-                close(fd);
-        return r < 0 ? r : fd;
+        if (context >= 0)
+                close(context);
+        return context >= 0;
 }
 
 static int backing_set_size(int context, uint64_t limit) {
@@ -167,16 +154,6 @@ uint64_t backing_tmpfs_used(int tmpfs) {
         return used > PAGE ? used - PAGE : 0;
 }
 
-int backing_tmpfs_file(int tmpfs) {
-        /* Unlike that of memfd_create(2), this descriptor is an open like any other. */
-        int fd;
-
-        if (fault_strikes(FAULT_MEMFD))
-                return -ENOSPC;
-        fd = openat(tmpfs, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-        return fd < 0 ? backing_error(errno) : backing_leave_spare(fd, backing_region_spare());
-}
-
 bool backing_has_other_users(int fd) {
         /* The kernel grants a write lease only if nobody else has the file open. */
         if (fcntl(fd, F_SETLEASE, F_WRLCK) < 0)
@@ -203,19 +180,18 @@ int backing_handle(int fd, struct file_handle_words *out) {
         return 0;
 }
 
-int backing_open_handle(int mount_fd, const struct file_handle_words *handle) {
+int backing_open_handle(const struct file_handle_words *handle) {
         struct handle_buffer buffer = {.head = {sizeof(buffer.words), (int)handle->type}};
         /* All memfds are on one mount. */
-        int memfd = mount_fd < 0 ? memfd_create("iomemfs-mount", MFD_CLOEXEC) : -1, fd;
+        int memfd = memfd_create("iomemfs-mount", MFD_CLOEXEC), fd;
 
-        if (mount_fd < 0 && memfd < 0)
+        if (memfd < 0)
                 return backing_error(errno);
         memcpy(buffer.head.f_handle, handle->words, sizeof(handle->words));
-        fd = open_by_handle_at(mount_fd < 0 ? memfd : mount_fd, &buffer.head, O_RDWR | O_CLOEXEC);
+        fd = open_by_handle_at(memfd, &buffer.head, O_RDWR | O_CLOEXEC);
         if (fd < 0)
                 fd = backing_error(errno);
-        if (memfd >= 0)
-                close(memfd);
+        close(memfd);
         return fd;
 }
 
@@ -224,7 +200,7 @@ bool backing_handles_work(void) {
         struct file_handle_words handle;
 
         if (fd >= 0 && backing_handle(fd, &handle) == 0)
-                again = backing_open_handle(-1, &handle);
+                again = backing_open_handle(&handle);
         if (again >= 0)
                 close(again);
         if (fd >= 0)

@@ -9,7 +9,10 @@
 #include <unistd.h>
 #include "base/fault.h"
 #include "memory/backing.h"
+#include "memory/descriptor.h"
+#include "memory/file.h"
 #include "memory/region_private.h"
+#include "memory/store.h"
 
 enum {
         PAGE = 4096,
@@ -39,6 +42,7 @@ int regions_new(struct regions **out, struct journal *journal) {
         }
         regions->journal = journal;
         regions->root = journal_root(journal);
+        descriptor_init(journal);
         /* The kernel sends it when somebody opens a region during a lease probe. */
         signal(SIGIO, SIG_IGN);
         *out = regions;
@@ -91,8 +95,10 @@ static void region_cut_back(struct regions *regions, struct node *node, struct s
 
 /* Reads the attributes, and brings the record up to date. */
 static int region_look(struct regions *regions, struct node *node, struct stat *st) {
-        if (fstat(node->fd, st) < 0)
-                return -errno;
+        int r = file_stat(regions->journal, node, st);
+
+        if (r < 0)
+                return r;
         region_cut_back(regions, node, st);
         region_note(regions, node, st);
         return 0;
@@ -225,17 +231,19 @@ void regions_on_cut(struct regions *regions, void (*fn)(void *userdata, struct n
 /* The end of a transaction */
 
 void regions_commit(struct regions *regions) {
+        store_keep_made(regions->journal);
         regions->n_owned = 0;
         quota_commit(regions->quota);
 }
 
 void regions_abort(struct regions *regions) {
+        store_undo_made(regions->journal);
         for (; regions->n_owned > 0; regions->n_owned--) {
                 uint32_t id = regions->owned[regions->n_owned - 1];
                 struct node *node = journal_get(regions->journal, TABLE_NODE, id);
 
-                if (node && node->id == id && node_is_region(node) && node->fd >= 0)
-                        region_set_owner(node);
+                if (node && node->id == id && node_has_memory(node))
+                        region_set_owner(regions, node);
         }
         quota_abort(regions->quota);
 }
@@ -246,49 +254,35 @@ bool regions_are_kept(const struct regions *regions) {
         return regions->root->settings.keep && regions->root->passthrough;
 }
 
-/* Makes the descriptor the node's.  If it cannot, closes it. */
-static int region_adopt(struct regions *regions, struct node *node, int fd,
-                        enum backing_kind backing) {
-        int r;
+/* Makes a memfd.  Its descriptor gets a number that the record keeps.  0 or negative errno. */
+static int region_make_memfd(struct regions *regions, struct node *node, uint64_t size) {
+        int number = descriptor_new(regions->journal, node->id), r;
 
+        if (number < 0)
+                return number;
+        r = backing_memfd(number, size);
+        if (r < 0)
+                return r;
         journal_touch(regions->journal, node, sizeof(*node));
-        r = regions_are_kept(regions) ? backing_handle(fd, &node->handle) : 0;
+        r = regions_are_kept(regions) ? backing_handle(number, &node->handle) : 0;
         if (r < 0) {
-                close(fd);
+                close(number);
                 return r;
         }
-        node->fd = fd;
-        node->backing = backing;
-        node->flags &= ~(uint32_t)NODE_DETACHED;
+        node->fd = number;
+        node->size = size;
         return 0;
 }
 
 int region_create(struct regions *regions, struct node *node, uint64_t size) {
-        int fd, r;
+        int r;
 
         if (size > REGION_MAX)
                 return -EFBIG;
         JOURNAL_SET(regions->journal, node->flags, node->flags | NODE_RESERVED);
         JOURNAL_SET(regions->journal, node->backing, BACKING_MEMFD);
         r = region_reserve(regions, node, page_round(size));
-        if (r < 0)
-                return r;
-        fd = backing_memfd(size);
-        if (fd < 0)
-                return fd;
-        r = region_adopt(regions, node, fd, BACKING_MEMFD);
-        if (r == 0)
-                node->size = size;
-        return r;
-}
-
-static int region_create_empty(struct regions *regions, struct node *node) {
-        int fd = backing_memfd(0);
-
-        if (fd < 0)
-                return fd;
-        region_adopt(regions, node, fd, BACKING_MEMFD);
-        return 0;
+        return r < 0 ? r : region_make_memfd(regions, node, size);
 }
 
 int regions_prepare(struct regions *regions) {
@@ -298,33 +292,36 @@ int regions_prepare(struct regions *regions) {
 }
 
 int region_create_growable(struct regions *regions, struct node *node) {
-        int tmpfs, fd;
+        int r;
 
         /* The private tmpfs cannot be asked for huge pages. */
-        if (!regions->root->passthrough || (node->flags & NODE_HUGE))
-                return region_create_empty(regions, node);
-        tmpfs = quota_tmpfs(regions->quota, node->limit);
-        if (tmpfs < 0)
-                return tmpfs;
-        fd = backing_tmpfs_file(tmpfs);
-        if (fd < 0)
-                return fd;
-        return region_adopt(regions, node, fd, BACKING_TMPFS);
+        if (!regions->root->passthrough || (node->flags & NODE_HUGE)) {
+                JOURNAL_SET(regions->journal, node->backing, BACKING_MEMFD);
+                return region_make_memfd(regions, node, 0);
+        }
+        r = quota_tmpfs(regions->quota, node->limit);
+        if (r < 0)
+                return r;
+        JOURNAL_SET(regions->journal, node->backing, BACKING_TMPFS);
+        return store_make(regions->journal, limit_of_bytes(regions->journal, node->limit), node);
 }
 
-int region_release(struct regions *regions, struct node *node, uint64_t *blocks) {
-        int fd = node->fd;
+bool regions_name_files(const struct regions *regions) {
+        return regions->root->passthrough && !regions->root->settings.huge;
+}
 
-        if (fd < 0)
-                return -1;
+void region_release(struct regions *regions, struct node *node) {
+        if (node->backing == BACKING_NONE)
+                return;
         windows_forget(regions->windows, node->id);
-        *blocks = node->blocks;
-        JOURNAL_SET(regions->journal, node->blocks, 0);
+        journal_touch(regions->journal, node, sizeof(*node));
+        node->blocks = 0;
         quota_set_charge(regions->quota, node, 0);
-        JOURNAL_SET(regions->journal, node->fd, -1);
-        JOURNAL_SET(regions->journal, node->backing_id, 0);
-        JOURNAL_SET(regions->journal, node->size, 0);
-        return fd;
+        node->backing = BACKING_NONE;
+        node->store = 0;
+        node->fd = -1;
+        node->backing_id = 0;
+        node->size = 0;
 }
 
 /* Changes */
@@ -363,8 +360,6 @@ int region_resize(struct regions *regions, struct node *node, uint64_t size) {
         struct stat st;
         int r;
 
-        if (node->fd < 0)
-                return -ESTALE;
         r = region_look(regions, node, &st);
         if (r < 0)
                 return r;
@@ -380,9 +375,8 @@ int region_resize(struct regions *regions, struct node *node, uint64_t size) {
                 windows_forget(regions->windows, node->id);
         if (fault_strikes(FAULT_TRUNCATE))
                 return -EIO;
-        if (ftruncate(node->fd, (off_t)size) < 0)
-                return -errno;
-        return region_look(regions, node, &st);
+        r = file_truncate(regions->journal, node, size);
+        return r < 0 ? r : region_look(regions, node, &st);
 }
 
 /*
@@ -467,7 +461,7 @@ int region_fallocate_begin(struct regions *regions, struct node *node, int mode,
 
         if (mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE))
                 return -EOPNOTSUPP;
-        if (node->fd < 0)
+        if (!node_has_memory(node))
                 return -ESTALE;
         if (mode & FALLOC_FL_PUNCH_HOLE) {
                 windows_forget(regions->windows, node->id);
@@ -537,7 +531,7 @@ int region_reserve_write(struct regions *regions, struct node *node, uint64_t of
                          size_t *size) {
         uint64_t end = offset + *size;
 
-        if (node->fd < 0)
+        if (!node_has_memory(node))
                 return -ESTALE;
         if (node->seals & F_SEAL_WRITE || (end > node->size && (node->seals & F_SEAL_GROW)))
                 return -EPERM;
@@ -563,17 +557,17 @@ static bool region_has_windows(const struct node *node) {
 }
 
 /* Writes a piece that lies within one window. */
-static ssize_t region_write_piece(struct regions *regions, const struct node *node,
+static ssize_t region_write_piece(struct regions *regions, const struct node *node, int fd,
                                   const char *bytes, size_t size, uint64_t offset) {
         bool windowed = size >= WINDOW_LEAST && region_has_windows(node);
         size_t copied = 0;
         ssize_t n;
 
         if (windowed &&
-            windows_copy(regions->windows, node->id, node->fd, bytes, size - WRITE_TAIL, offset))
+            windows_copy(regions->windows, node->id, fd, bytes, size - WRITE_TAIL, offset))
                 copied = size - WRITE_TAIL;
         /* pwrite(2) updates mtime; a store into the mapping does not. */
-        n = pwrite(node->fd, bytes + copied, size - copied, (off_t)(offset + copied));
+        n = pwrite(fd, bytes + copied, size - copied, (off_t)(offset + copied));
         if (n < 0)
                 return copied > 0 ? (ssize_t)copied : -errno;
         if (windowed)
@@ -583,27 +577,29 @@ static ssize_t region_write_piece(struct regions *regions, const struct node *no
 
 ssize_t region_write(struct regions *regions, const struct node *node, const char *bytes,
                      size_t size, uint64_t offset) {
+        int fd = file_use(regions->journal, node);
         size_t done = 0;
+        ssize_t n = fd;
 
-        while (done < size) {
+        while (fd >= 0 && done < size) {
                 uint64_t at = offset + done;
                 size_t left = WINDOW_SIZE - at % WINDOW_SIZE;
                 size_t piece = size - done < left ? size - done : left;
-                ssize_t n = region_write_piece(regions, node, bytes + done, piece, at);
 
-                if (n < 0)
-                        return done > 0 ? (ssize_t)done : n;
-                done += (size_t)n;
-                if ((size_t)n < piece)
+                n = region_write_piece(regions, node, fd, bytes + done, piece, at);
+                if (n > 0)
+                        done += (size_t)n;
+                if (n < (ssize_t)piece)
                         break;
         }
-        return (ssize_t)done;
+        file_unuse(node, fd);
+        return n < 0 && done == 0 ? n : (ssize_t)done;
 }
 
 int region_stat(struct regions *regions, struct node *node, struct stat *st) {
         int r;
 
-        if (node->fd < 0) {
+        if (!node_has_memory(node)) {
                 *st = (struct stat){0};
                 st->st_atim = (struct timespec){node->atime.sec, node->atime.nsec};
                 st->st_mtim = (struct timespec){node->mtime.sec, node->mtime.nsec};
@@ -619,8 +615,5 @@ int region_stat(struct regions *regions, struct node *node, struct stat *st) {
 }
 
 int region_utimens(struct regions *regions, struct node *node, const struct timespec times[2]) {
-        (void)regions;
-        if (node->fd < 0)
-                return -ESTALE;
-        return futimens(node->fd, times) < 0 ? -errno : 0;
+        return file_utimens(regions->journal, node, times);
 }

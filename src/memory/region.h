@@ -8,7 +8,8 @@
  * region's memory comes from one of two kinds of file:
  *
  *   BACKING_MEMFD  a memfd.  Made by commands.  It can be sealed and handed out.
- *   BACKING_TMPFS  an unnamed file of a tmpfs that nobody else sees.  Made by open(O_CREAT) when
+ *   BACKING_TMPFS  a named file (store.h) of a tmpfs that nobody else sees: no descriptor is held,
+ *                so there can be millions.  Made by open(O_CREAT) when
  *                there is passthrough: write(2) then grows a file without asking us, and only the
  *                kernel can stop it.  The limit of the tmpfs is what the memfds leave.
  *
@@ -63,7 +64,7 @@ int region_create_growable(struct regions *regions, struct node *node);
 int region_resize(struct regions *regions, struct node *node, uint64_t size);
 /*
  * Checks the arguments of fallocate(2) and reserves what it needs.  The call itself takes long, and
- * can then be made on node->fd by another thread; region_fallocate_end() and region_stat()
+ * can then be made on file_use() by another process; region_fallocate_end() and region_stat()
  * afterwards.  0, -EOPNOTSUPP for modes that tmpfs has not, -EFBIG, -ENOSPC, -EPERM (sealed).
  */
 int region_fallocate_begin(struct regions *regions, struct node *node, int mode, uint64_t offset,
@@ -123,10 +124,11 @@ bool region_has_other_users(struct regions *regions, const struct node *node);
 
 /*
  * Releases the memory: the region is charged for nothing any more.  Other processes that map or
- * hold it keep it.  The descriptor (-1 if it had none) is the caller's from then on, to be closed
- * after the commit.  *blocks: bytes allocated, as last known.
+ * hold it keep it.  The file that it had is the caller's from then on (volume/reclaim.h).
  */
-int region_release(struct regions *regions, struct node *node, uint64_t *blocks);
+void region_release(struct regions *regions, struct node *node);
+/* Whether files that open(2) makes need no descriptors. */
+bool regions_name_files(const struct regions *regions);
 
 /*
  * The target of a symbolic link counts as on tmpfs: a long one takes a page.  0, -ENOSPC.  Call

@@ -29,7 +29,7 @@ struct regions {
 };
 
 /* Sets owner and permissions of the backing file.  0 or negative errno. */
-int region_set_owner(const struct node *node);
+int region_set_owner(struct regions *regions, const struct node *node);
 /* Follow what holders of exported descriptors did to the file. */
 void region_note_seals(struct regions *regions, struct node *node);
 void region_note_setid(struct regions *regions, struct node *node, const struct stat *st);

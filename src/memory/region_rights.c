@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include "base/fault.h"
 #include "memory/backing.h"
+#include "memory/file.h"
 #include "memory/region_private.h"
 
 /* Owners */
@@ -21,35 +22,22 @@ static bool is_sealed_by_record(const struct node *node) {
  * a descriptor for reading must not become one for writing, because those are sealed before they
  * leave.  What only its record forbids to write belongs to us, so that its owner cannot change that.
  */
-int region_set_owner(const struct node *node) {
+int region_set_owner(struct regions *regions, const struct node *node) {
         bool is_ours = is_sealed_by_record(node);
         uid_t uid = is_ours ? geteuid() : node->uid;
         gid_t gid = is_ours ? getegid() : node->gid;
-        mode_t mode = node->mode & 07555;
-        struct stat st;
 
-        /* fstat(2) is cheaper than fchown(2), and root's new files need no change. */
-        if (fstat(node->fd, &st) == 0 && st.st_uid == uid && st.st_gid == gid &&
-            (st.st_mode & 07777) == mode)
-                return 0;
-        if (fchown(node->fd, uid, gid) < 0) {
-                if (errno != EPERM)
-                        return -errno;
-                /* The user who runs the daemon owns the file.  The node's permissions would let
-                 * other people open a descriptor again that they were given for reading only. */
-                mode = 0600 | (mode & (S_ISUID | S_ISGID)); /* see region_note_setid() */
-        }
-        return fchmod(node->fd, mode) < 0 ? -errno : 0;
+        return file_own(regions->journal, node, uid, gid, node->mode & 07555);
 }
 
 int region_own(struct regions *regions, struct node *node) {
-        if (node->fd < 0)
+        if (!node_has_memory(node))
                 return 0;
         if (fault_strikes(FAULT_OWN))
                 return -EIO;
         if (regions->n_owned < REGIONS_OWNED_MAX)
                 regions->owned[regions->n_owned++] = node->id;
-        return region_set_owner(node);
+        return region_set_owner(regions, node);
 }
 
 /* What others did */
@@ -96,7 +84,7 @@ int region_seal(struct regions *regions, struct node *node, unsigned int seals) 
 
         if (seals & ~(unsigned int)(F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE))
                 return -EINVAL;
-        if (node->fd < 0)
+        if (!node_has_memory(node))
                 return -ESTALE;
         if (node->backing != BACKING_MEMFD)
                 return -EOPNOTSUPP;
@@ -115,13 +103,13 @@ int region_seal(struct regions *regions, struct node *node, unsigned int seals) 
 }
 
 /* An unprivileged daemon may lack permission to reopen its own file. */
-static int region_reopen_own(const struct node *node, int flags) {
+static int region_reopen_own(struct regions *regions, const struct node *node, int flags) {
         int fd, r;
 
         if (fchmod(node->fd, 0600) < 0)
                 return -errno;
         fd = backing_reopen(node->fd, flags);
-        r = region_set_owner(node);
+        r = region_set_owner(regions, node);
         if (r < 0 && fd >= 0) {
                 close(fd);
                 return r;
@@ -132,13 +120,13 @@ static int region_reopen_own(const struct node *node, int flags) {
 int region_export(struct regions *regions, struct node *node, int flags) {
         int fd;
 
-        if (node->fd < 0)
+        if (!node_has_memory(node))
                 return -ESTALE;
         /* The process that gets it may want to change the region's size. */
         windows_forget(regions->windows, node->id);
-        fd = backing_reopen(node->fd, flags);
-        if (fd == -EACCES)
-                fd = region_reopen_own(node, flags);
+        fd = file_open(regions->journal, node, flags);
+        if (fd == -EACCES && node->fd >= 0)
+                fd = region_reopen_own(regions, node, flags);
         if (fd >= 0 && !(node->flags & NODE_EXPORTED))
                 JOURNAL_SET(regions->journal, node->flags, node->flags | NODE_EXPORTED);
         return fd;
@@ -162,6 +150,5 @@ int region_seal_export(struct regions *regions, struct node *node, bool owner) {
 }
 
 bool region_has_other_users(struct regions *regions, const struct node *node) {
-        (void)regions;
-        return node->fd >= 0 && backing_has_other_users(node->fd);
+        return node_has_memory(node) && file_has_other_users(regions->journal, node);
 }

@@ -33,6 +33,8 @@
 #include "process/store.h"
 #include "process/wakeup.h"
 
+enum { MOST_DESCRIPTORS = 2 * 1024 * 1024 }; /* there are records for about half as many */
+
 static int main_complain(const char *what, int error) {
         fprintf(stderr, "iomemfs: %s: %s\n", what, errno_text(error));
         return MOUNT_SYSTEM;
@@ -90,6 +92,7 @@ static void main_open_wakeup(struct root *root, const struct options *options) {
 static int main_fill_root(struct root *root, const struct options *options) {
         root->fuse_fd = -1;
         root->listen_fd = -1;
+        root->closes_fd = -1;
         main_open_wakeup(root, options);
         root->log_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         return main_fill_settings(&root->settings, options);
@@ -99,14 +102,30 @@ static void main_log_setup(const struct root *root) {
         log_setup(root->log_fd, root->settings.foreground, root->settings.verbose);
 }
 
-/* Each region needs a descriptor. */
+/* The most descriptors that the system gives to one process. */
+static rlim_t main_most_descriptors(void) {
+        FILE *file = fopen("/proc/sys/fs/nr_open", "re");
+        unsigned long most = 0;
+
+        if (file && fscanf(file, "%lu", &most) != 1)
+                most = 0;
+        if (file)
+                fclose(file);
+        return most < MOST_DESCRIPTORS ? most : MOST_DESCRIPTORS;
+}
+
+/* Each region that a command makes needs a descriptor. */
 static void main_raise_limits(void) {
+        rlim_t most = main_most_descriptors();
         struct rlimit limit;
 
-        if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-                limit.rlim_cur = limit.rlim_max;
-                (void)setrlimit(RLIMIT_NOFILE, &limit);
-        }
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+                return;
+        /* Above the hard limit takes CAP_SYS_RESOURCE. */
+        if (most > limit.rlim_max && setrlimit(RLIMIT_NOFILE, &(struct rlimit){most, most}) == 0)
+                return;
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 /*

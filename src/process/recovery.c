@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include "base/log.h"
 #include "fuse/replay.h"
+#include "memory/store.h"
 #include "process/stray_fds.h"
 #include "socket/adopt.h"
 
@@ -108,9 +109,11 @@ int recovery_run(const struct recovery *recovery, struct server **server) {
          * closes descriptors without a record. */
         r = adopt(journal);
 
-        /* 3.  Close descriptors that only the dead worker used.  Before 4, which opens others. */
+        /* 3.  Close descriptors that only the dead worker used, and remove files that it made for a
+         * transaction that it did not finish.  Before 4, which opens others. */
         if (r == 0)
                 r = stray_fds_close(journal, recovery->own_fds, recovery->n_own_fds);
+        store_undo_made(journal);
 
         /* 4.  Put the modules together over the records.  The channel reads the saved INIT: the
          * kernel sends it only once, and no request can be understood without it. */
@@ -125,11 +128,12 @@ int recovery_run(const struct recovery *recovery, struct server **server) {
                 replay_outcome(journal);
 
         /* 6.  Close backing ids: those that the dead worker was about to close, and those that it
-         * opened but did not record.  Before 7, which may close others and needs room in their
-         * list. */
+         * opened but did not record.  Free the memory of regions that it had released.  Before 7,
+         * which may close others and needs room in their list. */
         volume_close_backings(rooms.volume);
         if (is_successor(root))
                 replay_backing(journal);
+        reclaims_take_up(rooms.volume->reclaims);
 
         /* 7.  Finish a FORGET that was read, because the kernel does not resend it.  Before a
          * request is read, which would overwrite it. */

@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "memory/backing.h"
+#include "memory/descriptor.h"
 #include "memory/limit.h"
 
 enum {
@@ -236,8 +237,10 @@ static void revive_limits(struct journal *journal, struct stored *stored) {
         for (uint32_t i = 1; i <= journal_high(journal, TABLE_LIMIT); i++) {
                 struct limit *limit = limit_get(journal, i);
 
-                if (limit)
-                        limit->tmpfs_fd = -1;
+                if (!limit)
+                        continue;
+                limit->tmpfs_fd = -1;
+                limit->watched = 0; /* the group that was told has ended */
         }
         for (size_t i = 0; i < stored->n_tmpfs; i++) {
                 struct limit *limit = limit_get(journal, stored->tmpfs[i].limit);
@@ -252,35 +255,33 @@ static void revive_limits(struct journal *journal, struct stored *stored) {
         stored->n_tmpfs = 0;
 }
 
-static int revive_region(const struct journal *journal, const struct node *node) {
-        int mount = -1, fd;
+/* Opens the node's file with the number that it had.  0 or negative errno. */
+static int revive_region(struct node *node) {
+        int r = backing_open_handle(&node->handle);
 
-        if (node->backing != BACKING_TMPFS)
-                return backing_open_handle(-1, &node->handle);
-        /* Handles are opened by a descriptor of a file, and that of a mount is none. */
-        mount = openat(limit_of_bytes(journal, node->limit)->tmpfs_fd, ".",
-                       O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (mount < 0)
-                return -errno;
-        fd = backing_open_handle(mount, &node->handle);
-        close(mount);
-        return fd;
+        if (r >= 0)
+                r = descriptor_move(r, node->fd);
+        if (r < 0)
+                node->fd = -1;
+        return r;
 }
 
+/* Files of a private tmpfs have names there; other regions have a descriptor. */
 static void revive_regions(struct journal *journal) {
         unsigned int lost = 0;
-        int reason = 0;
+        int reason = 0, r;
 
-        for (uint32_t i = 1; i <= journal_high(journal, TABLE_NODE); i++) {
-                struct node *node = journal_get(journal, TABLE_NODE, i);
+        for (uint32_t i = 1; i <= journal_high(journal, TABLE_DESCRIPTOR); i++) {
+                const struct descriptor *record = journal_get(journal, TABLE_DESCRIPTOR, i);
+                struct node *node =
+                        record->id == i ? journal_get(journal, TABLE_NODE, record->node) : NULL;
 
-                if (node->id != i || !node_is_region(node) || node->fd < 0)
+                if (!node || node->id != record->node || node->fd != descriptor_number(journal, i))
                         continue;
-                node->fd = revive_region(journal, node);
-                if (node->fd >= 0)
+                r = revive_region(node);
+                if (r == 0)
                         continue;
-                reason = node->fd;
-                node->fd = -1;
+                reason = r;
                 lost++;
         }
         if (lost > 0)
@@ -297,6 +298,7 @@ int store_revive(struct journal *journal, struct stored *stored) {
         root->settings.program[length] = '\0';
         root->fuse_fd = stored->fuse;
         root->listen_fd = stored->socket;
+        root->closes_fd = -1;
         revive_limits(journal, stored);
         root->accepting = 0;
         root->wakeup.fd = -1;

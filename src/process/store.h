@@ -6,9 +6,10 @@
  *
  * A service manager (systemd, FileDescriptorStoreMax=) keeps descriptors for a service, and passes
  * them to its next main process.  We give it the connection to the kernel, the records, the socket,
- * and the private tmpfs of each limit.  The memory of the regions needs none: each has a backing id from
- * its creation on, and the connection, which has the ids, keeps the files behind them.  The records
- * have the file handles by which those are opened again.  So a region is stored in the transaction
+ * and the private tmpfs of each limit, in which files that programs made have their names.  The
+ * memory of other regions needs none: each has a backing id from its creation on, and the
+ * connection, which has the ids, keeps the memfds behind them.  The records have the file handles
+ * by which those are opened again.  So a region is stored in the transaction
  * that makes it, and gives back its memory when its id is closed.
  *
  * Owns nothing.  Never: decides when to start anew.

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
-#include "records/layout.h"
+#include "memory/descriptor.h"
 
 struct fd_list {
         int *fds;
@@ -21,12 +21,6 @@ static int fd_compare(const void *a, const void *b) {
 }
 
 static void fd_keep_records(struct fd_list *list, struct journal *journal) {
-        for (uint32_t i = 1; i <= journal_high(journal, TABLE_NODE); i++) {
-                const struct node *node = journal_get(journal, TABLE_NODE, i);
-
-                if (node->id == i && node_is_region(node))
-                        fd_keep(list, node->fd);
-        }
         for (uint32_t i = 1; i <= journal_high(journal, TABLE_LIMIT); i++) {
                 const struct limit *limit = journal_get(journal, TABLE_LIMIT, i);
 
@@ -44,26 +38,44 @@ static void fd_keep_records(struct fd_list *list, struct journal *journal) {
         }
 }
 
-static void close_between(const struct fd_list *list) {
+/* Closes the numbers from *from up to fd, but not fd itself. */
+static void close_up_to(unsigned int *from, int fd) {
+        unsigned int end = (unsigned int)fd;
+
+        if (end > *from)
+                close_range(*from, end - 1, 0);
+        if (end >= *from)
+                *from = end + 1;
+}
+
+/* The list is in order; and the records of regions' descriptors are, by their numbers. */
+static void close_others(const struct fd_list *list, struct journal *journal) {
+        uint32_t high = journal_high(journal, TABLE_DESCRIPTOR);
         unsigned int from = STDERR_FILENO + 1;
+        size_t at = 0;
 
-        for (size_t i = 0; i < list->n; i++) {
-                unsigned int fd = (unsigned int)list->fds[i];
+        for (uint32_t id = 1; id <= high; id++) {
+                const struct descriptor *record = journal_get(journal, TABLE_DESCRIPTOR, id);
+                int number = descriptor_number(journal, id);
 
-                if (fd > from)
-                        close_range(from, fd - 1, 0);
-                if (fd >= from)
-                        from = fd + 1;
+                if (record->id != id)
+                        continue;
+                while (at < list->n && list->fds[at] < number)
+                        close_up_to(&from, list->fds[at++]);
+                close_up_to(&from, number);
         }
+        while (at < list->n)
+                close_up_to(&from, list->fds[at++]);
         close_range(from, ~0U, 0);
 }
 
 int stray_fds_close(struct journal *journal, const int *own, size_t n_own) {
         const struct root *root = journal_root(journal);
-        const int of_root[] = {root->fuse_fd, root->listen_fd, root->log_fd, root->wakeup.fd};
+        const int of_root[] = {root->fuse_fd, root->closes_fd, root->listen_fd, root->log_fd,
+                               root->wakeup.fd};
         struct fd_list list = {
                 .max = sizeof(of_root) / sizeof(of_root[0]) + 1 + n_own +
-                       journal_used(journal, TABLE_NODE) + journal_used(journal, TABLE_LIMIT) +
+                       journal_used(journal, TABLE_LIMIT) +
                        3 * (size_t)journal_used(journal, TABLE_CLIENT),
         };
 
@@ -77,7 +89,7 @@ int stray_fds_close(struct journal *journal, const int *own, size_t n_own) {
                 fd_keep(&list, own[i]);
         fd_keep_records(&list, journal);
         qsort(list.fds, list.n, sizeof(*list.fds), fd_compare);
-        close_between(&list);
+        close_others(&list, journal);
         free(list.fds);
         return 0;
 }

@@ -45,7 +45,7 @@ struct journal_spec {
 };
 
 enum {
-        JOURNAL_MAX_TABLES = 16,
+        JOURNAL_MAX_TABLES = 32,
         JOURNAL_OUTCOME_MAX = 64 * 1024,         /* bytes; longer outcomes are not kept */
         JOURNAL_BOUND = 4 * 1024 * 1024,         /* bytes of undo log that a transaction may take */
         JOURNAL_NEARLY_FULL = JOURNAL_BOUND / 4, /* from here on, commit and go on */

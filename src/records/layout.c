@@ -12,6 +12,9 @@ _Static_assert(sizeof(struct invalidation) % 8 == 0, "records are multiples of 8
 _Static_assert(sizeof(struct owner) % 8 == 0, "records are multiples of 8 bytes");
 _Static_assert(sizeof(struct owned) % 8 == 0, "records are multiples of 8 bytes");
 _Static_assert(sizeof(struct limit) % 8 == 0, "records are multiples of 8 bytes");
+_Static_assert(sizeof(struct descriptor) % 8 == 0, "records are multiples of 8 bytes");
+_Static_assert(sizeof(struct reclaim) % 8 == 0, "records are multiples of 8 bytes");
+_Static_assert(sizeof(struct watched) % 8 == 0, "records are multiples of 8 bytes");
 _Static_assert(sizeof(struct client) % 8 == 0, "records are multiples of 8 bytes");
 
 static const struct journal_table_spec layout_tables[_TABLE_N] = {
@@ -27,6 +30,9 @@ static const struct journal_table_spec layout_tables[_TABLE_N] = {
         [TABLE_OWNER] = {sizeof(struct owner), LAYOUT_NODES_MAX},
         [TABLE_OWNED] = {sizeof(struct owned), LAYOUT_NODES_MAX},
         [TABLE_LIMIT] = {sizeof(struct limit), LAYOUT_LIMITS_MAX},
+        [TABLE_DESCRIPTOR] = {sizeof(struct descriptor), 1024 * 1024},
+        [TABLE_RECLAIM] = {sizeof(struct reclaim), LAYOUT_NODES_MAX},
+        [TABLE_WATCHED] = {sizeof(struct watched), LAYOUT_NODES_MAX},
         [TABLE_CLIENT] = {sizeof(struct client), 16 * 1024},
         [TABLE_TARGET] = {sizeof(struct target), LAYOUT_TARGETS_MAX, .gives_back = 1},
 };

@@ -23,7 +23,7 @@ enum {
 #ifdef IOMEMFS_TEST_LAYOUT_VERSION /* a build that must refuse the records of this one */
         LAYOUT_VERSION = IOMEMFS_TEST_LAYOUT_VERSION,
 #else
-        LAYOUT_VERSION = 8,
+        LAYOUT_VERSION = 10,
 #endif
         LAYOUT_ROOT_ID = 1,     /* node id of the root directory, FUSE_ROOT_ID as well */
         LAYOUT_MOUNT_LIMIT = 1, /* id of the mount's own limit */
@@ -36,6 +36,8 @@ enum {
         LAYOUT_CLOSING_MAX = 31,
         LAYOUT_BUCKETS_EACH = 16,
         LAYOUT_SUSPECTS = 4,
+        LAYOUT_MADE_MAX = 4,    /* files that one transaction makes in the stores */
+        LAYOUT_IDLE_MAX = 1024, /* files that nobody has open, with a backing id */
         LAYOUT_OWNER_HEADS = 1024,
         LAYOUT_STALE_MAX = 128, /* limits whose private tmpfs is out of date at one time */
         LAYOUT_LIMITS_MAX = 64 * 1024,
@@ -60,6 +62,9 @@ enum layout_table {
         TABLE_OWNER,
         TABLE_OWNED,
         TABLE_LIMIT,
+        TABLE_DESCRIPTOR,
+        TABLE_RECLAIM,
+        TABLE_WATCHED,
         _TABLE_N,
 };
 
@@ -79,7 +84,7 @@ struct file_handle_words {
 enum backing_kind {
         BACKING_NONE = 0,
         BACKING_MEMFD, /* a memfd: sized by reservation, can be sealed */
-        BACKING_TMPFS, /* an unnamed file of the private tmpfs: the kernel limits its growth */
+        BACKING_TMPFS, /* a named file of a private tmpfs, whose growth the kernel limits */
 };
 
 /* Bits of node.flags. */
@@ -152,10 +157,14 @@ struct node {
         int32_t fd;         /* its backing file, -1 for none: a reopened descriptor, see region.h */
         int32_t backing_id; /* backing id of the kernel, 0 for none */
         uint32_t backing;   /* enum backing_kind */
+        uint32_t store;     /* the limit whose private tmpfs its file is in, 0 for none */
+        uint32_t idle;      /* 1 + its place in root.idle, 0 for none */
+        uint32_t watched;   /* its record in TABLE_WATCHED, 0 for none */
         uint32_t seals;     /* F_SEAL_… that the owner asked for */
-        uint64_t size;      /* bytes, as last known */
-        uint64_t asked;     /* bytes that its size has asked for, unless NODE_RESERVED */
-        uint64_t charge;    /* bytes that it counts for in the limit, see quota.h; of links, too */
+        uint32_t region_pad;
+        uint64_t size;   /* bytes, as last known */
+        uint64_t asked;  /* bytes that its size has asked for, unless NODE_RESERVED */
+        uint64_t charge; /* bytes that it counts for in the limit, see quota.h; of links, too */
         uint32_t asking_previous, asking_next; /* in the list limit.asking */
         uint64_t blocks;                       /* bytes allocated, as last known */
         uint64_t huge;                         /* bytes in huge pages when it was populated */
@@ -175,6 +184,51 @@ static inline bool node_is_dir(const struct node *node) {
 static inline bool node_is_region(const struct node *node) {
         return S_ISREG(node->mode);
 }
+
+/* Whether it is a region that has its memory: not released, and not lost (process/store.h). */
+static inline bool node_has_memory(const struct node *node) {
+        return node->backing != BACKING_NONE && (node->fd >= 0 || node->store != 0);
+}
+
+/*
+ * A descriptor of a region.  Its number is root.descriptors_from + id - 1, so that the descriptors
+ * that must outlive the worker are known without a look at the nodes.
+ */
+struct descriptor {
+        uint32_t id;
+        uint32_t node;
+};
+
+/* A file of a region that is gone, and whose memory is yet to be freed; see volume/reclaim.h. */
+struct reclaim {
+        uint32_t id;
+        int32_t fd;     /* to be closed, -1 for none */
+        uint32_t store; /* whose file is to be removed, 0 for none */
+        uint32_t node;  /* with ino, the name of that file */
+        uint64_t ino;
+        uint64_t blocks; /* bytes allocated, as last known */
+        uint32_t next;   /* in the queue from root.reclaim_first on */
+        uint32_t pad;
+};
+
+/* A region that lifetime.h looks at when somebody closes it, and in a new worker. */
+struct watched {
+        uint32_t id;
+        uint32_t node;
+};
+
+/* A file that the current transaction makes in a store. */
+struct made {
+        uint32_t store;
+        uint32_t node;
+        uint64_t ino;
+};
+
+/* A backing id that was opened last, and for which node. */
+struct opened_id {
+        uint32_t node;
+        int32_t id; /* 0: it is being opened */
+};
 
 /* Bits of limit.flags. */
 enum {
@@ -204,6 +258,8 @@ struct limit {
         uint64_t xattr_bytes; /* of extended attributes; each KiB is an inode */
         uint32_t asking;      /* a circular list of the files whose node.charge is in `asked` */
         int32_t tmpfs_fd;     /* the private tmpfs, a detached mount; -1 for none */
+        uint32_t watched;     /* unlogged: 1 if the closing of its tmpfs's files is reported */
+        uint32_t watched_pad;
 };
 
 /* A name.  dentry_index.h owns the links; hash is of (parent, name), keyed with root.name_key. */
@@ -501,6 +557,7 @@ struct root {
         /* Descriptor numbers, -1 for none; valid in every process that shares the table. */
         int32_t fuse_fd;
         int32_t listen_fd; /* the socket */
+        int32_t closes_fd; /* fanotify group of the private tmpfs, see lifetime.h; unlogged */
         int32_t log_fd;    /* unconnected datagram socket, for syslog and sd_notify */
 
         /* channel */
@@ -512,9 +569,10 @@ struct root {
         uint64_t forget_done;   /* entries of the FORGET in the scratch area that are done */
         uint32_t n_closing;     /* backing ids to be closed after the commit */
         int32_t closing[LAYOUT_CLOSING_MAX];
-        int32_t last_backing;    /* unlogged: the newest backing id */
-        uint32_t current_opcode; /* unlogged, with current */
-        uint64_t current;        /* unlogged: unique of the request being handled, 0 for none */
+        struct opened_id opened_ids[2]; /* unlogged: the newest two backing ids */
+        uint32_t newest_id;             /* unlogged: the newest of these */
+        uint32_t current_opcode;        /* unlogged, with current */
+        uint64_t current; /* unlogged: unique of the request being handled, 0 for none */
         struct suspect suspects[LAYOUT_SUSPECTS];
         uint64_t next_suspect;   /* unlogged */
         uint64_t crash_wanted;   /* for tests: 1 + crash count, set from the next request on */
@@ -540,7 +598,13 @@ struct root {
          * LAYOUT_STALE_MAX: all may be. */
         uint32_t n_stale;
         uint32_t stale[LAYOUT_STALE_MAX];
-        uint32_t stale_pad;
+        int32_t descriptors_from; /* number of the first descriptor in TABLE_DESCRIPTOR; 0: not set */
+        uint32_t reclaim_first;   /* queue of what is to be freed, 0: empty */
+        uint32_t reclaim_last;
+        uint32_t n_made;    /* unlogged, with made */
+        uint32_t next_idle; /* the place in idle that is taken next */
+        struct made made[LAYOUT_MADE_MAX];
+        uint32_t idle[LAYOUT_IDLE_MAX]; /* node ids: files that were closed, with a backing id */
 
         uint64_t next_invalidation;
         uint64_t next_event;

@@ -2,8 +2,6 @@
 #include "socket/account.h"
 
 #include <stdlib.h>
-#include <sys/resource.h>
-#include "memory/backing.h"
 
 struct account *account_get(struct account **list, uid_t uid) {
         struct account *account;
@@ -37,13 +35,6 @@ bool account_may_connect(const struct account *account, uint32_t used, uint32_t 
         uint32_t left = max > used + reserve ? max - used - reserve : 0;
 
         return is_admin ? left > 0 : left > 0 && account->clients <= left / 4;
-}
-
-uint32_t account_connections_max(void) {
-        struct rlimit limit;
-
-        return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? (uint32_t)(limit.rlim_cur / BACKING_SHARE)
-                                                     : 128;
 }
 
 void account_charge(uint64_t *sum, uint64_t *charged, uint64_t bytes) {

@@ -28,8 +28,6 @@ struct account *account_get(struct account **list, uid_t uid);
  * all.
  */
 bool account_may_connect(const struct account *account, uint32_t used, uint32_t max, bool is_admin);
-/* How many connections there can be: the number of descriptors that regions leave to them. */
-uint32_t account_connections_max(void);
 /* Sets the bytes that one connection adds to a sum of its user.  charged: its part so far. */
 void account_charge(uint64_t *sum, uint64_t *charged, uint64_t bytes);
 /* Frees an account that has no connections. */

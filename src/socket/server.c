@@ -15,6 +15,7 @@
 #include "socket/outbox.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "memory/descriptor.h"
 #include "records/blame.h"
 #include "socket/account.h"
 
@@ -666,7 +667,7 @@ int server_new(struct server **out, struct volume *volume, struct listings *list
         server->txn = volume->txn;
         server->journal = volume->journal;
         server->root = journal_root(server->journal);
-        server->max_clients = account_connections_max();
+        server->max_clients = descriptor_connections();
         server->answer.fd = server->answer.text_fd = -1;
         r = server_build(server);
         if (r < 0) {

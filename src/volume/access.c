@@ -121,60 +121,64 @@ mode_t caller_umask(const struct caller *caller) {
  * to the thread and not to its id.  So it can be read as long as the thread lives, and the rest is
  * true as long as it can be read.
  */
-static struct {
+struct known {
         pid_t thread, process;
-        uint64_t start; /* of the process */
-        int thread_fd;  /* /proc/THREAD/comm */
-        int process_fd; /* the same of the process, -1 if the thread is its leader */
-} last = {.thread_fd = -1, .process_fd = -1};
+        int thread_fd;  /* /proc/THREAD/comm; 0: none */
+        int process_fd; /* the same of the process; 0: the thread is its leader */
+};
+
+/* Found by the thread's id. */
+static struct known knowns[ACCESS_KNOWN];
 
 static int comm_open(pid_t pid) {
         char path[32];
+        int fd;
 
         snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
-        return open(path, O_RDONLY | O_CLOEXEC);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        return fd < 0 ? 0 : fd;
 }
 
-static void last_close(void) {
-        if (last.thread_fd >= 0)
-                close(last.thread_fd);
-        if (last.process_fd >= 0)
-                close(last.process_fd);
-        last.thread_fd = last.process_fd = -1;
-        last.process = 0;
+static void known_clear(struct known *known) {
+        if (known->thread_fd > 0)
+                close(known->thread_fd);
+        if (known->process_fd > 0)
+                close(known->process_fd);
+        *known = (struct known){0};
 }
 
-static ssize_t last_open(pid_t thread, char *text, size_t size) {
-        last_close();
-        last.thread = thread;
-        last.thread_fd = comm_open(thread);
-        last.process = process_of(thread);
-        last.start = process_start_time(last.process);
-        if (last.process > 0 && last.process != thread)
-                last.process_fd = comm_open(last.process);
+static ssize_t known_fill(struct known *known, pid_t thread, char *text, size_t size) {
+        known_clear(known);
+        known->thread = thread;
+        known->thread_fd = comm_open(thread);
+        known->process = process_of(thread);
+        if (known->process > 0 && known->process != thread)
+                known->process_fd = comm_open(known->process);
         /* Last, because it tells whether the thread was there all the while. */
-        return last.thread_fd < 0 ? -1 : pread(last.thread_fd, text, size, 0);
+        return known->thread_fd > 0 ? pread(known->thread_fd, text, size, 0) : -1;
 }
 
 void caller_process(const struct caller *caller, struct caller_process *out) {
+        struct known *known = &knowns[(unsigned int)caller->pid % ACCESS_KNOWN];
+        size_t size = sizeof(out->name) - 1;
         ssize_t n = -1;
 
         *out = (struct caller_process){0};
-        if (last.thread_fd >= 0 && last.thread == caller->pid)
-                n = pread(last.thread_fd, out->name, sizeof(out->name) - 1, 0);
+        if (known->thread_fd > 0 && known->thread == caller->pid)
+                n = pread(known->thread_fd, out->name, size, 0);
         if (n < 0 && caller->pid > 0)
-                n = last_open(caller->pid, out->name, sizeof(out->name) - 1);
-        if (n > 0 && last.process_fd >= 0)
-                n = pread(last.process_fd, out->name, sizeof(out->name) - 1, 0);
+                n = known_fill(known, caller->pid, out->name, size);
+        if (n > 0 && known->process_fd > 0)
+                n = pread(known->process_fd, out->name, size, 0);
         if (n <= 0 || !caller_has_number(caller)) {
                 *out = (struct caller_process){0};
                 return;
         }
         /* A newline ends it, unless it has the greatest length. */
+        out->name[n] = '\0';
         if (out->name[n - 1] == '\n')
                 out->name[n - 1] = '\0';
-        out->pid = last.process;
-        out->start = last.start;
+        out->pid = known->process;
 }
 
 static void caller_add_group(struct caller *caller, gid_t gid) {

@@ -10,7 +10,7 @@
  * them: from /proc/PID/status if the pid is known.  Groups of a peer of the socket are those of
  * SO_PEERGROUPS.
  *
- * Owns two descriptors: files with the names of the last caller that was asked for.
+ * Owns some descriptors: files with the names of the last callers that were asked for.
  *
  * Never: changes anything, knows where a caller came from.  Not thread-safe.
  */
@@ -21,6 +21,8 @@
 #include "tree/tree.h"
 
 enum { ACCESS_READ = 4, ACCESS_WRITE = 2, ACCESS_SEARCH = 1 };
+
+enum { ACCESS_KNOWN = 8 /* callers whose files stay open */ };
 
 struct caller {
         uid_t uid;
@@ -40,9 +42,8 @@ void caller_clear(struct caller *caller);
 mode_t caller_umask(const struct caller *caller);
 /* A process, which the caller's pid may be a thread of. */
 struct caller_process {
-        pid_t pid;      /* 0: it cannot be seen (any more) */
-        uint64_t start; /* see process_start_time() */
-        char name[16];  /* of its command, at most 15 bytes and terminated */
+        pid_t pid;     /* 0: it cannot be seen (any more) */
+        char name[16]; /* of its command, at most 15 bytes and terminated */
 };
 void caller_process(const struct caller *caller, struct caller_process *out);
 

@@ -6,7 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <unistd.h>
+#include "base/fanotify.h"
 #include "base/inotify.h"
+#include "memory/store.h"
 
 enum {
         GROWTH_DELAY_MS = 20, /* from the first write until the size is checked */
@@ -15,7 +18,7 @@ enum {
         GRACE_LEAST_MS = 50,    /* between checks for regions whose grace has ended */
         STEPS_PER_TURN = 32,    /* transactions, then the loop does something else */
         STEPS_AFTER_COMMIT = 4, /* the same, at the end of a request */
-        RECORDS_PER_STEP = 256,
+        RECORDS_PER_STEP = 16,
         BUSY_MS = 2, /* until the next check, while enough work is under way */
 };
 
@@ -28,13 +31,15 @@ struct id_set {
 };
 
 struct lifetimes {
+        struct loop *loop;
         struct txn *txn;
         struct journal *journal;
         struct root *root;
         struct tree *tree;
         struct regions *regions;
         struct lifetime_acts acts;
-        struct inotify *closes, *growth;
+        struct inotify *closes, *growth; /* of regions that have a descriptor */
+        struct fanotify *store_closes;   /* of all files of the stores, NULL: not needed yet */
         struct loop_source *soon, *retry_timer, *growth_timer, *grace;
 
         struct id_set due;     /* to be checked now */
@@ -102,7 +107,7 @@ static void id_set_free(struct id_set *set) {
 static struct node *lifetime_region(const struct lifetimes *l, uint32_t id) {
         struct node *node = tree_node(l->tree, id);
 
-        return node && node_is_region(node) && node->fd >= 0 ? node : NULL;
+        return node && node_has_memory(node) ? node : NULL;
 }
 
 static bool is_orphan(const struct node *node) {
@@ -122,7 +127,7 @@ static void lifetimes_soon(struct lifetimes *l) {
         l->soon_armed = true;
 }
 
-/* Checks all regions, from the first on; also used if there is no memory to store an id. */
+/* Checks all regions that have a record for that, from the first on; also used if there is no memory to store an id. */
 static void lifetimes_scan(struct lifetimes *l) {
         lifetimes_soon(l);
         if (l->scanning) {
@@ -132,7 +137,7 @@ static void lifetimes_scan(struct lifetimes *l) {
         l->scanning = true;
         l->scan_again = false;
         l->scan_at = 0;
-        l->scan_end = journal_high(l->journal, TABLE_NODE);
+        l->scan_end = journal_high(l->journal, TABLE_WATCHED);
         l->scan_before = l->root->next_ino;
         l->scan_next = UINT64_MAX;
         l->grace_armed = false;
@@ -165,9 +170,54 @@ static void lifetime_touch(struct lifetimes *l, uint32_t id) {
                 l->touched_all = true;
 }
 
+static int lifetimes_listen(struct lifetimes *l);
+
+/* Has the closing of all files of the store reported.  That outlives this worker. */
+static int lifetimes_watch_store(struct lifetimes *l, struct limit *store) {
+        int r;
+
+        if (!store)
+                return -ESTALE;
+        if (store->watched)
+                return 0;
+        r = lifetimes_listen(l);
+        if (r == 0)
+                r = fanotify_watch(l->root->closes_fd, store->tmpfs_fd);
+        if (r == 0)
+                store->watched = 1;
+        return r;
+}
+
 static int lifetime_watch_closes(struct lifetimes *l, const struct node *node) {
+        if (node->backing == BACKING_TMPFS)
+                return lifetimes_watch_store(l, store_get(l->journal, node->store));
         lifetime_touch(l, node->id);
         return inotify_watch(l->closes, node->fd, node->id);
+}
+
+/* A new worker has to look at the region. */
+static bool is_to_be_watched(const struct lifetimes *l, const struct node *node) {
+        return is_passing(node) || is_orphan(node) ||
+               (may_grow(l, node) && (node->writers > 0 || (node->flags & NODE_EXPORTED)));
+}
+
+/* Gives the region a record, or takes it away. */
+static void lifetime_note(struct lifetimes *l, struct node *node, bool watched) {
+        struct watched *record;
+        uint32_t id = node->watched;
+
+        if (watched == (id != 0))
+                return;
+        if (watched) {
+                /* There are as many records as nodes, so the table is never full. */
+                id = journal_new_reserved(l->journal, TABLE_WATCHED);
+                record = journal_get(l->journal, TABLE_WATCHED, id);
+                *record = (struct watched){.id = id, .node = node->id};
+        } else {
+                journal_delete(l->journal, TABLE_WATCHED, id);
+                id = 0;
+        }
+        JOURNAL_SET(l->journal, node->watched, id);
 }
 
 static void lifetime_watch_growth(struct lifetimes *l, const struct node *node) {
@@ -201,7 +251,7 @@ static void lifetimes_abort(void *userdata) {
                 struct node *node = lifetime_region(l, id);
 
                 lifetime_unwatch(l, id);
-                if (node && (is_passing(node) || is_orphan(node)) &&
+                if (node && (is_passing(node) || is_orphan(node)) && node->fd >= 0 &&
                     inotify_watch(l->closes, node->fd, id) < 0)
                         lifetime_retry(l, id);
                 if (node && may_grow(l, node) && node->writers > 0)
@@ -255,12 +305,12 @@ static bool lifetime_look(struct lifetimes *l, struct node *node) {
         return true;
 }
 
-/* The walk over all regions */
+/* The walk over all regions that have a record for it */
 
 static void scan_region(struct lifetimes *l, struct node *node) {
         uint64_t left;
 
-        if (node->writers > 0 && may_grow(l, node))
+        if (may_grow(l, node) && (node->writers > 0 || (node->flags & NODE_EXPORTED)))
                 lifetime_watch_growth(l, node);
         /* Watch first, then check, so that no close is missed in between. */
         if (is_passing(node) && lifetime_watch_closes(l, node) < 0 &&
@@ -287,7 +337,9 @@ static void scan_end(struct lifetimes *l) {
 
 static void scan_step(struct lifetimes *l) {
         for (int i = 0; i < RECORDS_PER_STEP && l->scan_at < l->scan_end; i++) {
-                struct node *node = lifetime_region(l, ++l->scan_at);
+                const struct watched *record = journal_get(l->journal, TABLE_WATCHED, ++l->scan_at);
+                struct node *node =
+                        record->id == l->scan_at ? lifetime_region(l, record->node) : NULL;
 
                 if (node && node->ino < l->scan_before)
                         scan_region(l, node);
@@ -385,6 +437,37 @@ static void lifetime_on_close(void *userdata, uint32_t id) {
                 lifetime_look_soon(l, id);
 }
 
+static void lifetime_on_store_close(void *userdata, const char *name) {
+        struct lifetimes *l = userdata;
+        const struct node *node;
+        uint32_t id;
+        uint64_t ino;
+
+        if (!name) {
+                lifetimes_scan(l);
+                return;
+        }
+        node = store_parse(name, &id, &ino) ? lifetime_region(l, id) : NULL;
+        if (node && node->ino == ino && node->watched != 0)
+                lifetime_look_soon(l, id);
+}
+
+/* Reads what is reported of the stores. */
+static int lifetimes_listen(struct lifetimes *l) {
+        int r;
+
+        if (l->store_closes)
+                return 0;
+        if (l->root->closes_fd <= 0) {
+                r = fanotify_group();
+                if (r < 0)
+                        return r;
+                l->root->closes_fd = r;
+        }
+        return fanotify_new(&l->store_closes, l->loop, l->root->closes_fd, lifetime_on_store_close,
+                            l);
+}
+
 static void lifetime_give_grace(struct lifetimes *l, const struct node *node) {
         uint64_t left = milliseconds_left(l, node);
 
@@ -439,6 +522,7 @@ int lifetime_created(struct lifetimes *l, struct node *node) {
                 return 0;
         if (lifetime_watch_closes(l, node) < 0)
                 return -ENOSPC;
+        lifetime_note(l, node, true);
         lifetime_give_grace(l, node);
         return 0;
 }
@@ -446,12 +530,17 @@ int lifetime_created(struct lifetimes *l, struct node *node) {
 void lifetime_opened(struct lifetimes *l, struct node *node, bool writable) {
         if ((node->flags & NODE_EPHEMERAL) && !(node->flags & NODE_USED))
                 JOURNAL_SET(l->journal, node->flags, node->flags | NODE_USED);
-        if (writable && may_grow(l, node))
-                lifetime_watch_growth(l, node);
+        if (!writable || !may_grow(l, node))
+                return;
+        lifetime_note(l, node, true);
+        lifetime_watch_growth(l, node);
 }
 
-void lifetime_closed(struct lifetimes *l, const struct node *node) {
-        if (node->fd < 0 || !(is_due(l, node) || is_orphan(node)))
+void lifetime_closed(struct lifetimes *l, struct node *node) {
+        if (!node_has_memory(node))
+                return;
+        lifetime_note(l, node, is_to_be_watched(l, node));
+        if (!is_due(l, node) && !is_orphan(node))
                 return;
         if (!id_set_add(&l->due, node->id))
                 lifetimes_scan(l);
@@ -459,8 +548,9 @@ void lifetime_closed(struct lifetimes *l, const struct node *node) {
 }
 
 void lifetime_owner_ended(struct lifetimes *l, struct node *node) {
-        if (node->fd < 0 || (node->flags & NODE_PENDING))
+        if (!node_has_memory(node) || (node->flags & NODE_PENDING))
                 return;
+        lifetime_note(l, node, true);
         (void)lifetime_watch_closes(l, node);
         if (!id_set_add(&l->due, node->id))
                 lifetimes_scan(l);
@@ -468,14 +558,14 @@ void lifetime_owner_ended(struct lifetimes *l, struct node *node) {
 }
 
 bool lifetime_release(struct lifetimes *l, struct node *node) {
-        if (node->fd < 0)
-                return true;
         /* A tmpfs counts by itself the files that are still in use. */
         if (node->backing == BACKING_MEMFD && region_has_other_users(l->regions, node) &&
             lifetime_watch_closes(l, node) == 0) {
+                lifetime_note(l, node, true);
                 lifetime_retry(l, node->id);
                 return false;
         }
+        lifetime_note(l, node, false);
         /* A watch would keep the memory, and the id may soon be reused. */
         lifetime_touch(l, node->id);
         lifetime_unwatch(l, node->id);
@@ -488,10 +578,13 @@ void lifetimes_take_up(struct lifetimes *l) {
         lifetimes_scan(l);
 }
 
-static int lifetimes_build(struct lifetimes *l, struct loop *loop) {
+static int lifetimes_build(struct lifetimes *l) {
+        struct loop *loop = l->loop;
         int r;
 
         r = inotify_new(&l->closes, loop, IN_CLOSE, lifetime_on_close, l);
+        if (r == 0 && l->root->closes_fd > 0)
+                r = lifetimes_listen(l);
         if (r == 0)
                 r = inotify_new(&l->growth, loop, IN_MODIFY | IN_ONESHOT, lifetime_on_write, l);
         if (r == 0)
@@ -513,13 +606,14 @@ int lifetimes_new(struct lifetimes **out, struct loop *loop, struct txn *txn, st
         l = calloc(1, sizeof(*l));
         if (!l)
                 return -ENOMEM;
+        l->loop = loop;
         l->txn = txn;
         l->journal = txn_journal(txn);
         l->root = journal_root(l->journal);
         l->tree = tree;
         l->regions = regions;
         l->acts = *acts;
-        r = lifetimes_build(l, loop);
+        r = lifetimes_build(l);
         if (r < 0) {
                 lifetimes_free(l);
                 return r;
@@ -534,6 +628,10 @@ struct lifetimes *lifetimes_free(struct lifetimes *l) {
         if (!l)
                 return NULL;
         inotify_free(l->closes);
+        fanotify_free(l->store_closes);
+        if (l->root->closes_fd > 0)
+                close(l->root->closes_fd);
+        l->root->closes_fd = 0;
         inotify_free(l->growth);
         loop_remove(l->soon);
         loop_remove(l->retry_timer);

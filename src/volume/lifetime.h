@@ -12,17 +12,18 @@
  *   growing    a memfd that is written to beyond its end without our knowing: it is checked soon,
  *              and cut back to the limit.
  *
- * inotify events on the memfd drive all this.  When an event says that something was closed, a
- * lease probe tells whether that was the last user.  The event comes shortly before the kernel
+ * Events of the kernel drive all this: inotify's on each memfd, and fanotify's on a store as a
+ * whole.  When an event says that something was closed, a lease probe tells whether that was the last user.  The event comes shortly before the kernel
  * releases the file, so a probe that fails is repeated a few times.  While no event comes, nothing
  * runs.
  *
  * Each region is handled in small transactions of its own, a few in each turn of the loop.  A
- * region with many names loses them one by one.  Where all regions have to be checked (in a new
- * worker, after lost events, when the grace of some has ended), that goes on beside the requests.
+ * region with many names loses them one by one.  Regions that may have to be checked have a record
+ * in TABLE_WATCHED.  Where all of these have to be checked (in a new worker, after lost events, when
+ * the grace of some has ended), that goes on beside the requests.  Other files are never visited.
  *
- * Owns watches, timers and the lists of regions to check.  None of these needs to outlive the
- * worker.  Never: acts on a region that is in use.
+ * Owns those records, the fanotify group, watches, timers and the lists of regions to check.  Only
+ * records and group outlive the worker.  Never: acts on a region that is in use.
  */
 
 #include "base/loop.h"
@@ -57,7 +58,7 @@ int lifetime_created(struct lifetimes *lifetimes, struct node *node);
 /* Call it in the transaction that opens the region, through the mount or the socket. */
 void lifetime_opened(struct lifetimes *lifetimes, struct node *node, bool writable);
 /* Call it in the transaction that closes a handle. */
-void lifetime_closed(struct lifetimes *lifetimes, const struct node *node);
+void lifetime_closed(struct lifetimes *lifetimes, struct node *node);
 /* Call it in the transaction that marks the region NODE_OWNER_ENDED, or that gives such a region its first
  * name. */
 void lifetime_owner_ended(struct lifetimes *lifetimes, struct node *node);

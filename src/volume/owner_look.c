@@ -317,15 +317,13 @@ int owner_identify(struct owner_key *out, char path[PATH_MAX], const struct call
         *out = (struct owner_key){.kind = kind};
         path[0] = '\0';
         caller_process(caller, &process);
-        if (process.pid == 0 || process.start == 0)
+        if (process.pid == 0)
                 return -EINVAL;
         if (kind == NODE_OWNER_CONTAINER)
                 return identify_container(out, process.pid);
         if (kind == NODE_OWNER_SERVICE)
                 return identify_service(out, path, process.pid);
-        out->pid = process.pid;
-        out->start = process.start;
-        return 0;
+        return key_set_process(out, process.pid);
 }
 
 bool owner_look(const struct owner_key *key, const char *path) {

@@ -4,15 +4,25 @@
 /*
  * reclaim: gives the memory of released regions back to the kernel.
  *
- * Closing the last descriptor of a large file takes long, and close(2) cannot be interrupted.  So
- * the memory of large files is freed in pieces, on the queue for memory jobs.
+ * The file of a region that is released gets a record, in the transaction that releases it.  After
+ * the commit its descriptor is closed, or its name in the store is removed.  The record goes with
+ * that; so a new worker knows what is left to do.  Freeing a large file takes long, and close(2)
+ * cannot be interrupted.  So the memory of large files is freed in pieces before that, on the queue
+ * for memory jobs.
  *
- * Owns the descriptors that it is given.  Never: touches a record.
+ * Owns the reclaim records.  Never: decides when a region is released.
  */
 
-#include <stdint.h>
 #include "base/job_queue.h"
+#include "volume/txn.h"
 
-/* Closes fd of a region that had `blocks` bytes allocated, as last known.  userdata: the job
- * queue. */
-void reclaim_close(void *userdata, int fd, uint64_t blocks);
+struct reclaims;
+
+/* queue: for large files; NULL: they are freed at once.  0 or negative errno. */
+int reclaims_new(struct reclaims **out, struct txn *txn, struct job_queue *queue);
+struct reclaims *reclaims_free(struct reclaims *reclaims);
+/* Continues with the files that the worker before did not get to.  Call it before any other. */
+void reclaims_take_up(struct reclaims *reclaims);
+
+/* Takes over the file of a region that is about to be released. */
+void reclaim_add(struct reclaims *reclaims, const struct node *node);

@@ -38,6 +38,7 @@ enum txn_after {
         TXN_AFTER_LIFETIMES,     /* checks regions that may have lost their last user */
         TXN_AFTER_EVENTS,        /* replies to readers that wait for events */
         TXN_AFTER_NAMES,         /* checks waits for a name */
+        TXN_AFTER_RECLAIM,       /* gives back the memory of regions that were released */
         _TXN_AFTER_N,
 };
 

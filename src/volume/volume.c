@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/fault.h"
+#include "memory/descriptor.h"
 #include "tree/pending.h"
-#include "volume/reclaim.h"
 
 enum {
         INVALIDATIONS_BUSY = 1024
@@ -171,7 +171,7 @@ void volume_close_backings(struct volume *volume) {
 }
 
 /* The list is in records, so that the next worker can find an id that no node has any more. */
-static void volume_close_backing(struct volume *volume, int id) {
+void volume_close_backing(struct volume *volume, int id) {
         struct root *root = volume->root;
 
         if (root->n_closing == LAYOUT_CLOSING_MAX) {
@@ -186,8 +186,6 @@ static void volume_close_backing(struct volume *volume, int id) {
 /* A node has neither names nor handles.  True: its region was released. */
 static bool volume_on_unused(void *userdata, struct node *node) {
         struct volume *volume = userdata;
-        uint64_t blocks = 0;
-        int fd;
 
         /* A long target is there, and counts, until the kernel has forgotten the link. */
         if (S_ISLNK(node->mode) && node->charge > 0) {
@@ -195,16 +193,23 @@ static bool volume_on_unused(void *userdata, struct node *node) {
                         return false;
                 regions_uncharge_link(volume->regions, node);
         }
-        if (!node_is_region(node))
+        if (node->backing == BACKING_NONE)
                 return true;
         if (!lifetime_release(volume->lifetimes, node))
                 return false;
         owner_remove(volume->owners, node);
         if (node->backing_id > 0)
                 volume_close_backing(volume, node->backing_id);
-        fd = region_release(volume->regions, node, &blocks);
-        txn_close_later(volume->txn, fd, blocks);
+        reclaim_add(volume->reclaims, node);
+        region_release(volume->regions, node);
         return true;
+}
+
+uint64_t volume_files_left(const struct volume *volume) {
+        uint64_t left = LAYOUT_NODES_MAX - journal_used(volume->journal, TABLE_NODE);
+        uint64_t descriptors = descriptor_left(volume->journal);
+
+        return regions_name_files(volume->regions) || descriptors > left ? left : descriptors;
 }
 
 /* Lifetimes */
@@ -312,6 +317,8 @@ static int volume_build(struct volume *volume) {
                 r = lifetimes_new(&volume->lifetimes, volume->loop, volume->txn, volume->tree,
                                   volume->regions, &acts);
         if (r == 0)
+                r = reclaims_new(&volume->reclaims, volume->txn, volume->memory_jobs);
+        if (r == 0)
                 r = owners_new(&volume->owners, volume->loop, volume->txn, volume->memory_jobs,
                                &owner_acts);
         if (r == 0)
@@ -320,7 +327,6 @@ static int volume_build(struct volume *volume) {
                 return r;
         txn_add_member(volume->txn, volume_on_commit, volume_on_abort, volume);
         txn_set_after(volume->txn, TXN_AFTER_BACKING, volume_on_backing, volume);
-        txn_set_close(volume->txn, reclaim_close, volume->memory_jobs);
         tree_on_name(volume->tree, volume_on_name, volume);
         regions_on_cut(volume->regions, volume_on_cut, volume);
         tree_on_limit_over(volume->tree, volume_limit_over, volume);
@@ -353,6 +359,7 @@ struct volume *volume_free(struct volume *volume) {
         if (!volume)
                 return NULL;
         works_free(volume->works);
+        reclaims_free(volume->reclaims);
         owners_free(volume->owners);
         lifetimes_free(volume->lifetimes);
         invalidations_free(volume->invalidations);

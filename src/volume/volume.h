@@ -28,11 +28,13 @@
 #include "volume/invalidation.h"
 #include "volume/lifetime.h"
 #include "volume/owner.h"
+#include "volume/reclaim.h"
 #include "volume/work.h"
 
 /* Services of the connection to the kernel.  Members are NULL where there are none. */
 struct volume_kernel {
-        int (*backing_open)(void *userdata, int fd); /* a backing id above 0, or negative errno */
+        /* A backing id above 0 for a node's file, or negative errno. */
+        int (*backing_open)(void *userdata, uint32_t node, int fd);
         void (*backing_close)(void *userdata, int id);
         void *userdata;
         struct invalidation_teller teller;
@@ -48,6 +50,7 @@ struct volume {
         struct regions *regions;
         struct invalidations *invalidations;
         struct lifetimes *lifetimes;
+        struct reclaims *reclaims;
         struct owners *owners;
         struct works *works;
         struct allocator *allocator;
@@ -203,6 +206,8 @@ struct volume_attrs {
 int volume_set_attrs(struct volume *volume, const struct change *by, struct node *node,
                      const struct volume_attrs *attrs);
 
+/* How many files open(2) can still make, by what the records and the system can hold. */
+uint64_t volume_files_left(const struct volume *volume);
 /*
  * Extended attributes.  The kernel has checked who may.  The lists XATTR_ACL_ACCESS and
  * XATTR_ACL_DEFAULT have their meaning for mode and new files.  Errors as of xattr.h; -ENOSPC also
@@ -213,6 +218,8 @@ int volume_set_xattr(struct volume *volume, const struct change *by, struct node
 int volume_remove_xattr(struct volume *volume, struct node *node, const char *name);
 
 /* For the files of the volume module only. */
+/* Closes the backing id after the commit. */
+void volume_close_backing(struct volume *volume, int id);
 /* A limit is over: gives back what it had reserved.  userdata: the volume. */
 void volume_limit_over(void *userdata, struct limit *limit);
 void volume_event(struct volume *volume, const struct change *by, enum event_kind kind,

@@ -5,27 +5,46 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/fault.h"
+#include "memory/file.h"
 #include "tree/pending.h"
 #include "tree/xattr.h"
 
-enum { FALLOCATE_AT_ONCE = 4 * 1024 * 1024 }; /* bytes; a larger request is work that takes long */
+enum {
+        FALLOCATE_AT_ONCE = 4 * 1024 * 1024, /* bytes; a larger request is work that takes long */
+        IDLE_TRIES = 4,
+};
 
 /* Making */
 
+static int backing_open(struct volume *volume, const struct node *node) {
+        const struct volume_kernel *kernel = &volume->kernel;
+        int fd, id;
+
+        if (fault_strikes(FAULT_BACKING))
+                return -ENOMEM;
+        /* With a descriptor for neither reading nor writing (access mode 3, see open(2)), which the
+         * lease probe does not count.  Otherwise the id would look like another user. */
+        fd = file_open(volume->journal, node, O_ACCMODE);
+        if (fd < 0)
+                return fd;
+        id = kernel->backing_open(kernel->userdata, node->id, fd);
+        close(fd);
+        return id;
+}
+
 /*
- * The region's only backing id.  It is made at the first open and kept as long as the region,
- * because the kernel refuses a second one while the first is in use.  If regions shall outlive the
- * daemon, it is made with the region, and keeps it.  0 without passthrough.
+ * The region's only backing id.  It is made at the first open and kept while anybody has the region
+ * open or mapped, because the kernel refuses a second one while the first is in use.  If memfds
+ * shall outlive the daemon, it is made with them, and keeps them.  0 without passthrough.
  */
 static int volume_backing(struct volume *volume, struct node *node) {
-        const struct volume_kernel *kernel = &volume->kernel;
         int id;
 
-        if (node->backing_id > 0 || !volume->root->passthrough || !kernel->backing_open)
+        if (node->backing_id > 0 || !volume->root->passthrough || !volume->kernel.backing_open)
                 return node->backing_id;
-        id = fault_strikes(FAULT_BACKING) ? -ENOMEM
-                                          : kernel->backing_open(kernel->userdata, node->fd);
+        id = backing_open(volume, node);
         if (id > 0) {
                 volume->new_backing = id;
                 JOURNAL_SET(volume->journal, node->backing_id, id);
@@ -46,7 +65,7 @@ static int storage_init(struct volume *volume, const struct change *by, struct n
         memcpy(node->creator_name, process.name, sizeof(node->creator_name));
         r = growable ? region_create_growable(volume->regions, node)
                      : region_create(volume->regions, node, size);
-        if (r == 0)
+        if (r == 0 && node->fd >= 0)
                 r = txn_own_fd(volume->txn, node->fd);
         if (r >= 0)
                 r = region_own(volume->regions, node);
@@ -54,7 +73,7 @@ static int storage_init(struct volume *volume, const struct change *by, struct n
                 r = lifetime_created(volume->lifetimes, node);
         if (r == 0 && (node->flags & NODE_OWNER))
                 r = owner_add(volume->owners, node, by->caller);
-        if (r == 0 && regions_are_kept(volume->regions)) {
+        if (r == 0 && node->fd >= 0 && regions_are_kept(volume->regions)) {
                 r = volume_backing(volume, node);
                 r = r < 0 ? r : 0;
         }
@@ -123,9 +142,14 @@ int volume_create(struct volume *volume, const struct change *by, struct node *d
 int volume_populate(struct volume *volume, const struct node *node, work_fn done, void *userdata,
                     struct work **out) {
         const struct work_caller caller = {node->creator_uid, node->creator_pid};
+        int fd = file_use(volume->journal, node), r;
 
-        return work_populate(out, volume->works, caller, node->fd, node->size,
-                             node->flags & NODE_HUGE, done, userdata);
+        if (fd < 0)
+                return fd;
+        r = work_populate(out, volume->works, caller, fd, node->size, node->flags & NODE_HUGE, done,
+                          userdata);
+        file_unuse(node, fd);
+        return r;
 }
 
 int volume_create_finish(struct volume *volume, const struct change *by, struct node *node,
@@ -144,7 +168,7 @@ int volume_open(struct volume *volume, struct node *node, bool writable, int *ba
         struct stat st;
         int id;
 
-        if (!node_is_region(node) || node->fd < 0)
+        if (!node_has_memory(node))
                 return -ESTALE;
         /* Its owner may have sealed it through an exported descriptor. */
         if (writable && (node->flags & NODE_EXPORTED))
@@ -161,6 +185,53 @@ int volume_open(struct volume *volume, struct node *node, bool writable, int *ba
         return 0;
 }
 
+/*
+ * Backing ids of files that nobody has open take memory of the kernel, and a new one takes time.
+ * So those of the files that were closed last are kept.
+ */
+
+/* Takes the id from a file that was closed long ago.  False: somebody still has it mapped. */
+static bool idle_end(struct volume *volume, struct node *node) {
+        JOURNAL_SET(volume->journal, node->idle, 0);
+        if (node->opens > 0 || node->backing_id <= 0)
+                return true;
+        if (region_has_other_users(volume->regions, node))
+                return false;
+        volume_close_backing(volume, node->backing_id);
+        JOURNAL_SET(volume->journal, node->backing_id, 0);
+        return true;
+}
+
+/* A free place in the list of idle files, from which the oldest one has gone. */
+static uint32_t idle_place(struct volume *volume) {
+        struct root *root = volume->root;
+        uint32_t at = root->next_idle;
+
+        for (int tries = 0; tries < IDLE_TRIES; tries++) {
+                struct node *node;
+
+                at = (root->next_idle + (uint32_t)tries) % LAYOUT_IDLE_MAX;
+                node = tree_node(volume->tree, root->idle[at]);
+                if (!node || node->idle != at + 1 || idle_end(volume, node))
+                        break;
+                if (tries + 1 < IDLE_TRIES)
+                        JOURNAL_SET(volume->journal, node->idle, at + 1);
+        }
+        JOURNAL_SET(volume->journal, root->next_idle, (at + 1) % LAYOUT_IDLE_MAX);
+        return at;
+}
+
+static void idle_begin(struct volume *volume, struct node *node) {
+        uint32_t at;
+
+        if (node->backing != BACKING_TMPFS || node->backing_id <= 0 || node->opens > 0 ||
+            node->nlink == 0 || node->idle != 0)
+                return;
+        at = idle_place(volume);
+        JOURNAL_SET(volume->journal, volume->root->idle[at], node->id);
+        JOURNAL_SET(volume->journal, node->idle, at + 1);
+}
+
 void volume_release(struct volume *volume, const struct change *by, struct node *node,
                     bool writable) {
         uint32_t id = node->id;
@@ -169,8 +240,10 @@ void volume_release(struct volume *volume, const struct change *by, struct node 
                 volume_event_node(volume, by, EVENT_LAST_CLOSE, node);
         tree_closed(volume->tree, node, writable);
         node = tree_node(volume->tree, id);
-        if (node)
-                lifetime_closed(volume->lifetimes, node);
+        if (!node)
+                return;
+        idle_begin(volume, node);
+        lifetime_closed(volume->lifetimes, node);
 }
 
 /* The seals of a descriptor for writing; the last step, because it cannot be undone. */
@@ -267,7 +340,7 @@ static struct node *continuation_end(struct continuation *continuation, struct c
 
         *out = *continuation;
         free(continuation);
-        return node && node->ino == out->ino && node->fd >= 0 ? node : NULL;
+        return node && node->ino == out->ino && node_has_memory(node) ? node : NULL;
 }
 
 static void growth_populated(void *userdata, int result, uint64_t huge) {
@@ -291,6 +364,7 @@ static struct work_caller caller_of(const struct change *by) {
 bool volume_populate_growth(struct volume *volume, const struct change *by, struct node *node,
                             uint64_t before, work_fn done, void *userdata, struct work **out) {
         struct continuation *continuation;
+        int fd, r;
 
         if (!node_is_region(node) || !(node->flags & NODE_HUGE) || node->size <= before)
                 return false;
@@ -298,8 +372,12 @@ bool volume_populate_growth(struct volume *volume, const struct change *by, stru
         if (!continuation)
                 return false; /* small pages are good enough */
         continuation->before = before;
-        if (work_populate(out, volume->works, caller_of(by), node->fd, node->size, true,
-                          growth_populated, continuation) < 0) {
+        fd = file_use(volume->journal, node);
+        r = fd < 0 ? fd
+                   : work_populate(out, volume->works, caller_of(by), fd, node->size, true,
+                                   growth_populated, continuation);
+        file_unuse(node, fd);
+        if (r < 0) {
                 free(continuation);
                 return false;
         }
@@ -330,12 +408,15 @@ static int allocate_later(struct volume *volume, const struct change *by, struct
                           void *userdata) {
         struct continuation *continuation = continuation_new(volume, node, asked, done, userdata);
         struct work *work;
-        int r;
+        int fd, r;
 
         if (!continuation)
                 return -ENOMEM;
-        r = work_fallocate(&work, volume->works, caller_of(by), node->fd, mode, (off_t)offset,
-                           (off_t)length, allocation_done, continuation);
+        fd = file_use(volume->journal, node);
+        r = fd < 0 ? fd
+                   : work_fallocate(&work, volume->works, caller_of(by), fd, mode, (off_t)offset,
+                                    (off_t)length, allocation_done, continuation);
+        file_unuse(node, fd);
         if (r < 0) {
                 free(continuation);
                 return r;
@@ -347,7 +428,7 @@ static int allocate_later(struct volume *volume, const struct change *by, struct
 int volume_fallocate(struct volume *volume, const struct change *by, struct node *node, int mode,
                      uint64_t offset, uint64_t length, work_fn done, void *userdata) {
         uint64_t asked = node->asked;
-        int r;
+        int r, fd;
 
         if (!node_is_region(node))
                 return -ENODEV;
@@ -360,10 +441,14 @@ int volume_fallocate(struct volume *volume, const struct change *by, struct node
         r = txn_check(volume->txn);
         if (r < 0)
                 return r;
-        if (fallocate(node->fd, mode, (off_t)offset, (off_t)length) < 0)
-                return -errno;
-        allocated(volume, node, asked);
-        return 0;
+        fd = file_use(volume->journal, node);
+        if (fd < 0)
+                return fd;
+        r = fallocate(fd, mode, (off_t)offset, (off_t)length) < 0 ? -errno : 0;
+        file_unuse(node, fd);
+        if (r == 0)
+                allocated(volume, node, asked);
+        return r;
 }
 
 ssize_t volume_write(struct volume *volume, const struct change *by, struct node *node,

@@ -163,6 +163,7 @@ static void rooms_free(void) {
         ctl_free(world.ctl);
         job_queue_free(world.helper);
         volume_free(world.volume);
+        close_range((unsigned int)world.root->descriptors_from, ~0U, 0); /* of regions */
         allocator_free(world.allocator);
         loop_free(world.loop);
 }

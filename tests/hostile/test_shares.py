@@ -16,16 +16,8 @@ ATTACKERS = [(uid, uid) for uid in range(20001, 20007)]
 PAGE = 4096
 
 
-@pytest.fixture
-def few(beside, mode):
-    """With a daemon that has few descriptors: they are many on some machines."""
-    del mode
-    for pid in beside.mount.pids():
-        support.run(["prlimit", f"--nofile={DESCRIPTORS}", "--pid", pid], check=True)
-    beside.daemon.kill_worker()
-    beside.restarts += 1
-    assert beside.mount.stats()["iomemfs_restarts_total"] == 1
-    return beside
+# They are many on some machines.
+pytestmark = pytest.mark.descriptors(DESCRIPTORS)
 
 
 def ask(connection):
@@ -54,19 +46,18 @@ def connect_all(hit, path, least):
         time.sleep(3600)
 
 
-@pytest.mark.log_allows("killed by signal 9")
-def test_connections(few):
+def test_connections(beside):
     """Six users who take what they get: another user and root still get theirs."""
     with contextlib.ExitStack() as attacks:
         for user in ATTACKERS:
             attacks.enter_context(
-                few.attack(connect_all, few.socket_path, 1, user=user)
+                beside.attack(connect_all, beside.socket_path, 1, user=user)
             )
-            few.wait_hits(1)
-        few.serve(hits=0)
+            beside.wait_hits(1)
+        beside.serve(hits=0)
         with contextlib.ExitStack() as held:
             for _ in range(5):  # root's reserve
-                client = held.enter_context(Client(few.socket_path))
+                client = held.enter_context(Client(beside.socket_path))
                 assert client.list("victim")
 
 
@@ -98,17 +89,16 @@ def make_regions(hit, path):
             time.sleep(3600)
 
 
-@pytest.mark.log_allows("killed by signal 9")
-def test_descriptors(few):
+def test_descriptors(beside):
     """Regions up to the limit, and then connections: others are still served by the socket."""
-    with few.attack(make_regions, few.socket_path):
-        few.wait_hits(1)
+    with beside.attack(make_regions, beside.socket_path):
+        beside.wait_hits(1)
 
         def names():
-            with Client(few.socket_path) as client:
+            with Client(beside.socket_path) as client:
                 return [region["name"] for region in client.list("victim")]
 
         assert support.as_user(support.DAEMON, names) == ["kept"]
-        with Client(few.socket_path) as client:
+        with Client(beside.socket_path) as client:
             assert client.stat("victim/kept")["size"] > 0
-        assert (few.mount.ctl / "stats").read_text()
+        assert (beside.mount.ctl / "stats").read_text()

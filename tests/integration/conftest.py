@@ -110,15 +110,17 @@ def target(home):
 
 
 @pytest.fixture
-def mount(request, mode):
-    """A mount of this test alone; `options` and `environment` marks say how."""
+def mount(request, mode, tmp_path):
+    """A mount of this test alone; `options`, `environment` and `descriptors` marks say how."""
     options = ",".join(marked(request, "options"))
     marker = request.node.get_closest_marker("environment")
-    environment = marker.kwargs if marker else {}
+    keywords = {"environment": marker.kwargs if marker else {}}
+    for number in marked(request, "descriptors"):
+        keywords["binary"] = support.limited_program(tmp_path, number, number)
     if mode == "tmpfs":
         yield from guarded(request, make_mount(mode, options))
     else:
-        yield from guarded(request, make_mount(mode, options, environment=environment))
+        yield from guarded(request, make_mount(mode, options, **keywords))
 
 
 @pytest.fixture

@@ -487,6 +487,17 @@ class Daemon:
         self.keeper = heir
         self.worker()
 
+    def stored(self):
+        """The names of the files in the private tmpfs."""
+        folder, names = f"/proc/{self.keeper}/fd", []
+        for fd in os.listdir(folder):
+            try:
+                if os.readlink(f"{folder}/{fd}") == "/":
+                    names += os.listdir(f"{folder}/{fd}")
+            except FileNotFoundError:
+                continue
+        return sorted(set(names) - {"ballast"})
+
     def descriptors(self):
         """How many the daemon has, but for the name of the last creator: that is kept or not."""
         folder, n = f"/proc/{self.keeper}/fd", 0

@@ -9,6 +9,7 @@ import pathlib
 import pickle
 import platform
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -88,6 +89,18 @@ def build_dir():
 def program():
     """The daemon under test."""
     return os.environ.get("IOMEMFS") or str(build_dir() / "src" / "process" / "iomemfs")
+
+
+def limited_program(home, soft, hard):
+    """A program in folder home that runs the daemon with few descriptors."""
+    script = home / "few-descriptors"
+    # With CAP_SYS_RESOURCE it would raise the hard limit.
+    script.write_text(
+        f"#!/bin/sh\nulimit -Sn {soft}\nulimit -Hn {hard}\n"
+        f'exec setpriv --bounding-set -sys_resource {shlex.quote(program())} "$@"\n'
+    )
+    script.chmod(0o755)
+    return str(script)
 
 
 @functools.lru_cache(maxsize=None)

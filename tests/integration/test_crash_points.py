@@ -806,6 +806,7 @@ def counts(mount, daemon):
         stats["iomemfs_open_handles"],
         stats["iomemfs_ctl_handles"],
         daemon.descriptors(),
+        daemon.stored(),
     )
 
 
@@ -837,7 +838,9 @@ def walk(mount, case, words, start=1, stride=STRIDE):
 def test_crash_at_every_point(mount, case):
     daemon = crash_load.Daemon(mount)
     (mount / "first").touch()
+    assert len(daemon.stored()) <= 1
     empty(mount)
+    support.wait_for(lambda: not daemon.stored(), "the removal of the file")
     before = counts(mount, daemon)
     # Another start for each kind, so that all together meet every remainder.
     start = 1 + CASES.index(case) % STRIDE

@@ -585,6 +585,7 @@ class Watch:
             "opens": stats["iomemfs_open_handles"],
             "handles": stats["iomemfs_ctl_handles"],
             "descriptors": self.daemon.descriptors(),
+            "stored": self.daemon.stored(),
         }
 
     def becomes(self, wanted, what):

@@ -198,14 +198,13 @@ def test_the_schema_refuses():
 
 
 PYTHON = """
-import dataclasses, iomem, json
-print(json.dumps([dict(dataclasses.asdict(r), mode="%04o" % r.mode,
-                       created=r.created.strftime("%Y-%m-%dT%H:%M:%S.%fZ")) for r in iomem.list()]))
+import iomem, json
+print(json.dumps([region.to_json() for region in iomem.list()]))
 """
 RUBY = """
 require "io/memory"; require "json"
 puts JSON.generate(IO::Memory.list.map { |r|
-  r.transform_keys(&:to_s).merge("mode" => format("%04o", r[:mode]))
+  r.transform_keys(&:to_s).merge("mode" => format("%04o", r[:mode]), "name" => r[:name].dup.force_encoding("UTF-8").scrub)
 })
 """
 NODE = """
@@ -242,13 +241,21 @@ def test_packages(mount, package):
     if not shutil.which(command[0]):
         pytest.skip(f"{command[0]} is not installed")
     mount.create("fixed", 65536, "fixed")
-    mount.create("plain", 4096)
+    os.chown(mount.create("plain", 4096), 12345, 54321)
+    (mount / BYTES).write_bytes(b"x")
     result = run(command, env={**os.environ, **environment, "IOMEMFS": str(mount)})
     assert result.returncode == 0, result.stderr
     document = {"regions": json.loads(result.stdout), "populating": []}
     check("regions", document)
-    daemon = by_name(json.loads((mount.ctl / "regions.json").read_text()))
-    for name, region in by_name(document).items():
-        shared = {k: v for k, v in region.items() if k != "created"}
-        assert shared == {k: daemon[name][k] for k in shared}
-        assert {"size", "allocated", "flags", "seals", "uid", "mode"} <= set(shared)
+    whole = by_name(iomem(mount, "ls", "-J"))
+    found = {region["name"]: region for region in document["regions"]}
+    for name in ("fixed", "plain"):
+        known = {k: v for k, v in whole[name].items() if k in found[name]}
+        assert {k: v for k, v in found[name].items() if k != "created"} == {
+            k: v for k, v in known.items() if k != "created"
+        }
+    if package is python_package:
+        names = {"user", "group", "creator_user"}
+        assert found["plain"].keys() == whole["plain"].keys() and names & found["plain"].keys() == {"creator_user"}
+        assert names <= found["fixed"].keys()
+        assert by_name(document).keys() >= {"fixed", "plain"} and len(document["regions"]) == 3

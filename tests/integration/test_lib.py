@@ -287,6 +287,53 @@ def test_errors(connection):
     assert connection.list() == ["a"]
 
 
+def errors_of(function):
+    """The errnos that the function's manual page names: for all of the page, and for the function."""
+    page = next(path for path in LIB.glob("*.3") if f"\n.Nm {function} ,\n" in path.read_text()
+                or f"\n.Nm {function}\n" in path.read_text())
+    text = page.read_text().split("\n.Sh ERRORS\n")[1].split("\n.Sh ")[0]
+    common, *parts = re.split(r"((?:^\.Fn iomem_\w+ ,\n)*^\.Fn iomem_\w+ :\n)", text, flags=re.M)
+    own = "".join(what for head, what in zip(parts[::2], parts[1::2]) if f".Fn {function} " in head)
+    return set(re.findall(r"-(E[A-Z0-9]+)", common + own))
+
+
+def test_errors_are_those_of_the_manual(connection):
+    """Whatever can go wrong by names, sizes and seals, by each door."""
+    mount = connection.mount
+    (mount / "dir").mkdir()
+    (mount / "link").symlink_to("there")
+    (mount / "loop").symlink_to("loop")
+    os.mkfifo(mount / "fifo")
+    (mount / "plain").write_bytes(b"made by open")
+    for name in ("there", "sealed", "used"):
+        os.close(connection.create(name, 4096))
+    connection.seal("sealed", SHRINK | GROW | SEAL_WRITE)
+    used = connection.open("used", WRITE)
+    calls = [(connection.create, ["there", 4096]), (connection.create, ["new", 1 << 62])]
+    for name in ("dir", "loop", "link", "fifo", "none", "none/a", "there/a", "loop/a", "x" * 256,
+                 "../a", "", "sealed", "plain"):
+        calls += [(connection.create, [name, 4096, -1, FIXED]), (connection.open, [name, WRITE]),
+                  (connection.resize, [name, 0]), (connection.seal, [name, SHRINK | SEAL_WRITE]),
+                  (connection.stat, [name]), (connection.wait, [name, 0]),
+                  (connection.remove, [name])]
+    calls += [(connection.seal, ["used", SEAL_WRITE]), (connection.resize, ["used", 1 << 62])]
+    seen, undocumented = set(), []
+    for call, arguments in calls:
+        try:
+            result = call(*arguments)
+        except OSError as error:
+            name = errno.errorcode[error.errno].replace("ENOTSUP", "EOPNOTSUPP")
+            seen.add(name)
+            if name not in errors_of(f"iomem_{call.__name__}"):
+                undocumented.append((call.__name__, arguments, error))
+        else:
+            if call.__name__ in ("create", "open"):
+                os.close(result)
+    os.close(used)
+    assert undocumented == [], "\n".join(map(repr, undocumented))
+    assert len(seen) > 8, seen
+
+
 @pytest.mark.parametrize("option", ["ro", "ro,socket=none"])
 def test_read_only(lib, mounts, option):
     """The library knows every errno that the daemon names."""

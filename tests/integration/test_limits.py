@@ -6,13 +6,12 @@ import mmap
 import os
 import random
 import re
-import shlex
 import signal
 import time
 
 import pytest
 from crash_load import Daemon
-from support import program, run, wait_for
+from support import limited_program, run, wait_for
 
 MIB = 1 << 20
 PAGE = 4096
@@ -245,44 +244,48 @@ def test_nr_inodes(mount):
 # Descriptors
 
 
-def limited(home, soft, hard):
-    """A program that runs the daemon with few descriptors."""
-    script = home / "few-descriptors"
-    script.write_text(
-        f"#!/bin/sh\nulimit -Sn {soft}\nulimit -Hn {hard}\nexec {shlex.quote(program())} \"$@\"\n"
-    )
-    script.chmod(0o755)
-    return str(script)
-
-
 @pytest.mark.parametrize("passthrough", ["on", "off"])
 def test_descriptors_run_out(mounts, tmp_path, passthrough):
-    mount = mounts("size=1g", passthrough=passthrough, binary=limited(tmp_path, 64, 300))
+    mount = mounts("size=1g", passthrough=passthrough, binary=limited_program(tmp_path, 64, 300))
     for pid in mount.pids():
         limits = open(f"/proc/{pid}/limits").read()
         # The soft limit was raised to the hard one.
         assert re.search(r"Max open files\s+300\s+300\s", limits)
-    made = []
+    mount.create("r400", PAGE)
+    left = mount.stats()["iomemfs_descriptors_left"]
+    assert 190 < left <= 300 - 64 - 300 // 8
+    made = ["r400"]
+    (mount / "r400").write_bytes(content(400, 100))
+
+    def write(name, number):
+        with open(mount / name, "r+b" if (mount / name).exists() else "w+b") as stream:
+            stream.write(content(number, 100))
+        made.append(name)
+
     with pytest.raises(OSError) as caught:
-        for i in range(400):
-            data = content(i, 100)
-            if i % 2:
-                mount.create(f"r{i}", PAGE)
-                fd = os.open(mount / f"r{i}", os.O_RDWR)
-            else:
-                fd = os.open(mount / f"r{i}", os.O_RDWR | os.O_CREAT)
-            try:
-                os.write(fd, data)
-            finally:
-                os.close(fd)
-            made.append(f"r{i}")
+        for i in range(0, 400, 2):
+            mount.create(f"r{i}", PAGE)
+            write(f"r{i}", i)
     assert caught.value.errno == errno.ENOSPC
-    assert 150 < len(made) <= 300 - 63
+    assert len(made) == 1 + left and mount.stats()["iomemfs_descriptors_left"] == 0
+    with open(mount.ctl / "create", "r+b", buffering=0) as stream:
+        with pytest.raises(OSError):
+            stream.write(b"more 4k\n")
+        assert b"descriptor" in stream.read()
+    # df -i tells what is left: with passthrough there is no end to files that programs make.
+    many = df(mount)[3]
+    if passthrough == "off":
+        assert many == 0
+        assert errno_of((mount / "y").touch) == errno.ENOSPC
+    else:
+        assert many > 100000
+        for i in range(1, 400, 2):
+            write(f"r{i}", i)
+        assert df(mount)[3] == many - 200
     assert sorted(os.listdir(mount)) == sorted(made)
     before = df(mount)
     for i in range(20):
         assert errno_of(mount.create, f"x{i}", 1) == errno.ENOSPC
-        assert errno_of((mount / f"y{i}").touch) == errno.ENOSPC
     assert df(mount) == before
     # Everything that was there is intact, and what needs no region works.
     for name in made:
@@ -306,7 +309,7 @@ def test_descriptors_run_out(mounts, tmp_path, passthrough):
 
 
 def test_the_worker_dies_when_descriptors_ran_out(mounts, tmp_path):
-    mount = mounts("size=1g", binary=limited(tmp_path, 64, 300))
+    mount = mounts("size=1g", binary=limited_program(tmp_path, 64, 300))
     made = {}
     with pytest.raises(OSError) as caught:
         for i in range(400):

@@ -12,13 +12,10 @@ import pathlib
 import shutil
 import signal
 import subprocess
-import sys
 import textwrap
-import time
 
 import pytest
 
-import holders
 from support import run, wait_for
 from test_owners import Group
 

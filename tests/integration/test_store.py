@@ -19,6 +19,7 @@ import service_manager
 import socket_client
 import support
 import test_crash_points
+import test_lib
 from support import wait_for
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.environment(IOMEMFS_TESTING="1")]
@@ -200,6 +201,18 @@ def test_connections_end(service):
     wait_for(lambda: daemon.descriptors() == before, "the end of the connections")
     with socket_client.Client(path) as client:
         assert [region["name"] for region in client.list()] == ["x"]
+
+
+@pytest.mark.slow
+def test_libiomem_connects_again(service):
+    """With the socket: what is asked for after the death of all is done as if nothing had been."""
+    with test_lib.Connection(test_lib.load(), socket_client.socket_of(service)) as connection:
+        os.close(connection.create("x", 4096, 0o600, 0))
+        for number in range(3):
+            revive(service)
+            assert connection.stat("x").size == 4096
+            revive(service)
+            os.close(connection.create(f"y{number}", 4096, 0o600, 0))
 
 
 def test_death_under_load(service):

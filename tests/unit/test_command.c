@@ -79,6 +79,7 @@ static int house_close(void **state) {
         ctl_free(house->ctl);
         job_queue_free(house->helper);
         volume_free(house->volume);
+        close_range((unsigned int)house->root->descriptors_from, ~0U, 0); /* of regions */
         allocator_free(house->allocator);
         loop_free(house->loop);
         journal_free(house->journal);

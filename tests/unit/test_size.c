@@ -24,14 +24,13 @@ static void check(const struct size_case *cases, size_t n,
                   int (*parse)(const char *text, size_t length, uint64_t *out)) {
         for (size_t i = 0; i < n; i++) {
                 size_t length = strlen(cases[i].text);
-                char *text = malloc(length + 1);
+                char *text = malloc(length ? length : 1);
                 uint64_t size = 0;
                 int r;
 
                 /* Without terminator, so that a sanitizer sees a read beyond the end. */
-                memcpy(text, cases[i].text, length);
-                text = realloc(text, length ? length : 1);
                 assert_non_null(text);
+                memcpy(text, cases[i].text, length);
                 r = parse(text, length, &size);
                 if (r != cases[i].result || size != cases[i].size)
                         fail_msg("%s: %d, %" PRIu64, cases[i].text, r, size);

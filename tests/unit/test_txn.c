@@ -246,10 +246,10 @@ struct kernel {
         unsigned int n_closed;
 };
 
-static int kernel_open(void *userdata, int fd) {
+static int kernel_open(void *userdata, uint32_t node, int fd) {
         struct kernel *kernel = userdata;
 
-        (void)fd;
+        assert_true(node > 0 && fd >= 0);
         return kernel->next > 0 ? kernel->next++ : -EMFILE;
 }
 

@@ -44,12 +44,14 @@ export interface RegionInfo {
   readonly name: string;
   readonly size: number;
   readonly allocated: number;
+  readonly huge: number;
   readonly mode: number;
   readonly uid: number;
   readonly gid: number;
   readonly inode: number;
   readonly links: number;
   readonly refs: number;
+  readonly writers: number;
   readonly flags: readonly string[];
   readonly seals: readonly SealName[];
   readonly created: Date;

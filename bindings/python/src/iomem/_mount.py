@@ -7,8 +7,10 @@ import builtins
 import dataclasses
 import datetime
 import errno
+import grp
 import json
 import os
+import pwd
 import re
 import stat as stat_module
 import time
@@ -18,6 +20,8 @@ from ._events import Events, unescape
 
 _DEFAULT = "/mnt/mem"
 _ESCAPED = re.compile(rb"[\x00-\x20\\\x7f]")
+_NOT_PLAIN = re.compile(rb"[\x00-\x20\\\x7f-\xff]")
+_SURROGATE = re.compile("[\udc80-\udcff]")
 _TICK_FIRST = 0.001
 _TICK_LONGEST = 0.05
 # Events tell of regions; this is for what they do not tell, such as directories.
@@ -31,18 +35,63 @@ class RegionInfo:
     name: str
     size: int
     allocated: int
+    huge: int
     mode: int
     uid: int
     gid: int
     inode: int
     links: int
     refs: int
+    writers: int
     flags: Tuple[str, ...]
     seals: Tuple[str, ...]
     created: datetime.datetime
     creator_uid: int
     creator_pid: int
     creator_command: str
+
+    @property
+    def user(self) -> Optional[str]:
+        """The name of the owner, or None if the number has no name."""
+        return _user(self.uid)
+
+    @property
+    def group(self) -> Optional[str]:
+        """The name of the group, or None."""
+        try:
+            return grp.getgrgid(self.gid).gr_name
+        except KeyError:
+            return None
+
+    @property
+    def creator_user(self) -> Optional[str]:
+        """The name of the user that made it, or None."""
+        return _user(self.creator_uid)
+
+    def to_json(self) -> Dict[str, Any]:
+        """As all JSON of iomemfs has it: docs/json.md."""
+        members = dataclasses.asdict(self)
+        members["mode"] = f"{self.mode:04o}"
+        members["flags"] = [*self.flags]
+        members["seals"] = [*self.seals]
+        members["created"] = self.created.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        for key in ("user", "group", "creator_user"):
+            if getattr(self, key) is not None:
+                members[key] = getattr(self, key)
+        for key in ("name", "creator_command"):
+            # A byte that is not UTF-8 is a lone surrogate here, which JSON does not have.
+            text = members[key]
+            if _SURROGATE.search(text):
+                members[key] = _SURROGATE.sub("\ufffd", text)
+                members[f"{key}_escaped"] = _escape(text, _NOT_PLAIN).decode()
+        return members
+
+
+def _user(uid: int) -> Optional[str]:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None
 
 
 def mount_point() -> str:
@@ -68,8 +117,8 @@ def path_of(name: Optional[str]) -> str:
     return f"{mount}/{name}"
 
 
-def _escape(name: str) -> bytes:
-    return _ESCAPED.sub(lambda match: b"\\%03o" % match[0][0], os.fsencode(name))
+def _escape(name: str, what: re.Pattern[bytes] = _ESCAPED) -> bytes:
+    return what.sub(lambda match: b"\\%03o" % match[0][0], os.fsencode(name))
 
 
 def command(file: str, name: str, *words: str) -> None:

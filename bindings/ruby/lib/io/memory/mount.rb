@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # frozen_string_literal: true
 
+require "etc"
 require "json"
 require "securerandom"
 
@@ -177,6 +178,18 @@ module IO::Memory
         region[key] = Events.unescape(escaped.b) if escaped
       end
       region[:mode] = region[:mode].oct if region[:mode].is_a?(String)
+      region.merge!({
+        user: name_of(:getpwuid, region[:uid]),
+        group: name_of(:getgrgid, region[:gid]),
+        creator_user: name_of(:getpwuid, region[:creator_uid])
+      }.compact)
+    end
+
+    # The name for a number; nil if there is none.
+    def name_of(method, id)
+      Etc.public_send(method, id).name
+    rescue ArgumentError
+      nil
     end
   end
   private_constant :Mount
