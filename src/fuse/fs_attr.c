@@ -128,7 +128,9 @@ static bool fs_misses_blocks(struct fs *fs, uint64_t id) {
         size = node->size;
         if (region_stat(fs->volume->regions, node, &st) < 0 || !has_holes(&st))
                 return false;
-        return !volume_take_resized(fs->volume, node) && node->size == size;
+        if ((node->flags & NODE_EXPORTED) && node->size != size)
+                return false;
+        return !volume_take_resized(fs->volume, node);
 }
 
 static void fs_written_getattr(struct fuse_request *req, struct fs *fs,
