@@ -137,7 +137,7 @@ def check_rows(checks):
             rows.append([f"memory of an empty file that nobody uses, {label}",
                          f"daemon {check['daemon_bytes']:.0f} bytes, "
                          f"kernel {check['kernel_bytes']:.0f} bytes"])
-        elif name == "restarts":
+        elif name in ("restarts", "restarts, empty"):
             rows.append([f"from SIGKILL of the worker to the next answer, {check['regions']} regions",
                          f"{check['calls']} kills, median {check['median_us'] / 1000:.2f} ms, "
                          f"99th percentile {check['p99_us'] / 1000:.2f} ms, "

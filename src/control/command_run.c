@@ -33,7 +33,7 @@ static int context_begin(struct command_context *context, struct volume *volume,
 
         *context = (struct command_context){
                 .volume = volume,
-                .by = {.caller = caller, .unasked = true},
+                .by = {.caller = caller, .unasked = true, .waits = true},
                 .command = command,
                 .error = error,
         };

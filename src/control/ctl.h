@@ -87,10 +87,11 @@ const char *ctl_socket_path(const struct ctl *ctl);
  * transaction of its own.  Those that succeed are committed, except the last one, which is
  * committed with the reply.  -EINPROGRESS: a region is being populated, and that state is
  * committed; the function of ctl_set_reply() gets the result later, and commits.  A write that is
- * resent after a crash continues where it was.
+ * resent after a crash continues where it was; and so does one that got -ENOSPC and was not the
+ * `last` try, of which no error is kept.
  */
 ssize_t ctl_write(struct ctl *ctl, uint32_t handle, struct caller *caller, uint64_t unique,
-                  const char *buffer, size_t size);
+                  const char *buffer, size_t size, bool last);
 typedef void (*ctl_reply_fn)(void *userdata, uint64_t unique, int result);
 void ctl_set_reply(struct ctl *ctl, ctl_reply_fn reply, void *userdata);
 /* The caller of a write got a signal.  If it ends the caller, now or later, the write ends soon, with

@@ -116,6 +116,7 @@ struct run {
         size_t size;
         const char *at; /* the current line */
         unsigned int line, lines;
+        bool last; /* it is not tried again if there is no space */
 
         /* A suspended write is on the heap, with copies of everything. */
         struct caller own_caller;
@@ -133,6 +134,10 @@ static void run_free(struct run *run) {
         free(run->own_text);
         free(run->command);
         free(run);
+}
+
+static bool run_is_tried_again(const struct run *run, int r) {
+        return r == -ENOSPC && !run->last;
 }
 
 static int ctl_run_line(struct run *run, struct node *dir, struct command_error *error) {
@@ -153,7 +158,7 @@ static int ctl_run_line(struct run *run, struct node *dir, struct command_error 
                 r = command_run(ctl->volume, dir, run->caller, command, &node, error);
         if (r == -EINPROGRESS)
                 run->node = node->id;
-        else if (r < 0)
+        else if (r < 0 && !run_is_tried_again(run, r))
                 ctl->root->counters.command_errors++;
         return r;
 }
@@ -223,6 +228,8 @@ static int run_lines(struct run *run, struct node *dir) {
         }
         if (r < 0 && r != -EINPROGRESS) {
                 txn_abort(txn);
+                if (run_is_tried_again(run, r))
+                        return r;
                 run_fail(run, &error);
                 r = txn_commit(txn) < 0 ? -ENOMEM : r;
         }
@@ -321,6 +328,7 @@ static int run_suspend(const struct run *run) {
         if (!own)
                 return -ENOMEM;
         *own = *run;
+        own->last = true; /* nobody would try it again */
         own->own_text = malloc(run->size + 1);
         if (!own->own_text) {
                 free(own);
@@ -381,7 +389,7 @@ static int ctl_start(struct run *run, struct handle *handle, struct node *dir) {
 
 /* Runs the write after the check that the writer is the opener; the opener's rights apply. */
 static int ctl_write_as(struct ctl *ctl, struct handle *handle, struct caller *opener,
-                        uint64_t unique, const char *buffer, size_t size) {
+                        uint64_t unique, const char *buffer, size_t size, bool last) {
         struct command_error error = {""};
         struct run run = {
                 .ctl = ctl,
@@ -392,6 +400,7 @@ static int ctl_write_as(struct ctl *ctl, struct handle *handle, struct caller *o
                 .size = size,
                 .at = buffer,
                 .line = 1,
+                .last = last,
         };
         struct node *dir = tree_node(ctl->volume->tree, handle->dir);
         int r;
@@ -411,7 +420,7 @@ static int ctl_write_as(struct ctl *ctl, struct handle *handle, struct caller *o
 }
 
 ssize_t ctl_write(struct ctl *ctl, uint32_t id, struct caller *caller, uint64_t unique,
-                  const char *buffer, size_t size) {
+                  const char *buffer, size_t size, bool last) {
         struct handle *handle = handles_get(ctl->handles, id);
         struct caller opener;
         int r;
@@ -421,7 +430,7 @@ ssize_t ctl_write(struct ctl *ctl, uint32_t id, struct caller *caller, uint64_t 
         if (!handle_is_of(handle, caller))
                 return -EPERM;
         opener = handles_opener(ctl->handles, handle, caller->pid);
-        r = ctl_write_as(ctl, handle, &opener, unique, buffer, size);
+        r = ctl_write_as(ctl, handle, &opener, unique, buffer, size, last);
         caller_clear(&opener);
         return r < 0 ? r : (ssize_t)size;
 }

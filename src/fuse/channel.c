@@ -23,9 +23,20 @@ enum {
         WRITE_HEADERS = sizeof(struct wire_in_header) + sizeof(struct wire_write_in),
         DEFERRED_HEADS = 64, /* a power of two */
         EARLY_MAX = 8,
-        ERROR_MAX = 511, /* the kernel accepts no larger ones */
+        ERROR_MAX = 511,                     /* the kernel accepts no larger ones */
+        RETRIES_MAX = 64,                    /* requests that wait for space */
+        RETRIES_BYTES_MAX = 8 * 1024 * 1024, /* their bytes in all */
 };
 _Static_assert(LAYOUT_REQUEST_MAX >= NEGOTIATE_MAX_WRITE + WRITE_HEADERS, "a WRITE has room");
+
+/* A request that is handled once more. */
+struct retry {
+        struct room_waiter waiter;
+        struct channel *channel;
+        struct retry *next;
+        size_t length;
+        char message[] __attribute__((aligned(8)));
+};
 
 struct channel {
         struct txn *txn;
@@ -39,6 +50,10 @@ struct channel {
         bool ready;  /* INIT is done */
         int failure; /* negative errno: INIT has failed for good */
         struct deferred_request *deferred[DEFERRED_HEADS]; /* by fuse_request_key() */
+        struct room *room;                                 /* NULL: nothing is retried */
+        struct retry *retries;                             /* those that wait */
+        unsigned int n_retries;
+        size_t retries_bytes;
         /* The last INTERRUPTs whose requests were not deferred (yet). */
         uint64_t early[EARLY_MAX];
         unsigned int next_early;
@@ -270,6 +285,15 @@ int channel_new(struct channel **out, struct txn *txn, const struct channel_oper
 }
 
 struct channel *channel_free(struct channel *channel) {
+        if (!channel)
+                return NULL;
+        while (channel->retries) {
+                struct retry *retry = channel->retries;
+
+                channel->retries = retry->next;
+                room_leave(channel->room, &retry->waiter);
+                free(retry);
+        }
         free(channel);
         return NULL;
 }
@@ -448,7 +472,8 @@ static void channel_route(struct channel *channel, struct fuse_request *req, int
         }
 }
 
-static void channel_handle(struct channel *channel, const struct wire_request *in, int decoded) {
+static void channel_handle(struct channel *channel, const struct wire_request *in, int decoded,
+                           bool retried) {
         struct root *root = channel->root;
         const struct wire_in_header *header = in->header;
         struct fuse_request req = {
@@ -459,11 +484,13 @@ static void channel_handle(struct channel *channel, const struct wire_request *i
                 .uid = header->uid,
                 .gid = header->gid,
                 .pid = (int32_t)header->pid,
+                .retried = retried,
                 .at = clock_ns(),
                 .in = in,
         };
 
-        root->counters.requests[header->opcode < 64 ? header->opcode : 0]++;
+        if (!retried)
+                root->counters.requests[header->opcode < 64 ? header->opcode : 0]++;
         blame_enter(root, key_of(header->unique), header->opcode);
         channel_route(channel, &req, decoded);
         /* A handler that replies later, or never, leaves nothing to be committed.  If it does, it
@@ -475,6 +502,64 @@ static void channel_handle(struct channel *channel, const struct wire_request *i
                 journal_crash_after(channel->journal, root->crash_wanted - 1);
                 root->crash_wanted = 0;
         }
+}
+
+/* Requests that are handled once more */
+
+void channel_set_room(struct channel *channel, struct room *room) {
+        channel->room = room;
+}
+
+bool channel_can_retry(const struct fuse_request *req) {
+        const struct channel *channel = req->channel;
+
+        return channel->room && req->in && !req->retried && channel->n_retries < RETRIES_MAX &&
+               channel->retries_bytes + req->in->header->len <= RETRIES_BYTES_MAX;
+}
+
+static void retry_remove(struct retry *retry) {
+        struct channel *channel = retry->channel;
+        struct retry **at = &channel->retries;
+
+        while (*at != retry)
+                at = &(*at)->next;
+        *at = retry->next;
+        channel->n_retries--;
+        channel->retries_bytes -= retry->length;
+}
+
+static void retry_run(void *userdata) {
+        struct retry *retry = userdata;
+        struct wire_request in = {0};
+        int decoded = wire_decode(&in, (struct wire_in_header *)retry->message, retry->length);
+
+        retry_remove(retry);
+        channel_handle(retry->channel, &in, decoded, true);
+        free(retry);
+}
+
+bool channel_retry(struct fuse_request *req) {
+        struct channel *channel = req->channel;
+        const struct wire_in_header *header;
+        struct retry *retry;
+
+        if (!channel_can_retry(req))
+                return false;
+        header = req->in->header;
+        retry = fault_strikes(FAULT_MEMORY) ? NULL : malloc(sizeof(*retry) + header->len);
+        if (!retry)
+                return false;
+        txn_abort(channel->txn);
+        retry->channel = channel;
+        retry->length = header->len;
+        memcpy(retry->message, header, header->len);
+        retry->next = channel->retries;
+        channel->retries = retry;
+        channel->n_retries++;
+        channel->retries_bytes += retry->length;
+        room_await(channel->room, &retry->waiter, retry_run, retry);
+        req->deferred = true;
+        return true;
 }
 
 static bool is_poison(struct channel *channel, const struct wire_in_header *request) {
@@ -519,7 +604,7 @@ int channel_dispatch(struct channel *channel) {
         if ((in.header->unique & WIRE_UNIQUE_RESENT) && is_poison(channel, in.header))
                 channel_refuse(channel, in.header);
         else
-                channel_handle(channel, &in, decoded);
+                channel_handle(channel, &in, decoded, false);
         return channel->failure < 0 ? channel->failure : 1;
 }
 
@@ -531,7 +616,7 @@ void channel_finish_forget(struct channel *channel) {
             !is_forget(channel->request) || is_poison(channel, channel->request))
                 return;
         if (wire_decode(&in, channel->request, length) == 0)
-                channel_handle(channel, &in, 0);
+                channel_handle(channel, &in, 0, false);
 }
 
 bool channel_is_ready(const struct channel *channel) {

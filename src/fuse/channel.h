@@ -20,13 +20,14 @@
  * A request in which two workers died by their own fault gets EIO.  The first steps of a new
  * worker, and their order, are those of process/recovery.
  *
- * No memory is allocated for a request.  Never: knows what a request means.
+ * No memory is allocated for a request, except for one that is retried.  Never: knows what a request means.
  */
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
 #include "fuse/wire.h"
+#include "volume/room.h"
 #include "volume/txn.h"
 
 struct channel;
@@ -42,6 +43,7 @@ struct fuse_request {
         uint64_t at; /* clock_ns() when it was read; 0: not known */
         bool answered;
         bool deferred;
+        bool retried; /* it was handled before, and there was no space */
         /* It clears the set-user-id bits of its file; see killpriv.h. */
         bool kills_setid;
         /* The message, while the handler runs; NULL in a request that was deferred. */
@@ -102,6 +104,16 @@ void channel_defer(struct deferred_request *deferred, struct fuse_request *req,
                    void (*interrupted)(struct deferred_request *deferred));
 /* Ends the deferral, and returns the request, to be replied to. */
 struct fuse_request channel_undefer(struct deferred_request *deferred);
+
+/*
+ * Before a request gets ENOSPC: aborts the transaction, and handles the request once more when all
+ * that waits has been taken in (volume/room.h).  False: it has been retried already, or cannot be;
+ * nothing was done.  channel_can_retry() is the question alone; afterwards only lack of memory can
+ * still prevent it.
+ */
+void channel_set_room(struct channel *channel, struct room *room);
+bool channel_can_retry(const struct fuse_request *req);
+bool channel_retry(struct fuse_request *req);
 
 /* Whether INIT is done. */
 bool channel_is_ready(const struct channel *channel);

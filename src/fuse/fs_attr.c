@@ -74,8 +74,8 @@ int fs_attributes(struct fs *fs, struct node *node, struct wire_attributes *out)
 void fs_ctl_attributes(struct fs *fs, enum ctl_kind kind, struct node *dir,
                        struct wire_attributes *out) {
         ctl_stat(fs->ctl, kind, dir, &out->st);
-        /* Above the numbers of all nodes, which count up from 1. */
-        out->st.st_ino = (ino_t)kind << 56 | dir->ino;
+        /* They are small, so that 32-bit programs can read them. */
+        out->st.st_ino = dir->ino + kind;
         out->btime = (struct timespec){dir->btime.sec, dir->btime.nsec};
         out->valid = 0;
 }
@@ -136,10 +136,51 @@ static void fs_written_statx(struct fuse_request *req, struct fs *fs,
         fs_reply_statx(req, fs);
 }
 
+/*
+ * The size of a listing: rsync copies as many bytes as stat(2) says.  It is made as the caller would
+ * read it, and thrown away.  One that takes more than the caller's share of a turn has the size 0.
+ */
+static off_t fs_listing_size(struct fuse_request *req, struct fs *fs) {
+        struct caller caller = fs_caller(req);
+        uint32_t handle;
+        size_t size = 0;
+        ssize_t n;
+
+        n = ctl_open(fs->ctl, fs_kind(req->node), fs_node(fs, req->node), &caller, false, &handle);
+        caller_clear(&caller);
+        while (n >= 0) {
+                n = ctl_read(fs->ctl, handle, fs->buffer, FS_READDIRPLUS_MAX, size, false);
+                if (n <= 0)
+                        break;
+                size += (size_t)n;
+        }
+        txn_abort(fs->volume->txn);
+        return n == 0 ? (off_t)size : 0;
+}
+
+static void fs_getattr_listing(struct fuse_request *req, struct fs *fs) {
+        off_t size = fs_node(fs, req->node) ? fs_listing_size(req, fs) : 0;
+        struct wire_attributes attributes;
+        int r = fs_attributes_of(fs, req->node, &attributes);
+
+        if (r < 0) {
+                reply_error(req, r);
+                return;
+        }
+        attributes.st.st_size = size;
+        reply_attributes(req, &attributes);
+}
+
+static bool is_listing(enum ctl_kind kind) {
+        return kind == CTL_REGIONS || kind == CTL_REGIONS_JSON;
+}
+
 void fs_getattr(struct fuse_request *req) {
         struct fs *fs = fs_of(req);
 
-        if (fs_misses_blocks(fs, req->node))
+        if (is_listing(fs_kind(req->node)))
+                fs_getattr_listing(req, fs);
+        else if (fs_misses_blocks(fs, req->node))
                 fs_write_back(req, fs, 0, 0, fs_written_getattr);
         else
                 fs_reply_attributes(req, fs);
@@ -240,8 +281,7 @@ static bool fs_await_growth(struct fuse_request *req, struct fs *fs, struct node
         return true;
 }
 
-void fs_setattr(struct fuse_request *req) {
-        const struct wire_setattr_in *in = req->in->args;
+static void fs_change_attributes(struct fuse_request *req, const struct wire_setattr_in *in) {
         struct fs *fs = fs_of(req);
         struct node *node = fs_node(fs, req->node);
         uint64_t before = node ? node->size : 0;
@@ -256,7 +296,53 @@ void fs_setattr(struct fuse_request *req) {
         if (r < 0)
                 reply_error(req, r);
         else if (!fs_await_growth(req, fs, node, before))
-                fs_reply_attributes(req, fs); /* does not wait, see fs_write_back.c */
+                fs_getattr(req);
+}
+
+/* ftruncate(2) of a large region to a smaller size: the memory is freed first, away from the loop.
+ * What lies beyond the new size is lost in any case. */
+
+static void fs_tail_freed(void *userdata, int result, uint64_t huge) {
+        struct fs_waiting *waiting = userdata;
+        struct fuse_request req = channel_undefer(&waiting->deferred);
+        const struct wire_setattr_in in = waiting->setattr;
+
+        (void)result; /* if it failed, the memory is freed by what follows */
+        (void)huge;
+        free(waiting);
+        fs_change_attributes(&req, &in);
+}
+
+/* False: there is nothing to wait for. */
+static bool fs_await_tail(struct fuse_request *req, struct fs *fs,
+                          const struct wire_setattr_in *in) {
+        struct node *node = fs_node(fs, req->node);
+        struct fs_waiting *waiting;
+
+        if (!node || fs_kind(req->node) != CTL_NONE || !(in->valid & WIRE_SET_SIZE) ||
+            in->size >= node->size)
+                return false;
+        waiting = fs_waiting_new(fs);
+        if (!waiting)
+                return false;
+        waiting->setattr = *in;
+        if (!volume_free_tail(fs->volume, node, in->size, fs_tail_freed, waiting)) {
+                fs_waiting_return(fs, waiting);
+                return false;
+        }
+        if (txn_commit(fs->volume->txn) == 0) {
+                channel_defer(&waiting->deferred, req, NULL);
+                return true;
+        }
+        free(waiting);
+        return false;
+}
+
+void fs_setattr(struct fuse_request *req) {
+        const struct wire_setattr_in *in = req->in->args;
+
+        if (!fs_await_tail(req, fs_of(req), in))
+                fs_change_attributes(req, in);
 }
 
 /* What df -i shows: what the limit leaves, and what records and descriptors leave. */

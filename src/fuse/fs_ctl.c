@@ -212,9 +212,9 @@ static void fs_await_answer(struct fuse_request *req, struct fs *fs, struct fs_w
         channel_defer(&waiting->deferred, req, fs_writer_interrupted);
 }
 
-static void fs_reply_result(struct fuse_request *req, int result) {
+static void fs_reply_result(struct fuse_request *req, bool plain, int result) {
         /* The record of the error, which the caller has waited for, must be committed. */
-        if (result < 0)
+        if (result < 0 || plain)
                 reply_error_kept(req, result);
         else
                 reply_written(req, (size_t)result);
@@ -228,7 +228,15 @@ static bool fs_begin_write(struct fuse_request *req, struct fs *fs, int *result)
         int r;
 
         *result = (int)ctl_write(fs->ctl, (uint32_t)in->fh, &caller, unique, req->in->payload,
-                                 in->size);
+                                 in->size, !channel_can_retry(req));
+        if (*result == -ENOSPC && channel_can_retry(req)) {
+                if (channel_retry(req)) {
+                        caller_clear(&caller);
+                        return false;
+                }
+                *result = (int)ctl_write(fs->ctl, (uint32_t)in->fh, &caller, unique,
+                                         req->in->payload, in->size, true);
+        }
         caller_clear(&caller);
         if (*result == -EINPROGRESS)
                 return true;
@@ -264,7 +272,9 @@ void fs_write_ctl(struct fuse_request *req, struct fs *fs) {
                 return;
         }
         fs_waiting_return(fs, waiting);
-        fs_reply_result(req, result);
+        if (req->deferred)
+                return; /* it is tried once more */
+        fs_reply_result(req, false, result);
 }
 
 /* A write that had to wait for a region has ended. */
@@ -285,6 +295,7 @@ bool fs_answer(void *userdata, uint64_t unique, int result) {
         struct fs *fs = userdata;
         struct fs_waiting *waiting = fs->waiting;
         struct fuse_request req;
+        bool plain;
 
         while (waiting && waiting->unique != unique)
                 waiting = waiting->next;
@@ -292,7 +303,59 @@ bool fs_answer(void *userdata, uint64_t unique, int result) {
                 return false;
         req = channel_undefer(&waiting->deferred);
         fs_forget_waiting(&fs->waiting, waiting);
+        plain = waiting->plain;
         free(waiting);
-        fs_reply_result(&req, result);
+        fs_reply_result(&req, plain, result);
         return true;
+}
+
+/* Changes that release memory */
+
+static void fs_await_change(struct fuse_request *req, struct fs *fs, struct fs_waiting *waiting) {
+        waiting->plain = true;
+        waiting->unique = fuse_request_key(req);
+        fs_wait(&fs->waiting, waiting);
+        channel_defer(&waiting->deferred, req, NULL);
+}
+
+bool fs_resume_change(struct fuse_request *req, struct fs *fs) {
+        struct fs_waiting *waiting;
+        int result = 0;
+
+        invalidations_begin(fs->volume->invalidations, (struct invalidation_mark){0});
+        if (!(req->unique & WIRE_UNIQUE_RESENT))
+                return false;
+        switch (invalidations_resume(fs->volume->invalidations, fuse_request_key(req), &result)) {
+        case INVALIDATIONS_WAITING:
+                waiting = fs_waiting_new(fs);
+                if (waiting)
+                        fs_await_change(req, fs, waiting);
+                else
+                        reply_error_kept(req, 0); /* it was carried out */
+                return true;
+        case INVALIDATIONS_DONE:
+                reply_error_kept(req, result);
+                return true;
+        default:
+                return false;
+        }
+}
+
+void fs_reply_change(struct fuse_request *req, struct fs *fs, int result) {
+        struct fs_waiting *waiting = NULL;
+        int r;
+
+        if (result < 0 ||
+            !invalidations_reply_later(fs->volume->invalidations, fuse_request_key(req), 0)) {
+                reply_error(req, result);
+                return;
+        }
+        waiting = fs_waiting_new(fs);
+        r = waiting ? txn_commit(fs->volume->txn) : -ENOMEM;
+        if (r == 0) {
+                fs_await_change(req, fs, waiting);
+                return;
+        }
+        free(waiting);
+        reply_error(req, r);
 }

@@ -8,6 +8,8 @@ enum { COOKIE_DOT = 1, COOKIE_DOT_DOT = 2 };
 
 enum { DIR_HANDLE, DIR_HANDLE_CACHING };
 
+enum { DAY_S = 86400 };
+
 /* A reply that is being filled. */
 struct listing {
         struct fs *fs;
@@ -104,10 +106,28 @@ static void listing_fill_ctl(struct listing *listing, uint64_t after) {
         }
 }
 
+static bool is_newer(struct stamp a, struct stamp b) {
+        return a.sec != b.sec ? a.sec > b.sec : a.nsec > b.nsec;
+}
+
+/* Moves the time of access of a directory that is read from its start. */
+static void fs_dir_accessed(struct fs *fs, struct node *dir) {
+        uint32_t mode = fs->volume->root->settings.atime;
+        struct stamp now;
+
+        if (mode == ATIME_NONE || fs->volume->root->settings.read_only)
+                return;
+        if (mode == ATIME_RELATIVE && is_newer(dir->atime, dir->mtime) &&
+            is_newer(dir->atime, dir->ctime) && stamp_coarse().sec - dir->atime.sec < DAY_S)
+                return;
+        now = stamp_now();
+        JOURNAL_SET(fs->volume->journal, dir->atime, now);
+}
+
 static void fs_list(struct fuse_request *req, bool plus) {
         const struct wire_read_in *in = req->in->args;
         struct fs *fs = fs_of(req);
-        size_t most = plus ? FS_READDIRPLUS_MAX : FS_BUFFER_SIZE;
+        size_t most = FS_READDIRPLUS_MAX; /* the time of access is a change that goes with it */
         struct listing listing = {
                 .fs = fs,
                 .dir = fs_node(fs, req->node),
@@ -123,6 +143,8 @@ static void fs_list(struct fuse_request *req, bool plus) {
                 listing_fill_ctl(&listing, in->offset);
         else
                 listing_fill(&listing, in->offset);
+        if (in->offset == 0 && fs_kind(req->node) == CTL_NONE)
+                fs_dir_accessed(fs, listing.dir);
         if (listing.error < 0 && listing.used == 0)
                 reply_error(req, listing.error);
         else

@@ -26,6 +26,41 @@ static void fs_lookup_ctl(struct fuse_request *req, struct fs *fs, struct node *
                 fs_reply_ctl(req, fs, kind, dir);
 }
 
+/* The directory that has a node, or NULL. */
+static struct node *fs_parent(struct fs *fs, const struct node *node) {
+        const struct dentry *dentry;
+
+        if (node_is_dir(node))
+                return fs_node(fs, node->parent);
+        dentry = tree_name_of(fs->volume->tree, node);
+        return dentry ? fs_node(fs, dentry->parent) : NULL;
+}
+
+/*
+ * The kernel has dropped the inode of a file whose handle somebody has (open_by_handle_at(2), NFS).
+ * It compares the generation, since another file may have got the id.  A region that is being
+ * populated cannot be reached by anybody.
+ */
+static void fs_lookup_by_id(struct fuse_request *req, struct fs *fs, struct node *node) {
+        bool parent = req->in->name_length[0] == 2; /* "..": of a file of .ctl, .ctl itself */
+        enum ctl_kind kind = fs_kind(req->node);
+
+        if (kind != CTL_NONE && !(parent && kind == CTL_DIR)) {
+                fs_reply_ctl(req, fs, parent ? CTL_DIR : kind, node);
+                return;
+        }
+        if (parent && kind == CTL_NONE)
+                node = fs_parent(fs, node);
+        if (!node || (node->flags & (NODE_DETACHED | NODE_PENDING)))
+                reply_error(req, -ESTALE);
+        else
+                fs_reply_entry(req, fs, node);
+}
+
+static bool is_dots(const char *name) {
+        return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
 void fs_lookup(struct fuse_request *req) {
         const char *name = req->in->name[0];
         struct fs *fs = fs_of(req);
@@ -34,6 +69,8 @@ void fs_lookup(struct fuse_request *req) {
 
         if (!dir) {
                 reply_error(req, -ESTALE);
+        } else if (is_dots(name)) {
+                fs_lookup_by_id(req, fs, dir);
         } else if (fs_kind(req->node) == CTL_DIR) {
                 fs_lookup_ctl(req, fs, dir);
         } else if (ctl_is_name(fs_of(req)->ctl, name)) {
@@ -148,16 +185,22 @@ void fs_link(struct fuse_request *req) {
 
 void fs_unlink(struct fuse_request *req) {
         const char *name = req->in->name[0];
-        struct node *dir = fs_dir_for_change(req, req->node);
+        struct fs *fs = fs_of(req);
+        struct node *dir;
         struct caller caller;
-        struct change by = fs_change(req, &caller);
+        struct change by;
         int r;
 
+        if (fs_resume_change(req, fs))
+                return;
+        dir = fs_dir_for_change(req, req->node);
         if (!dir)
                 return;
-        r = volume_unlink(fs_of(req)->volume, &by, dir, name, strlen(name));
+        by = fs_change(req, &caller);
+        by.waits = true;
+        r = volume_unlink(fs->volume, &by, dir, name, strlen(name));
         caller_clear(&caller);
-        reply_error(req, r);
+        fs_reply_change(req, fs, r);
 }
 
 void fs_rmdir(struct fuse_request *req) {
@@ -180,6 +223,7 @@ static int fs_move(struct fuse_request *req, struct node *dir, const char *name,
 
         if (ctl_is_name(fs_of(req)->ctl, name) || ctl_is_name(fs_of(req)->ctl, new_name))
                 return -EBUSY;
+        by.waits = true;
         r = volume_rename(fs_of(req)->volume, &by, dir, name, strlen(name), new_dir, new_name,
                           strlen(new_name), flags);
         caller_clear(&caller);
@@ -187,14 +231,17 @@ static int fs_move(struct fuse_request *req, struct node *dir, const char *name,
 }
 
 static void fs_rename_to(struct fuse_request *req, uint64_t new_parent, unsigned int flags) {
-        struct node *dir = fs_dir_for_change(req, req->node), *new_dir;
+        struct fs *fs = fs_of(req);
+        struct node *dir, *new_dir;
 
-        if (!dir)
+        if (fs_resume_change(req, fs))
                 return;
-        new_dir = fs_dir_for_change(req, new_parent);
+        dir = fs_dir_for_change(req, req->node);
+        new_dir = dir ? fs_dir_for_change(req, new_parent) : NULL;
         if (new_dir)
-                reply_error(req,
-                            fs_move(req, dir, req->in->name[0], new_dir, req->in->name[1], flags));
+                fs_reply_change(
+                        req, fs,
+                        fs_move(req, dir, req->in->name[0], new_dir, req->in->name[1], flags));
 }
 
 void fs_rename(struct fuse_request *req) {

@@ -13,6 +13,8 @@
 /* Seconds; for data that changes only through the kernel, which may keep it as long as it likes. */
 static const uint64_t FS_FOREVER = 86400;
 
+_Static_assert((int)_CTL_N <= (int)LAYOUT_DIR_INODES, "each file of .ctl has a number");
+
 enum {
         FS_BUFFER_SIZE = 1024 * 1024,
         /* Replies that count lookups must fit into an outcome. */
@@ -33,12 +35,14 @@ struct fs_waiting {
         uint64_t unique; /* of a request that waits for invalidations */
         uint32_t handle; /* handle of a reader of a .ctl file, and its request; LSEEK's whence */
         bool blocks;
+        bool plain; /* the reply has no body */
         size_t size;
         uint64_t offset;
         struct turns_job job;
-        fs_written_back_fn then; /* of fs_write_back(), with the offset */
-        bool begun;              /* the kernel has been asked to write */
-        struct work *work;       /* the work that it waits for, NULL for none */
+        fs_written_back_fn then;        /* of fs_write_back(), with the offset */
+        bool begun;                     /* the kernel has been asked to write */
+        struct wire_setattr_in setattr; /* of a request that waits for memory to be freed */
+        struct work *work;              /* the work that it waits for, NULL for none */
         struct fs_waiting *next;
 };
 
@@ -126,6 +130,11 @@ void fs_poll(struct fuse_request *req);
 /* For ctl_set_reply(), for invalidations_set_reply(), and for TXN_AFTER_EVENTS. */
 void fs_written(void *userdata, uint64_t unique, int result);
 bool fs_answer(void *userdata, uint64_t unique, int result);
+/* For a request whose change may release memory, and whose reply has no body: whether it was carried
+ * out before a death; then this function sees to the reply.  Otherwise fs_reply_change() does, after
+ * the change. */
+bool fs_resume_change(struct fuse_request *req, struct fs *fs);
+void fs_reply_change(struct fuse_request *req, struct fs *fs, int result);
 void fs_tell_readers(void *userdata);
 /* For ctl_set_wake(). */
 void fs_wake(void *userdata, uint64_t key, void *readers);

@@ -10,9 +10,9 @@
  * itself; nor O_TRUNC in OPEN, because a failing OPEN would have to undo it.
  */
 static const uint32_t NEGOTIATE_WANTED =
-        WIRE_INIT_ASYNC_READ | WIRE_INIT_AUTO_INVAL_DATA | WIRE_INIT_READDIRPLUS |
-        WIRE_INIT_READDIRPLUS_AUTO | WIRE_INIT_ASYNC_DIO | WIRE_INIT_PARALLEL_DIROPS |
-        WIRE_INIT_MAX_PAGES | WIRE_INIT_CACHE_SYMLINKS | WIRE_INIT_EXT;
+        WIRE_INIT_ASYNC_READ | WIRE_INIT_EXPORT_SUPPORT | WIRE_INIT_AUTO_INVAL_DATA |
+        WIRE_INIT_READDIRPLUS | WIRE_INIT_READDIRPLUS_AUTO | WIRE_INIT_ASYNC_DIO |
+        WIRE_INIT_PARALLEL_DIROPS | WIRE_INIT_MAX_PAGES | WIRE_INIT_CACHE_SYMLINKS | WIRE_INIT_EXT;
 
 /* Access lists are extended attributes.  Where they are, default ones may take the umask's place. */
 static uint32_t acl_flags(const struct wire_init_in *in, const struct root *root) {

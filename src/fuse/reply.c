@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "fuse/reply.h"
 
+#include <errno.h>
 #include <string.h>
 
 void reply_error(struct fuse_request *req, int error) {
+        if (error == -ENOSPC && channel_retry(req))
+                return;
         if (error != 0)
                 txn_abort(channel_txn(req->channel));
         reply_error_kept(req, error);

@@ -10,7 +10,8 @@
 
 #include "fuse/channel.h"
 
-/* error: 0, for a reply without a body, or negative errno. */
+/* error: 0, for a reply without a body, or negative errno.  -ENOSPC: first tries once more, see
+ * channel_retry(). */
 void reply_error(struct fuse_request *req, int error);
 /* Replies with an error, but commits the changes. */
 void reply_error_kept(struct fuse_request *req, int error);

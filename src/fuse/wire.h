@@ -80,6 +80,7 @@ enum wire_opcode {
 /* Flags of INIT; those from bit 32 on are in flags2. */
 enum {
         WIRE_INIT_ASYNC_READ = 1 << 0,
+        WIRE_INIT_EXPORT_SUPPORT = 1 << 4, /* LOOKUP of "." and ".." finds nodes by their ids */
         WIRE_INIT_BIG_WRITES = 1 << 5,
         WIRE_INIT_DONT_MASK = 1 << 6, /* the umask is ours to apply */
         WIRE_INIT_AUTO_INVAL_DATA = 1 << 12,

@@ -290,6 +290,9 @@ void allocator_child_run(const struct allocator_order *order, int fd, allocator_
         /* Refuse at once what cannot fit, before any page is taken. */
         if (work_fits(&work, work_lack(&work)))
                 r = order->huge ? work_huge(&work, &huge) : work_fallocate(&work);
+        /* Before the report: who gets it may remove the region, and count on its memory. */
+        if (!order->zero || order->huge)
+                close(fd);
         report(userdata, r, huge);
         if (r == 0 && order->zero && !order->huge)
                 work_zero(&work);

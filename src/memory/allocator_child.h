@@ -22,7 +22,7 @@
 
 typedef void (*allocator_report_fn)(void *userdata, int result, uint64_t huge);
 
-/* Calls report once, when the pages are there or cannot be made.  It may go on for a while after
+/* Takes over fd.  Calls report once, when the pages are there or cannot be made.  It may go on for a while after
  * that. */
 void allocator_child_run(const struct allocator_order *order, int fd, allocator_report_fn report,
                          void *userdata);

@@ -116,7 +116,7 @@ int backing_tmpfs(uint64_t limit) {
                        fsconfig(context, FSCONFIG_SET_STRING, "nr_inodes", "0", 0) < 0 ||
                        fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0))
                 r = -errno;
-        tmpfs = r < 0 ? r : fsmount(context, FSMOUNT_CLOEXEC, 0);
+        tmpfs = r < 0 ? r : fsmount(context, FSMOUNT_CLOEXEC, MOUNT_ATTR_STRICTATIME);
         if (r == 0 && tmpfs < 0)
                 tmpfs = -errno;
         close(context);

@@ -23,7 +23,8 @@
 int backing_memfd(int number, uint64_t size);
 
 /*
- * Makes a private tmpfs that holds at most `limit` bytes.  Needs CAP_SYS_ADMIN.  Descriptor, -EPERM
+ * Makes a private tmpfs that holds at most `limit` bytes.  As for memfds, each read
+ * moves a file's time of access.  Needs CAP_SYS_ADMIN.  Descriptor, -EPERM
  * and other errors of fsmount(2).  tmpfs takes a limit of 0 for no limit; so its real limit is one
  * page more, and a file of its own takes that page.
  */

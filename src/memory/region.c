@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/fault.h"
+#include "memory/access_time.h"
 #include "memory/backing.h"
 #include "memory/descriptor.h"
 #include "memory/file.h"
@@ -611,9 +612,6 @@ int region_stat(struct regions *regions, struct node *node, struct stat *st) {
                 return r;
         region_note_seals(regions, node);
         region_note_setid(regions, node, st);
+        access_time_show(regions->journal, node, st);
         return 0;
-}
-
-int region_utimens(struct regions *regions, struct node *node, const struct timespec times[2]) {
-        return file_utimens(regions->journal, node, times);
 }

@@ -102,7 +102,6 @@ int region_seal(struct regions *regions, struct node *node, unsigned int seals);
 int region_stat(struct regions *regions, struct node *node, struct stat *st);
 void regions_on_cut(struct regions *regions, void (*fn)(void *userdata, struct node *node),
                     void *userdata);
-int region_utimens(struct regions *regions, struct node *node, const struct timespec times[2]);
 /* Sets owner and permissions of the backing file to those of the node, without those to write. */
 int region_own(struct regions *regions, struct node *node);
 

@@ -71,6 +71,9 @@ static int main_fill_settings(struct settings *settings, const struct options *o
                 options->has_nr_inodes ? options->nr_inodes : options_default_nr_inodes();
         settings->grace_s = options->grace_s;
         settings->huge = options->huge;
+        settings->atime = options->mount_flags & MS_NOATIME ? ATIME_NONE
+                          : options->strict_atime           ? ATIME_STRICT
+                                                            : ATIME_RELATIVE;
         settings->xattr = options->xattr;
         settings->acl = options->acl;
         settings->keep = store_works();

@@ -113,38 +113,13 @@ static const struct options_flag {
 /* Options that mount(8) and fstab add and that have no effect here.  One that ends in '-' or '='
  * stands for all options that begin like it. */
 static const char *const options_ignored[] = {
-        "defaults",
-        "auto",
-        "noauto",
-        "user",
-        "nouser",
-        "users",
-        "nousers",
-        "owner",
-        "noowner",
-        "group",
-        "nogroup",
-        "user=",
-        "_netdev",
-        "nofail",
-        "comment=",
-        "x-",
-        "X-",
-        "relatime",
-        "norelatime",
-        "strictatime",
-        "nostrictatime",
-        "lazytime",
-        "nolazytime",
-        "diratime",
-        "nodiratime",
-        "silent",
-        "loud",
-        "mand",
-        "nomand",
-        "iversion",
-        "noiversion",
-        "default_permissions",
+        "defaults",   "auto",     "noauto",     "user",
+        "nouser",     "users",    "nousers",    "owner",
+        "noowner",    "group",    "nogroup",    "user=",
+        "_netdev",    "nofail",   "comment=",   "x-",
+        "X-",         "lazytime", "nolazytime", "diratime",
+        "nodiratime", "silent",   "loud",       "mand",
+        "nomand",     "iversion", "noiversion", "default_permissions",
 };
 
 /* Options that the kernel shows for a mount, so that mount(8) repeats them in a remount. */
@@ -412,6 +387,17 @@ static const struct options_own {
         {"acl=", options_acl},
 };
 
+/* relatime is the default; the last of these options counts. */
+static bool options_set_atime(struct options *options, const char *option) {
+        bool strict = !strcmp(option, "strictatime") || !strcmp(option, "norelatime");
+
+        if (!strict && strcmp(option, "relatime") && strcmp(option, "nostrictatime"))
+                return false;
+        options->strict_atime = strict;
+        options->mount_flags &= ~(unsigned long)MS_NOATIME;
+        return true;
+}
+
 static bool options_set_flag(struct options *options, const char *option) {
         for (size_t i = 0; i < sizeof(options_flags) / sizeof(*options_flags); i++) {
                 const struct options_flag *flag = &options_flags[i];
@@ -467,6 +453,7 @@ static int options_word(struct parse *parse, const char *option) {
                 if (!parse->remount_only)
                         parse->remount_only = strdup(option);
         } else if (!options_set_flag(parse->options, option) &&
+                   !options_set_atime(parse->options, option) &&
                    !options_listed(options_ignored, sizeof(options_ignored) / sizeof(char *),
                                    option))
                 return options_unknown(option);

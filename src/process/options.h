@@ -29,6 +29,7 @@ struct options {
                 make_directory; /* permissions of the mount point, if it has to be made; 0: never */
         enum passthrough passthrough;
         enum latency latency;
+        bool strict_atime;
         char *socket; /* absolute path, "" for none, NULL for the default */
         struct socket_limits limits;
         bool huge;                     /* huge=always */

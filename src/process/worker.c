@@ -2,6 +2,7 @@
 #include "process/worker.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -241,6 +242,14 @@ static int worker_build_volume(struct worker *worker) {
         return ctl_new(&worker->ctl, worker->volume);
 }
 
+/* Whether the kernel has no request for us. */
+static bool worker_is_idle(void *userdata) {
+        const struct worker *worker = userdata;
+        struct pollfd connection = {.fd = worker->root->fuse_fd, .events = POLLIN};
+
+        return poll(&connection, 1, 0) <= 0;
+}
+
 static int worker_build_fs(struct worker *worker) {
         struct volume_kernel kernel = {
                 .backing_open = channel_backing_open,
@@ -257,6 +266,8 @@ static int worker_build_fs(struct worker *worker) {
         fs_set_channel(worker->fs, worker->channel, worker->notifier);
         kernel.userdata = worker->channel;
         volume_set_kernel(worker->volume, &kernel);
+        room_set_door(worker->volume->room, worker_is_idle, worker);
+        channel_set_room(worker->channel, worker->volume->room);
         return 0;
 }
 

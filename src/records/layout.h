@@ -31,6 +31,7 @@ enum {
         LAYOUT_NO_MODE = 07777777,
         LAYOUT_NAME_MAX = 255,
         LAYOUT_TEXT_BYTES = 248,
+        LAYOUT_DIR_INODES = 16, /* numbers that a directory has: its own, and those of its .ctl */
         LAYOUT_TARGET_LEAST = 128, /* bytes of a target that takes a page, as on tmpfs */
         LAYOUT_TARGETS_MAX = 1024 * 1024,
         LAYOUT_CLOSING_MAX = 31,
@@ -502,6 +503,9 @@ struct socket_limits {
 
 enum passthrough { PASSTHROUGH_AUTO, PASSTHROUGH_ON, PASSTHROUGH_OFF };
 
+/* Whether reading moves the time of access: as mount(8)'s options of these names. */
+enum atime { ATIME_RELATIVE, ATIME_NONE, ATIME_STRICT };
+
 enum latency { LATENCY_AUTO, LATENCY_LOW, LATENCY_NORMAL };
 
 /* Identifies a file, as in struct stat. */
@@ -522,6 +526,7 @@ struct settings {
         uint32_t want_passthrough; /* enum passthrough */
         uint32_t root_mode, root_uid, root_gid;
         uint64_t size, nr_inodes; /* when it was made, 0 for no limit; then see struct limit */
+        uint32_t atime;           /* enum atime */
         uint32_t grace_s;   /* seconds an ephemeral region waits for its first use; 0: no limit */
         uint32_t huge;      /* 1: regions get huge pages unless the request says otherwise */
         uint32_t xattr;     /* 1: there are extended attributes, if the kernel makes that cheap */

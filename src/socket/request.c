@@ -29,7 +29,7 @@ void answer_clear(struct answer *answer) {
         answer->length = 0;
         answer->fd = answer->text_fd = -1;
         answer->listing = answer->populates = 0;
-        answer->failed = answer->waits = answer->invalidations = false;
+        answer->failed = answer->waits = answer->invalidations = answer->no_space = false;
 }
 
 static void answer_say(struct answer *answer, const char *tag, int error, const char *text) {
@@ -168,6 +168,7 @@ static int context_run(struct request_context *context) {
                 context->answer->populates = context->node->id;
         else if (r < 0)
                 answer_fail(context->answer, context->request->tag, r, error.text);
+        context->answer->no_space = r == -ENOSPC;
         return r;
 }
 

@@ -24,6 +24,7 @@ struct answer {
         bool waits;         /* waits for a name that does not exist yet; no reply so far */
         uint32_t populates; /* node that has to be populated first, 0 for none; no reply so far */
         bool invalidations; /* send the reply only when the kernel has been told of the change */
+        bool no_space;      /* failed with ENOSPC: perhaps there is space later */
 };
 
 /* Carries out the request.  After success the transaction has only its changes; after failure it is

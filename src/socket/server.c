@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "socket/server.h"
+#include "socket/server_private.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -8,60 +8,17 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "base/errno_text.h"
-#include "socket/request.h"
 #include "socket/client.h"
-#include "socket/disposal.h"
 #include "socket/listener.h"
-#include "socket/outbox.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "memory/descriptor.h"
 #include "records/blame.h"
-#include "socket/account.h"
 
 enum {
-        ACCEPTS_PER_TURN = 16,
-        ACCEPT_PAUSE_MS = 100,
         WAITS_AT_ONCE = 8, /* waits checked after every change */
         WAITS_PER_MS = 50, /* checks of waits; so many take a twentieth of a processor */
         PARKED_LOOK_MS = 50,
-};
-
-struct peer {
-        struct server *server;
-        struct client *record;
-        struct account *account;
-        struct loop_source *source; /* NULL while only the end of invalidations is waited for */
-        uint32_t events;
-        bool telling; /* the reply waits until the kernel has been told */
-        struct invalidations_waiter told;
-        struct work *work;  /* the work that the request waits for, NULL for none */
-        uint32_t populated; /* its node, 0 for none */
-        bool ended;         /* the client will send nothing more */
-        bool parked;        /* ends when the descriptors that the client sent can be disposed of */
-        struct outbox outbox;
-        uint64_t unfinished, unread;
-        struct peer *previous, *next;
-};
-
-struct server {
-        struct volume *volume;
-        struct listings *listings;
-        struct txn *txn;
-        struct journal *journal;
-        struct root *root;
-        struct loop_source *listening, *accept_pause, *poke, *deadline, *look_parked;
-        struct disposal disposal;
-        struct peer *peers;
-        struct account *accounts;
-        uint32_t n_waiting;
-        uint64_t next_deadline; /* 0: none */
-        uint64_t next_look;     /* no check before this time, milliseconds */
-        bool poked;
-        bool warned;
-        uint32_t max_clients;
-        struct request request; /* the current one */
-        struct answer answer;
 };
 
 /* Making and ending connections */
@@ -82,7 +39,7 @@ static int peer_attach(struct peer *peer) {
                         peer_ready, peer);
 }
 
-static int peer_new(struct server *server, struct client *record, struct peer **out) {
+int peer_new(struct server *server, struct client *record, struct peer **out) {
         struct account *account = account_get(&server->accounts, record->uid);
         struct peer *peer = account ? calloc(1, sizeof(*peer)) : NULL;
         int r = -ENOMEM;
@@ -117,6 +74,8 @@ static void wait_end(struct peer *peer) {
 static struct peer *peer_free(struct peer *peer) {
         struct server *server = peer->server;
 
+        if (peer->roomless)
+                room_leave(server->volume->room, &peer->room);
         account_charge(&peer->account->unfinished, &peer->unfinished, 0);
         account_charge(&peer->account->unread, &peer->unread, 0);
         outbox_clear(&peer->outbox);
@@ -302,7 +261,18 @@ static bool peer_populate(struct peer *peer) {
         return true;
 }
 
-static void peer_try(struct peer *peer, size_t line) {
+static void peer_on_room(void *userdata);
+
+/* The line stays in the record, and is tried once more.  last: it was tried before. */
+static bool peer_try_again(struct peer *peer, bool last) {
+        if (last || !peer->server->answer.no_space)
+                return false;
+        peer->roomless = true;
+        room_await(peer->server->volume->room, &peer->room, peer_on_room, peer);
+        return true;
+}
+
+static void peer_try(struct peer *peer, size_t line, bool last) {
         struct server *server = peer->server;
         struct answer *answer = &server->answer;
         const struct socket_limits *limits = &server->root->settings.limits;
@@ -312,7 +282,8 @@ static void peer_try(struct peer *peer, size_t line) {
         client_caller(peer->record, &caller);
         answer_request(server->volume, server->listings, &caller, &server->request, answer);
         caller_clear(&caller);
-        if ((answer->waits && peer_wait(peer)) || (answer->populates && peer_populate(peer)))
+        if ((answer->waits && peer_wait(peer)) || (answer->populates && peer_populate(peer)) ||
+            peer_try_again(peer, last))
                 return;
         if (answer->text_fd >= 0 &&
             peer->account->unread + outbox_charge(answer) > limits->unread) {
@@ -324,7 +295,7 @@ static void peer_try(struct peer *peer, size_t line) {
 }
 
 /* Carries out the first line, unless it has cost two workers already. */
-static void peer_carry_out(struct peer *peer, size_t line) {
+static void peer_carry_out(struct peer *peer, size_t line, bool last) {
         struct root *root = peer->server->root;
         uint64_t key = BLAME_CLIENT | peer->record->id;
 
@@ -332,7 +303,7 @@ static void peer_carry_out(struct peer *peer, size_t line) {
                 peer_refuse(peer, line, -EIO, "the daemon failed at it twice", false);
         } else {
                 blame_enter(root, key, BLAME_OPCODE_CLIENT);
-                peer_try(peer, line);
+                peer_try(peer, line, last);
                 blame_leave(root);
         }
         /* The next line is another request. */
@@ -384,7 +355,7 @@ static bool peer_advance(struct peer *peer) {
                 return record->out_length > 0;
         }
         account_charge(&peer->account->unfinished, &peer->unfinished, 0);
-        peer_carry_out(peer, line);
+        peer_carry_out(peer, line, false);
         return true;
 }
 
@@ -392,11 +363,16 @@ static bool peer_is_pending(const struct peer *peer) {
         return peer->record->out_length > 0;
 }
 
+static bool peer_is_working(const struct peer *peer) {
+        return peer->work || peer->roomless;
+}
+
 /* Selects the events to wait for: room to send, or input. */
 static void peer_rest(struct peer *peer) {
         struct client *record = peer->record;
 
-        if (peer->telling || record->waiting || peer->work || outbox_waits(&peer->outbox))
+        if (peer->telling || record->waiting || peer_is_working(peer) ||
+            outbox_waits(&peer->outbox))
                 peer_watch(peer, 0);
         else if (peer_is_pending(peer) || protocol_line(record->in, record->in_length) > 0)
                 peer_watch(peer, EPOLLOUT);
@@ -408,13 +384,13 @@ static void peer_rest(struct peer *peer) {
 static void peer_step(struct peer *peer) {
         struct client *record = peer->record;
 
-        if (!peer_is_pending(peer) && !record->waiting && !peer->work)
+        if (!peer_is_pending(peer) && !record->waiting && !peer_is_working(peer))
                 peer_advance(peer);
         if (peer_is_pending(peer) && !peer->telling && peer_flush(peer) && record->closing) {
                 peer_end(peer);
                 return;
         }
-        if (peer->ended && !peer_is_pending(peer) && !record->waiting && !peer->work &&
+        if (peer->ended && !peer_is_pending(peer) && !record->waiting && !peer_is_working(peer) &&
             protocol_line(record->in, record->in_length) == 0) {
                 peer_end(peer);
                 return;
@@ -434,7 +410,7 @@ static void peer_ready(void *userdata, uint32_t events) {
         }
         if (gone && peer->work)
                 work_cancel(peer->work);
-        if (gone && (peer->telling || peer->work)) {
+        if (gone && (peer->telling || peer_is_working(peer))) {
                 peer->source = loop_remove(peer->source);
                 return;
         }
@@ -459,6 +435,14 @@ static void peer_told(void *userdata) {
         struct peer *peer = userdata;
 
         peer->telling = false;
+        peer_go_on(peer);
+}
+
+static void peer_on_room(void *userdata) {
+        struct peer *peer = userdata;
+
+        peer->roomless = false;
+        peer_carry_out(peer, protocol_line(peer->record->in, peer->record->in_length), true);
         peer_go_on(peer);
 }
 
@@ -489,7 +473,8 @@ static void server_look(struct server *server) {
                 next = peer->next;
                 if (!peer->record->waiting || peer->parked)
                         continue;
-                peer_carry_out(peer, protocol_line(peer->record->in, peer->record->in_length));
+                peer_carry_out(peer, protocol_line(peer->record->in, peer->record->in_length),
+                               false);
                 if (peer->record->waiting)
                         server_set_deadline(server, peer->record->deadline);
                 else
@@ -525,79 +510,6 @@ static void server_on_name(void *userdata) {
                 loop_arm_soon(server->poke);
         else
                 loop_arm(server->poke, server->next_look - now);
-}
-
-/* Accepting */
-
-static void server_welcome(struct server *server, int fd, const struct caller *caller) {
-        struct account *account = account_get(&server->accounts, caller->uid);
-        struct client *record;
-        struct peer *peer;
-
-        if (account && account->clients >= server->root->settings.limits.clients) {
-                client_say(fd, -EUSERS, "too many connections of this user (clients=)");
-                disposal_close(&server->disposal, fd, caller->uid);
-                return;
-        }
-        if (!account ||
-            !account_may_connect(account, journal_used(server->journal, TABLE_CLIENT),
-                                 server->max_clients, caller->uid == 0 && !caller->powerless) ||
-            !(record = client_new(server->txn, fd, caller))) {
-                if (account)
-                        account_drop_if_idle(&server->accounts, account);
-                client_say(fd, -EUSERS, "too many connections of all users");
-                disposal_close(&server->disposal, fd, caller->uid);
-                return;
-        }
-        if (peer_new(server, record, &peer) < 0) {
-                /* Delete the record and the connection; this is the last reply on it. */
-                client_say(fd, -ENOMEM, "out of memory");
-                disposal_prepare_close(&server->disposal, fd, caller->uid, true);
-                client_delete(server->txn, record);
-        }
-}
-
-/* Descriptors have run out: new connections stay in the queue until one is free. */
-static void server_pause_accept(struct server *server) {
-        if (!server->warned)
-                log_line(LOG_WARNING, "no descriptor left for a connection to the socket");
-        server->warned = true;
-        loop_modify(server->listening, 0);
-        loop_arm(server->accept_pause, ACCEPT_PAUSE_MS);
-}
-
-/* Accepts one connection.  False: there is none, or no more can be accepted. */
-static bool server_accept(struct server *server) {
-        struct caller caller = {0};
-        int fd;
-
-        server->root->accepting = 1;
-        fd = listener_accept(server->root->listen_fd);
-        if (fd >= 0 && listener_identify(fd, &caller) < 0)
-                disposal_close(&server->disposal, fd, caller.uid);
-        else if (fd >= 0)
-                server_welcome(server, fd, &caller);
-        server->root->accepting = 0;
-        if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM || fd == -ENOBUFS)
-                server_pause_accept(server);
-        else if (fd >= 0)
-                server->warned = false;
-        return fd >= 0 || fd == -ECONNABORTED || fd == -EINTR;
-}
-
-static void server_on_accept(void *userdata, uint32_t events) {
-        int left = ACCEPTS_PER_TURN;
-
-        (void)events;
-        while (left > 0 && server_accept(userdata))
-                left--;
-}
-
-static void server_on_accept_again(void *userdata, uint32_t events) {
-        struct server *server = userdata;
-
-        (void)events;
-        loop_modify(server->listening, EPOLLIN);
 }
 
 /* Construction */

@@ -96,7 +96,8 @@ static struct node *tree_new_node(struct tree *tree, const struct create_attrs *
                 .fd = -1,
         };
         limit_join(tree->journal, node, limit);
-        JOURNAL_SET(tree->journal, tree->root->next_ino, node->ino + 1);
+        JOURNAL_SET(tree->journal, tree->root->next_ino,
+                    node->ino + (node_is_dir(node) ? LAYOUT_DIR_INODES : 1));
         JOURNAL_SET(tree->journal, tree->root->next_generation, tree->root->next_generation + 1);
         return node;
 }

@@ -55,6 +55,8 @@ struct invalidations {
         struct invalidation_teller teller;
         invalidations_reply_fn reply;
         void *userdata;
+        int (*after_memory)(void *userdata, invalidation_told_fn fn, void *fn_userdata);
+        void *memory_userdata;
         struct invalidation_mark last;        /* of the current request */
         struct notification *fresh;           /* of the current transaction */
         struct notification *due;             /* committed, but in no chain's queue yet */
@@ -155,6 +157,9 @@ static void notification_tell(struct notification *notification) {
         else if (notification->kind == INVALIDATION_INODE && teller->inode)
                 r = teller->inode(teller->userdata, notification->node, notification_told,
                                   notification);
+        else if (notification->kind == INVALIDATION_MEMORY && invalidations->after_memory)
+                r = invalidations->after_memory(invalidations->memory_userdata, notification_told,
+                                                notification);
         if (r == 0 || notification->chain->is_told)
                 return;
         notification->state = STATE_TOLD;
@@ -291,6 +296,10 @@ int invalidation_entry(struct invalidations *invalidations, uint32_t dir, const 
 
 int invalidation_inode(struct invalidations *invalidations, uint32_t node) {
         return invalidation_new(invalidations, INVALIDATION_INODE, node, "", 0);
+}
+
+int invalidation_memory(struct invalidations *invalidations) {
+        return invalidation_new(invalidations, INVALIDATION_MEMORY, 0, "", 0);
 }
 
 /* Replies that wait */
@@ -465,6 +474,14 @@ struct invalidations *invalidations_free(struct invalidations *invalidations) {
 void invalidations_set_teller(struct invalidations *invalidations,
                               const struct invalidation_teller *teller) {
         invalidations->teller = *teller;
+}
+
+void invalidations_set_memory(struct invalidations *invalidations,
+                              int (*after)(void *userdata, invalidation_told_fn fn,
+                                           void *fn_userdata),
+                              void *userdata) {
+        invalidations->after_memory = after;
+        invalidations->memory_userdata = userdata;
 }
 
 void invalidations_set_reply(struct invalidations *invalidations, invalidations_reply_fn reply,

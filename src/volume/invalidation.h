@@ -15,6 +15,9 @@
  * kernel has taken that one.  If the worker dies before, the request is resent, and
  * invalidations_resume() tells the new worker how far the request had come.
  *
+ * The end of freed memory is one of these records as well, so that the reply to whoever removed a
+ * large region can wait for it in the same way.
+ *
  * Owns the invalidation records.  Never: sends from the loop's thread, replies by itself, knows the
  * way to the kernel.
  */
@@ -23,9 +26,10 @@
 #include "volume/txn.h"
 
 enum invalidation_kind {
-        INVALIDATION_ENTRY, /* a name was removed, or now belongs to another node */
-        INVALIDATION_INODE, /* size, times or owner changed */
-        INVALIDATION_TOLD,  /* the kernel has been told; the reply waits for the resent request */
+        INVALIDATION_ENTRY,  /* a name was removed, or now belongs to another node */
+        INVALIDATION_INODE,  /* size, times or owner changed */
+        INVALIDATION_MEMORY, /* nothing is told: memory is being freed, and the reply waits */
+        INVALIDATION_TOLD,   /* the kernel has been told; the reply waits for the resent request */
 };
 
 enum invalidations_state {
@@ -61,6 +65,12 @@ int invalidations_new(struct invalidations **out, struct txn *txn, struct loop *
 struct invalidations *invalidations_free(struct invalidations *invalidations);
 void invalidations_set_teller(struct invalidations *invalidations,
                               const struct invalidation_teller *teller);
+/* after: calls fn when the memory that is released in the current turn has been freed; 0 or negative
+ * errno. */
+void invalidations_set_memory(struct invalidations *invalidations,
+                              int (*after)(void *userdata, invalidation_told_fn fn,
+                                           void *fn_userdata),
+                              void *userdata);
 void invalidations_set_reply(struct invalidations *invalidations, invalidations_reply_fn reply,
                              void *userdata);
 /* Sends again what the worker before did not finish.  0, -ENOMEM. */
@@ -70,6 +80,8 @@ int invalidations_take_up(struct invalidations *invalidations);
 int invalidation_entry(struct invalidations *invalidations, uint32_t dir, const char *name,
                        size_t length);
 int invalidation_inode(struct invalidations *invalidations, uint32_t node);
+/* Memory that this transaction releases is freed later, by a job. */
+int invalidation_memory(struct invalidations *invalidations);
 
 /* The last invalidation of a request; its reply waits for it. */
 struct invalidation_mark {

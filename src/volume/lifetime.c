@@ -574,6 +574,10 @@ bool lifetime_release(struct lifetimes *l, struct node *node) {
 
 /* The whole */
 
+bool lifetimes_are_busy(const struct lifetimes *l) {
+        return l->due.n > 0 || l->again.n > 0;
+}
+
 void lifetimes_take_up(struct lifetimes *l) {
         lifetimes_scan(l);
 }

@@ -52,6 +52,9 @@ struct lifetimes *lifetimes_free(struct lifetimes *lifetimes);
 /* Continues with the regions that the worker before was watching, in small steps. */
 void lifetimes_take_up(struct lifetimes *lifetimes);
 
+/* Whether regions wait to be checked now. */
+bool lifetimes_are_busy(const struct lifetimes *lifetimes);
+
 /* Call it in the transaction that made the region.  0, -ENOSPC (ephemeral, and no watch is
  * left). */
 int lifetime_created(struct lifetimes *lifetimes, struct node *node);

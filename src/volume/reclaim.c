@@ -6,19 +6,29 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <utlist.h>
+#include "base/fault.h"
 #include "memory/descriptor.h"
 #include "memory/store.h"
 
-enum {
-        AT_ONCE = 64 * 1024 * 1024, /* bytes that a close on the loop may free */
-        STEP = 64 * 1024 * 1024,    /* bytes that are freed in one step otherwise */
-};
+enum { STEP = 64 * 1024 * 1024 }; /* bytes that are freed in one step */
 
 struct reclaims {
         struct txn *txn;
         struct journal *journal;
         struct root *root;
         struct job_queue *queue;
+        struct loop_source *turn;
+        uint64_t begun, ended; /* jobs; they end in the order in which they begin */
+        struct waiter *fresh;  /* of this turn: their targets are not known yet */
+        struct waiter *waiters;
+};
+
+struct waiter {
+        void (*fn)(void *userdata, bool done);
+        void *userdata;
+        uint64_t target; /* jobs that must have ended */
+        struct waiter *prev, *next;
 };
 
 /* Frees the memory of a large file, unless somebody else still has it. */
@@ -70,14 +80,28 @@ static void job_run(struct job *job) {
         }
 }
 
+/* Calls those who waited for no more than this. */
+static void reclaims_tell(struct reclaims *reclaims) {
+        struct waiter *waiter;
+
+        while ((waiter = reclaims->waiters) && waiter->target <= reclaims->ended) {
+                DL_DELETE(reclaims->waiters, waiter);
+                waiter->fn(waiter->userdata, true);
+                free(waiter);
+        }
+}
+
 static void job_done(struct job *job) {
         struct reclaim_job *reclaim = (struct reclaim_job *)job;
-        struct reclaim *record = reclaim_get(reclaim->reclaims, reclaim->id);
+        struct reclaims *reclaims = reclaim->reclaims;
+        struct reclaim *record = reclaim_get(reclaims, reclaim->id);
 
         if (record->fd < 0)
                 close(reclaim->fd);
-        reclaim_finish(reclaim->reclaims, record);
+        reclaim_finish(reclaims, record);
         free(reclaim);
+        reclaims->ended++;
+        reclaims_tell(reclaims);
 }
 
 /* False: it has to be done at once. */
@@ -98,6 +122,7 @@ static bool job_begin(struct reclaims *reclaims, const struct reclaim *record) {
         reclaim->job.done = job_done;
         reclaim->reclaims = reclaims;
         reclaim->id = record->id;
+        reclaims->begun++;
         job_queue_submit(reclaims->queue, &reclaim->job);
         return true;
 }
@@ -105,7 +130,7 @@ static bool job_begin(struct reclaims *reclaims, const struct reclaim *record) {
 /* The queue */
 
 static void reclaim_start(struct reclaims *reclaims, struct reclaim *record) {
-        if (record->blocks <= AT_ONCE || !job_begin(reclaims, record))
+        if (record->blocks <= RECLAIM_AT_ONCE || !job_begin(reclaims, record))
                 reclaim_finish(reclaims, record);
 }
 
@@ -149,6 +174,43 @@ void reclaim_add(struct reclaims *reclaims, const struct node *node) {
         txn_after_commit(reclaims->txn, TXN_AFTER_RECLAIM);
 }
 
+/* Waiting */
+
+static void reclaims_on_turn(void *userdata, uint32_t events) {
+        struct reclaims *reclaims = userdata;
+        struct waiter *waiter;
+
+        (void)events;
+        while ((waiter = reclaims->fresh)) {
+                DL_DELETE(reclaims->fresh, waiter);
+                waiter->target = reclaims->begun;
+                DL_APPEND(reclaims->waiters, waiter);
+        }
+        reclaims_tell(reclaims);
+}
+
+int reclaim_after(struct reclaims *reclaims, void (*fn)(void *userdata, bool done),
+                  void *userdata) {
+        struct waiter *waiter = fault_strikes(FAULT_MEMORY) ? NULL : calloc(1, sizeof(*waiter));
+
+        if (!waiter)
+                return -ENOMEM;
+        waiter->fn = fn;
+        waiter->userdata = userdata;
+        DL_APPEND(reclaims->fresh, waiter);
+        loop_arm_soon(reclaims->turn);
+        return 0;
+}
+
+static void waiters_free(struct waiter *list) {
+        struct waiter *waiter;
+
+        while ((waiter = list)) {
+                DL_DELETE(list, waiter);
+                free(waiter);
+        }
+}
+
 /* The whole */
 
 void reclaims_take_up(struct reclaims *reclaims) {
@@ -165,8 +227,10 @@ void reclaims_take_up(struct reclaims *reclaims) {
         txn_commit_anyway(reclaims->txn);
 }
 
-int reclaims_new(struct reclaims **out, struct txn *txn, struct job_queue *queue) {
+int reclaims_new(struct reclaims **out, struct loop *loop, struct txn *txn,
+                 struct job_queue *queue) {
         struct reclaims *reclaims = calloc(1, sizeof(*reclaims));
+        int r;
 
         if (!reclaims)
                 return -ENOMEM;
@@ -174,12 +238,22 @@ int reclaims_new(struct reclaims **out, struct txn *txn, struct job_queue *queue
         reclaims->journal = txn_journal(txn);
         reclaims->root = journal_root(reclaims->journal);
         reclaims->queue = queue;
+        r = loop_add_timer(loop, &reclaims->turn, reclaims_on_turn, reclaims);
+        if (r < 0) {
+                free(reclaims);
+                return r;
+        }
         txn_set_after(txn, TXN_AFTER_RECLAIM, reclaims_after_commit, reclaims);
         *out = reclaims;
         return 0;
 }
 
 struct reclaims *reclaims_free(struct reclaims *reclaims) {
+        if (!reclaims)
+                return NULL;
+        loop_remove(reclaims->turn);
+        waiters_free(reclaims->fresh);
+        waiters_free(reclaims->waiters);
         free(reclaims);
         return NULL;
 }

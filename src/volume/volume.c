@@ -2,16 +2,22 @@
 #include "volume/volume.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/clock.h"
 #include "base/fault.h"
+#include "base/log.h"
+#include "base/words.h"
 #include "memory/descriptor.h"
 #include "tree/pending.h"
 
 enum {
-        INVALIDATIONS_BUSY = 1024
-}; /* of which nobody waits for one; the table has many times that */
+        INVALIDATIONS_BUSY =
+                1024, /* of which nobody waits for one; the table has many times that */
+        CUT_LOG_MS = 1000,
+};
 
 /* Telling the kernel */
 
@@ -92,7 +98,10 @@ int volume_unlink(struct volume *volume, const struct change *by, struct node *d
                 return r;
         if (node_is_region(node))
                 volume_event(volume, by, EVENT_REMOVE, node, dir, name, length);
-        return tree_unlink(volume->tree, dir, name, length);
+        volume->can_wait = by->waits;
+        r = tree_unlink(volume->tree, dir, name, length);
+        volume->can_wait = false;
+        return r;
 }
 
 int volume_rmdir(struct volume *volume, struct node *dir, const char *name, size_t length) {
@@ -111,8 +120,10 @@ int volume_rename(struct volume *volume, const struct change *by, struct node *d
         tree_lookup(volume->tree, new_dir, new_name, new_length, &replaced);
         removal = replaced && replaced != node && node_is_region(replaced) &&
                   !(flags & RENAME_EXCHANGE);
+        volume->can_wait = by->waits;
         r = tree_rename(volume->tree, dir, name, length, new_dir, new_name, new_length, flags,
                         &whiteout);
+        volume->can_wait = false;
         if (r < 0)
                 return r;
         /* The replaced node may be gone by now; so its event has only its name. */
@@ -186,6 +197,7 @@ void volume_close_backing(struct volume *volume, int id) {
 /* A node has neither names nor handles.  True: its region was released. */
 static bool volume_on_unused(void *userdata, struct node *node) {
         struct volume *volume = userdata;
+        struct stat st;
 
         /* A long target is there, and counts, until the kernel has forgotten the link. */
         if (S_ISLNK(node->mode) && node->charge > 0) {
@@ -200,6 +212,12 @@ static bool volume_on_unused(void *userdata, struct node *node) {
         owner_remove(volume->owners, node);
         if (node->backing_id > 0)
                 volume_close_backing(volume, node->backing_id);
+        /* How much it is must be known: a large one is freed by a job. */
+        if (node->flags & (NODE_WRITTEN | NODE_EXPORTED | NODE_POPULATE | NODE_HUGE))
+                (void)region_stat(volume->regions, node, &st);
+        if (node->blocks > RECLAIM_AT_ONCE && volume->can_wait &&
+            invalidation_memory(volume->invalidations) < 0)
+                txn_fail(volume->txn, -ENOMEM);
         reclaim_add(volume->reclaims, node);
         region_release(volume->regions, node);
         return true;
@@ -287,10 +305,29 @@ static void volume_on_abort(void *userdata) {
         regions_abort(volume->regions);
 }
 
+/* Anybody who may write can make this happen again and again, so the log gets a line a second at
+ * most. */
+static void log_cut(struct volume *volume, const struct node *node) {
+        const struct dentry *dentry = tree_name_of(volume->tree, node);
+        char name[4 * LAYOUT_NAME_MAX + 1] = "";
+        uint64_t now = clock_ms();
+
+        if (volume->cut_logged_ms != 0 && now - volume->cut_logged_ms < CUT_LOG_MS)
+                return;
+        volume->cut_logged_ms = now;
+        if (dentry)
+                words_escape(name, dentry->name, dentry->length);
+        log_line(LOG_WARNING,
+                 "region '%s' was cut back to %" PRIu64 " bytes: it had grown by "
+                 "write(2) beyond what its limit of bytes leaves",
+                 name, node->size);
+}
+
 /* A region has grown without our knowing, and was cut back. */
 static void volume_on_cut(void *userdata, struct node *node) {
         const struct change by = {.unasked = true};
 
+        log_cut(userdata, node);
         volume_event_node(userdata, &by, EVENT_CUT_BACK, node);
 }
 
@@ -298,6 +335,12 @@ static void volume_on_name(void *userdata) {
         struct volume *volume = userdata;
 
         txn_after_commit(volume->txn, TXN_AFTER_NAMES);
+}
+
+static int volume_after_memory(void *userdata, invalidation_told_fn fn, void *fn_userdata) {
+        const struct volume *volume = userdata;
+
+        return reclaim_after(volume->reclaims, fn, fn_userdata);
 }
 
 static int volume_build(struct volume *volume) {
@@ -317,14 +360,17 @@ static int volume_build(struct volume *volume) {
                 r = lifetimes_new(&volume->lifetimes, volume->loop, volume->txn, volume->tree,
                                   volume->regions, &acts);
         if (r == 0)
-                r = reclaims_new(&volume->reclaims, volume->txn, volume->memory_jobs);
+                r = reclaims_new(&volume->reclaims, volume->loop, volume->txn, volume->memory_jobs);
         if (r == 0)
                 r = owners_new(&volume->owners, volume->loop, volume->txn, volume->memory_jobs,
                                &owner_acts);
         if (r == 0)
                 r = works_new(&volume->works, volume->txn, volume->allocator, volume->memory_jobs);
+        if (r == 0)
+                r = room_new(&volume->room, volume->loop, volume->lifetimes, volume->reclaims);
         if (r < 0)
                 return r;
+        invalidations_set_memory(volume->invalidations, volume_after_memory, volume);
         txn_add_member(volume->txn, volume_on_commit, volume_on_abort, volume);
         txn_set_after(volume->txn, TXN_AFTER_BACKING, volume_on_backing, volume);
         tree_on_name(volume->tree, volume_on_name, volume);
@@ -359,6 +405,7 @@ struct volume *volume_free(struct volume *volume) {
         if (!volume)
                 return NULL;
         works_free(volume->works);
+        room_free(volume->room);
         reclaims_free(volume->reclaims);
         owners_free(volume->owners);
         lifetimes_free(volume->lifetimes);

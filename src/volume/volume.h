@@ -27,6 +27,7 @@
 #include "volume/event.h"
 #include "volume/invalidation.h"
 #include "volume/lifetime.h"
+#include "volume/room.h"
 #include "volume/owner.h"
 #include "volume/reclaim.h"
 #include "volume/work.h"
@@ -55,13 +56,17 @@ struct volume {
         struct works *works;
         struct allocator *allocator;
         struct job_queue *memory_jobs;
+        struct room *room;
+        bool can_wait; /* the reply to the current request can wait for memory to be freed */
         struct volume_kernel kernel;
-        int new_backing; /* backing id that this transaction opened, 0 for none */
+        uint64_t cut_logged_ms; /* when the last line about a cut was logged; 0: never */
+        int new_backing;        /* backing id that this transaction opened, 0 for none */
 };
 
 /* The author of a change, and its kind. */
 struct change {
         struct caller *caller; /* NULL: the daemon itself */
+        bool waits;            /* its reply waits if invalidations_reply_later() says so */
         bool unasked;          /* the kernel did not ask for it, and must be told */
         bool kills_setid;      /* it clears set-user-id bits, and the kernel leaves that to us */
 };
@@ -147,6 +152,12 @@ int volume_resize(struct volume *volume, const struct change *by, struct node *n
  */
 bool volume_populate_growth(struct volume *volume, const struct change *by, struct node *node,
                             uint64_t before, work_fn done, void *userdata, struct work **out);
+/*
+ * Frees the memory of a large region beyond `size`, away from the loop, so that a resize to that
+ * size, which done() then makes, is quick.  False: it is quick already, or cannot be helped.
+ */
+bool volume_free_tail(struct volume *volume, struct node *node, uint64_t size, work_fn done,
+                      void *userdata);
 /* As fallocate(2).  0, negative errno, or -EINPROGRESS: done() will be called. */
 int volume_fallocate(struct volume *volume, const struct change *by, struct node *node, int mode,
                      uint64_t offset, uint64_t length, work_fn done, void *userdata);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <sys/stat.h>
+#include "memory/access_time.h"
 
 /* Set-user-id */
 
@@ -75,7 +76,7 @@ static int set_times(struct volume *volume, struct node *node, const struct volu
         if (!(attrs->set & (ATTR_ATIME | ATTR_MTIME)))
                 return 0;
         if (node_is_region(node))
-                return region_utimens(volume->regions, node, times);
+                return access_time_utimens(volume->journal, node, times);
         set_stamp(volume, &node->atime, &times[0]);
         set_stamp(volume, &node->mtime, &times[1]);
         return 0;

@@ -14,6 +14,7 @@
 enum {
         FALLOCATE_AT_ONCE = 4 * 1024 * 1024, /* bytes; a larger request is work that takes long */
         IDLE_TRIES = 4,
+        PAGE = 4096,
 };
 
 /* Making */
@@ -423,6 +424,22 @@ static int allocate_later(struct volume *volume, const struct change *by, struct
         }
         work_give(work, continuation);
         return -EINPROGRESS;
+}
+
+bool volume_free_tail(struct volume *volume, struct node *node, uint64_t size, work_fn done,
+                      void *userdata) {
+        const uint32_t seals = F_SEAL_SHRINK | F_SEAL_WRITE;
+        const struct work_caller caller = {0, 0};
+        uint64_t from = (size + PAGE - 1) / PAGE * PAGE;
+        struct work *work;
+        struct stat st;
+
+        if (!node_is_region(node) || region_stat(volume->regions, node, &st) < 0 ||
+            node->blocks <= RECLAIM_AT_ONCE || from >= node->size || (node->seals & seals))
+                return false;
+        return work_fallocate(&work, volume->works, caller, node->fd,
+                              FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from,
+                              (off_t)(node->size - from), done, userdata) == 0;
 }
 
 int volume_fallocate(struct volume *volume, const struct change *by, struct node *node, int mode,

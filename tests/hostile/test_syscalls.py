@@ -134,6 +134,8 @@ def remove_all(mount):
                 os.unlink(path)
             else:
                 os.rmdir(path)
+    for name in os.listxattr(mount):
+        os.removexattr(mount, name)
     if "default" in os.listdir(mount.ctl):
         mount.command("default", "none")
 

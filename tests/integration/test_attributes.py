@@ -332,3 +332,43 @@ def make_as(mount, name):
     os.mkdir(mount / name)
     os.close(os.open(mount / name / "f", os.O_CREAT, 0o666))
     os.mkdir(mount / name / "d")
+
+
+# What it costs
+
+
+def asked(mount, function, user=None):
+    """The GETXATTRs that come of it."""
+    name = 'iomemfs_requests_total{opcode="GETXATTR"}'
+    before = mount.stats()[name]
+    if user:
+        as_user(user, function)
+    else:
+        function()
+    return mount.stats()[name] - before
+
+
+@pytest.mark.parametrize("options, walks", [("", 100), ("acl=off", 0), ("mode=0705", 0)])
+def test_price_of_a_path(mounts, options, walks):
+    """The kernel keeps the list of no root directory: each path of another user costs a request."""
+    mount = mounts(options)
+    (mount / "d").mkdir(0o755)
+    (mount / "d" / "f").touch()
+
+    def look():
+        for _ in range(100):
+            os.stat(mount / "d" / "f")
+
+    look()
+    assert asked(mount, look) <= 4
+    as_user(NOBODY, look)
+    assert walks <= asked(mount, look, NOBODY) <= walks + 4
+
+
+def test_price_of_an_archive(mount, tmp_path):
+    """Extracting it costs no more than it does without lists."""
+    for i in range(50):
+        (tmp_path / f"f{i}").write_text("x")
+    run(["tar", "-C", tmp_path, "-cf", tmp_path / "archive.tar", "."], check=True)
+    extract = ["tar", "-C", mount, "--exclude=archive.tar", "-xf", tmp_path / "archive.tar"]
+    assert asked(mount, lambda: run(extract, check=True)) <= 2 * 50 + 6

@@ -144,6 +144,51 @@ class UnlinkOpen(Case):
         gone(mount / "x")
 
 
+class UnlinkLarge(Case):
+    """The reply waits for the memory, which is freed by a job."""
+
+    def prepare(self, mount):
+        with open(mount / "x", "wb") as stream:
+            os.posix_fallocate(stream.fileno(), 0, 20 << 20)
+        return mount / "x"
+
+    def act(self, mount, x):
+        os.unlink(x)
+
+    def check(self, mount, x):
+        gone(x)
+        assert os.statvfs(mount).f_bfree == os.statvfs(mount).f_blocks
+
+
+class TruncateLarge(UnlinkLarge):
+    def prepare(self, mount):
+        with open(mount / "x", "wb") as stream:
+            os.posix_fallocate(stream.fileno(), 0, 20 << 20)
+            stream.write(b"content")
+        return mount / "x"
+
+    def act(self, mount, x):
+        os.truncate(x, 5000)
+
+    def check(self, mount, x):
+        assert x.read_bytes() == b"content" + bytes(4993)
+        assert os.statvfs(mount).f_blocks - os.statvfs(mount).f_bfree == 2
+
+
+class RenameOverLarge(UnlinkLarge):
+    def act(self, mount, x):
+        make(mount / "y")
+        os.rename(mount / "y", x)
+
+    def check(self, mount, x):
+        assert x.read_bytes() == b"content"
+
+
+class RemoveLarge(UnlinkLarge):
+    def act(self, mount, x):
+        mount.command("remove", "x")
+
+
 class Mknod(Case):
     def act(self, mount, x):
         os.mknod(x, stat.S_IFIFO | 0o600)
@@ -789,7 +834,7 @@ class InheritAccessList(Case):
         assert [stat.S_IMODE(os.stat(d / n).st_mode) for n in "df"] == [0o760, 0o660]
 
 
-CASES = Case.__subclasses__()
+CASES = [*Case.__subclasses__(), *UnlinkLarge.__subclasses__()]
 
 
 def empty(mount):

@@ -138,6 +138,16 @@ class Unlink(Act):
         os.unlink(thing)
 
 
+class UnlinkLarge(Act):
+    def prepare(self, mount):
+        with open(mount / "p", "wb") as stream:
+            os.posix_fallocate(stream.fileno(), 0, 8 << 20)
+        return mount / "p"
+
+    def act(self, mount, thing):
+        os.unlink(thing)
+
+
 class Rename(Act):
     def prepare(self, mount):
         return plain(mount)

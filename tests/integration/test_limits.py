@@ -7,10 +7,12 @@ import os
 import random
 import re
 import signal
+import threading
 import time
 
 import pytest
 from crash_load import Daemon
+from socket_client import Client
 from support import limited_program, run, wait_for
 
 MIB = 1 << 20
@@ -208,6 +210,80 @@ def test_no_limit(mount):
     os.truncate(mount / "a", 1 << 41)
     assert df(mount)[:2] == (0, 0)  # as tmpfs shows it
     assert mount.stats()["iomemfs_size_bytes"] == 0
+
+
+def write_blocks(path, count):
+    block = b"x" * MIB
+    with open(path, "wb", buffering=0) as stream:
+        for _ in range(count):
+            assert stream.write(block) == MIB
+
+
+@pytest.mark.options("size=512m")
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("way", ["rm", "remove", "rename", "truncate"])
+def test_removed_memory_is_free_at_once(mount, way):
+    """What nobody has open is free when the call returns: 5 of 5 times."""
+    for _ in range(5 if way == "rm" else 2):
+        write_blocks(mount / "f", 400)
+        if way == "rm":
+            os.unlink(mount / "f")
+        elif way == "remove":
+            mount.command("remove", "f")
+        elif way == "rename":
+            (mount / "other").touch()
+            os.rename(mount / "other", mount / "f")
+        else:
+            os.truncate(mount / "f", 0)
+        write_blocks(mount / "g", 400)
+        os.unlink(mount / "g")
+        mount.create("r", 500 * MIB)
+        mount.command("remove", "r")
+    assert df(mount)[1] == 512 * MIB
+
+
+@pytest.mark.options("size=512m")
+@pytest.mark.parametrize("door", ["control file", "socket", "file"])
+def test_memory_of_the_last_close(mount, door):
+    """The daemon learns of it after close(2) has returned; it does not say ENOSPC before it has."""
+    for _ in range(3):
+        with open(mount / "f", "wb", buffering=0) as stream:
+            os.posix_fallocate(stream.fileno(), 0, 400 * MIB)
+            os.unlink(mount / "f")
+        if door == "control file":
+            mount.create("r", 500 * MIB)
+        elif door == "socket":
+            with Client(mount.home / "socket") as client:
+                os.close(client.ask_fd(f"create r {500 * MIB}"))
+        else:
+            with open(mount / "r", "wb") as stream:
+                os.ftruncate(stream.fileno(), 500 * MIB)
+        os.unlink(mount / "r")
+
+
+@pytest.mark.options("size=8m,nr_inodes=10")
+def test_no_space_is_said_once(mount):
+    """Also by several at a time, who each wait for what there is to be taken in."""
+    mount.create("a", 8 * MIB)
+    before = mount.stats()
+
+    def hit():
+        for i in range(50):
+            assert errno_of(mount.create, f"x{i}", 1) == errno.ENOSPC
+            with Client(mount.home / "socket") as client:
+                assert errno_of(client.ask, f"create y{i} 1") == errno.ENOSPC
+
+    threads = [threading.Thread(target=hit) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    after = mount.stats()
+    errors = "iomemfs_command_errors_total"
+    assert after[errors] - before[errors] == 4 * 50 * 2
+    assert os.listdir(mount) == ["a"]
+    mount.command("remove", "a")
+    assert df(mount)[1] == 8 * MIB
 
 
 # nr_inodes=

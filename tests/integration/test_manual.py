@@ -9,7 +9,7 @@ from support import ROOT, program, run
 # Of mount(8) for every file system: in the manual, but not ours to explain in --help.
 COMMON = {
     "ro", "rw", "nosuid", "suid", "nodev", "dev", "noexec", "exec", "sync", "async", "dirsync",
-    "noatime", "atime", "nosymfollow", "symfollow", "relatime",
+    "noatime", "atime", "nosymfollow", "symfollow", "relatime", "strictatime", "lazytime",
 }  # fmt: skip
 
 

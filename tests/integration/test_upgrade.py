@@ -22,15 +22,20 @@ SOURCES = support.ROOT / "src"
 pytestmark = [pytest.mark.timeout(180)]
 
 
-def daemon_sources():
-    """All of the daemon: what is below src/, but for the programs of its clients."""
-    files = SOURCES.glob("*/*.c")
-    return sorted(path for path in files if path.parent.name not in ("cli", "lib"))
+def daemon_folders():
+    """Where the daemon's sources are: what is below src/, but for the programs of its clients."""
+    text = (SOURCES / "meson.build").read_text()
+    return re.findall(r"'(\w+)'", re.search(r"foreach dir : \[(.*?)\]", text, re.S)[1])
+
+
+def daemon_sources(sources=SOURCES):
+    """All of the daemon."""
+    return sorted(path for folder in daemon_folders() for path in (sources / folder).glob("*.c"))
 
 
 def build(path, *definitions, sources=None):
     """Starts to build a daemon that differs in these definitions, or in its sources."""
-    files = sorted(sources.glob("*/*.c")) if sources else daemon_sources()
+    sources = sources or SOURCES
     flags = subprocess.run(
         ["pkg-config", "--cflags", "--libs", "fuse3", "libsodium"], check=True, stdout=subprocess.PIPE, text=True
     ).stdout
@@ -38,7 +43,7 @@ def build(path, *definitions, sources=None):
         [
             os.environ.get("CC", "cc"), "-std=gnu11", "-O1", "-fno-strict-aliasing", "-w",
             "-D_GNU_SOURCE", "-D_FILE_OFFSET_BITS=64", *definitions,
-            f"-I{sources or SOURCES}", *files, "-o", path, *shlex.split(flags), "-lpthread",
+            f"-I{sources}", *daemon_sources(sources), "-o", path, *shlex.split(flags), "-lpthread",
         ]
     )  # fmt: skip
 
@@ -84,7 +89,8 @@ __attribute__((constructor)) static void fill(void) {{
 
 def with_next_layout(sources):
     """Does to a copy of the sources what is done for a release that changes the layout."""
-    shutil.copytree(SOURCES, sources, ignore=shutil.ignore_patterns("cli", "lib"))
+    for folder in daemon_folders():
+        shutil.copytree(SOURCES / folder, sources / folder)
     records = sources / "records"
     subprocess.run([records / "keep-layout", records], check=True)
     text = (records / "layout.h").read_text()

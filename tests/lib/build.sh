@@ -6,7 +6,7 @@
 
 build_packages=(
     gcc libc6-dev meson ninja-build pkg-config libfuse3-dev fuse3 uthash-dev libsodium-dev
-    libsmartcols-dev libncurses-dev libmicrohttpd-dev libcmocka-dev
+    libsmartcols-dev libncurses-dev libmicrohttpd-dev libjson-c-dev libcmocka-dev
 )
 
 # configure DIR MESON-OPTION...: sets up a build folder, or changes the options of one.

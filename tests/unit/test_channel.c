@@ -253,6 +253,7 @@ static void test_init_is_answered_and_saved(void **state) {
         assert_int_equal(reply.header.error, 0);
         assert_int_equal(reply.out.major, WIRE_MAJOR);
         assert_int_equal(reply.out.flags, WIRE_INIT_EXT | WIRE_INIT_ASYNC_READ |
+                                                  WIRE_INIT_EXPORT_SUPPORT |
                                                   WIRE_INIT_PARALLEL_DIROPS | WIRE_INIT_MAX_PAGES |
                                                   WIRE_INIT_READDIRPLUS | WIRE_INIT_BIG_WRITES);
         assert_int_equal(reply.out.flags2, 0); /* passthrough=off */

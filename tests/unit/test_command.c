@@ -541,7 +541,7 @@ static uint32_t ctl_open_as(struct house *house, enum ctl_kind kind, struct call
 static ssize_t write_text(struct house *house, uint32_t handle, struct caller *caller,
                           const char *text, size_t size) {
         static uint64_t unique;
-        ssize_t r = ctl_write(house->ctl, handle, caller, ++unique, text, size);
+        ssize_t r = ctl_write(house->ctl, handle, caller, ++unique, text, size, true);
 
         commit(house);
         return r;
