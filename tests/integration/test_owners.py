@@ -484,9 +484,10 @@ def test_restarts(tree, group):
             assert {"p", "s", "c", "lives"} <= names(tree)
             worker = worker_pid(tree)
             os.kill(worker, signal.SIGSTOP)
-            process.kill()
-            service.kill()
-            container.end()
+            # Their ends may wait for the worker, so do not wait for them.
+            for pid in (process.pid, service.pid, container.pid):
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.2)
             os.kill(worker, signal.SIGKILL)
         for name in "psc":
             holders.wait_gone(tree / name)
