@@ -414,13 +414,16 @@ static bool region_is_full(const struct node *node, uint64_t from, uint64_t to) 
         return hole >= 0 && ((uint64_t)hole >= to || (uint64_t)hole >= node->size);
 }
 
-/* The same as an upper bound. */
-static uint64_t region_may_lack(const struct node *node, uint64_t from, uint64_t to) {
+/*
+ * The same as an upper bound.  A file that has as many pages as its size takes has no holes, unless
+ * fallocate(2) has made pages behind its end.  Those that it has made inside look like holes until
+ * they are written to.  So holes are counted if there is room for them (trusting: false).
+ */
+static uint64_t region_may_lack(const struct node *node, uint64_t from, uint64_t to,
+                                bool trusting) {
         uint64_t first = from / PAGE * PAGE, end = page_round(to), size = page_round(node->size);
 
-        /* A file without holes lacks only what lies beyond its end.  It may have as many pages as that
-         * takes, and holes all the same: fallocate(2) makes pages behind the end. */
-        if (node->blocks >= size && first < size && region_is_full(node, first, end))
+        if (node->blocks >= size && first < size && (trusting || region_is_full(node, first, end)))
                 first = size;
         return end > first ? end - first : 0;
 }
@@ -440,12 +443,15 @@ static uint64_t region_can_take(const struct regions *regions, const struct node
 static uint64_t region_allocated_then(struct regions *regions, const struct node *node,
                                       uint64_t offset, uint64_t end) {
         uint64_t size = page_round(end > node->size ? end : node->size), full;
-        uint64_t lacks = region_may_lack(node, offset, end);
+        uint64_t lacks = region_may_lack(node, offset, end, false);
 
         if (node->flags & NODE_RESERVED)
                 return page_round(end);
         if (lacks > region_can_take(regions, node)) {
                 regions_look_at_asking(regions, node->limit);
+                lacks = region_may_lack(node, offset, end, true);
+        }
+        if (lacks > region_can_take(regions, node)) {
                 lacks = region_lacks(node, offset, end, UINT64_MAX, &full);
         }
         return node->blocks < size && lacks > size - node->blocks ? size : node->blocks + lacks;
@@ -501,11 +507,13 @@ void region_fallocate_end(struct regions *regions, struct node *node, uint64_t a
 /* Reserves memory for a write to the pages of [offset, offset + size), or for the part that fits. */
 static int region_reserve_pages(struct regions *regions, struct node *node, uint64_t offset,
                                 size_t *size) {
-        uint64_t lacks = region_may_lack(node, offset, offset + *size), most, full;
+        uint64_t lacks = region_may_lack(node, offset, offset + *size, false), most, full;
 
         if (lacks > region_can_take(regions, node))
                 regions_look_at_asking(regions, node->limit);
         most = region_can_take(regions, node);
+        if (lacks > most)
+                lacks = region_may_lack(node, offset, offset + *size, true);
         if (lacks > most) {
                 lacks = region_lacks(node, offset, offset + *size, most / PAGE * PAGE, &full);
                 if (full <= offset)
