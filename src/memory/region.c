@@ -413,12 +413,20 @@ static uint64_t region_lacks(const struct node *node, uint64_t from, uint64_t to
         return lacks;
 }
 
-/* The same as an upper bound, without a look at the file. */
+/* Whether the file has all pages from `from` to `to`, or to its end. */
+static bool region_is_full(const struct node *node, uint64_t from, uint64_t to) {
+        off_t hole = lseek(node->fd, (off_t)from, SEEK_HOLE);
+
+        return hole >= 0 && ((uint64_t)hole >= to || (uint64_t)hole >= node->size);
+}
+
+/* The same as an upper bound. */
 static uint64_t region_may_lack(const struct node *node, uint64_t from, uint64_t to) {
         uint64_t first = from / PAGE * PAGE, end = page_round(to), size = page_round(node->size);
 
-        /* A file without holes lacks only what lies beyond its end. */
-        if (node->blocks >= size && first < size)
+        /* A file without holes lacks only what lies beyond its end.  It may have as many pages as that
+         * takes, and holes all the same: fallocate(2) makes pages behind the end. */
+        if (node->blocks >= size && first < size && region_is_full(node, first, end))
                 first = size;
         return end > first ? end - first : 0;
 }
