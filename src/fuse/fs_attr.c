@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/statvfs.h>
+#include <utlist.h>
 
 enum { TMPFS_DIRENT_SIZE = 20 }; /* as tmpfs counts an entry in the size of its directory */
 
@@ -368,8 +369,7 @@ static void fs_stat_inodes(const struct fs *fs, const struct limit *limit, struc
 }
 
 /* Of the limit that the node counts in; as on tmpfs, a mount without a limit shows zeros. */
-void fs_statfs(struct fuse_request *req) {
-        struct fs *fs = fs_of(req);
+static void fs_reply_statfs(struct fuse_request *req, struct fs *fs) {
         struct node *node = fs_node(fs, req->node);
         struct statvfs st = {.f_bsize = 4096, .f_frsize = 4096, .f_namemax = LAYOUT_NAME_MAX};
         struct space space;
@@ -385,4 +385,30 @@ void fs_statfs(struct fuse_request *req) {
         }
         fs_stat_inodes(fs, limit_of_nodes(fs->volume->journal, node->limit), &st);
         reply_statfs(req, &st);
+}
+
+static void fs_space_is_free(void *userdata, bool done) {
+        struct fs_waiting *waiting = userdata;
+        struct fuse_request req = channel_undefer(&waiting->deferred);
+        struct fs *fs = waiting->fs;
+
+        (void)done;
+        LL_DELETE(fs->unfreed, waiting);
+        free(waiting);
+        fs_reply_statfs(&req, fs);
+}
+
+/* Waits for memory that is being freed: close(2) and unlink(2) on tmpfs return when it is free. */
+void fs_statfs(struct fuse_request *req) {
+        struct fs *fs = fs_of(req);
+        struct reclaims *reclaims = fs->volume->reclaims;
+        struct fs_waiting *waiting = reclaims_are_busy(reclaims) ? fs_waiting_new(fs) : NULL;
+
+        if (!waiting || reclaim_after(reclaims, fs_space_is_free, waiting) < 0) {
+                free(waiting);
+                fs_reply_statfs(req, fs);
+                return;
+        }
+        channel_defer(&waiting->deferred, req, NULL);
+        LL_APPEND(fs->unfreed, waiting);
 }

@@ -53,6 +53,7 @@ struct fs {
         struct notifier *notifier;
         struct fs_waiting *unwritten; /* for pages that the kernel writes, the oldest first */
         uint64_t writing_back;        /* the node that it writes now, 0 for none */
+        struct fs_waiting *unfreed;   /* for memory that is being freed */
         struct fs_waiting *waiting;   /* for invalidations */
         struct fs_waiting *spare;     /* for the next one that has to wait */
         char *buffer;                 /* FS_BUFFER_SIZE bytes, for the current reply */

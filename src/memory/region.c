@@ -187,8 +187,14 @@ static bool region_fits(struct regions *regions, struct node *node, const struct
         struct node now = *node;
 
         now.size = (uint64_t)st->st_size;
-        /* What lies behind the end has to be reserved before it is allocated. */
-        now.blocks = blocks < page_round(now.size) ? blocks : page_round(now.size);
+        /*
+         * The holder of a descriptor has to reserve what lies behind the end before allocating it.
+         * Without one, only fallocate(2) through us puts pages there; a later write that fills a
+         * hole makes the file have more than its size.
+         */
+        now.blocks = blocks;
+        if ((node->flags & NODE_EXPORTED) && blocks > page_round(now.size))
+                now.blocks = page_round(now.size);
         return region_reserve(regions, node, region_charge(&now)) == 0 && blocks <= node->charge;
 }
 

@@ -189,6 +189,10 @@ static void reclaims_on_turn(void *userdata, uint32_t events) {
         reclaims_tell(reclaims);
 }
 
+bool reclaims_are_busy(const struct reclaims *reclaims) {
+        return reclaims->begun != reclaims->ended;
+}
+
 int reclaim_after(struct reclaims *reclaims, void (*fn)(void *userdata, bool done),
                   void *userdata) {
         struct waiter *waiter = fault_strikes(FAULT_MEMORY) ? NULL : calloc(1, sizeof(*waiter));

@@ -31,6 +31,8 @@ void reclaims_take_up(struct reclaims *reclaims);
 /* Takes over the file of a region that is about to be released. */
 void reclaim_add(struct reclaims *reclaims, const struct node *node);
 
+/* Whether the memory of released regions is being freed now. */
+bool reclaims_are_busy(const struct reclaims *reclaims);
 /* Calls fn on the loop, in a later turn, when the memory of all that was released up to the end of
  * this turn has been freed.  0, -ENOMEM. */
 int reclaim_after(struct reclaims *reclaims, void (*fn)(void *userdata, bool done), void *userdata);
