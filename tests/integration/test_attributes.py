@@ -20,6 +20,14 @@ CAP = "cap_net_bind_service=ep"
 ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
 
 
+@pytest.fixture(autouse=True)
+def own_umask():
+    """A test may set it; the next one has the usual one again."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
 def setfacl(path, *options):
     run(["setfacl", *options, path], check=True)
 
