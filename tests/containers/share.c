@@ -20,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PATIENCE_S = 180, SIZE = 4096 };
+enum { PATIENCE_S = 60, SIZE = 4096 };
 
 struct shared {
         uint32_t given, taken; /* futexes */

@@ -20,7 +20,7 @@ PLUGIN = f"iomemfs-{os.urandom(4).hex()}"  # Docker looks for it in a folder tha
 LIMITS = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", "--network=none"]
 MIB = 1 << 20
 
-pytestmark = [pytest.mark.modes("passthrough"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.modes("passthrough"), pytest.mark.timeout(150)]
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def start(engine, *options, command):
 
 
 def finish(process, status=0):
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=90)
     assert process.returncode == status, err
     return out
 
@@ -187,6 +187,22 @@ def test_limits_inside(engine, driver):
     result = engine_do(engine, "volume", "create", "--driver", PLUGIN, "--opt", "color=red", "red",
                        check=False)  # fmt: skip
     assert result.returncode != 0 and "unknown option" in result.stderr
+
+
+@pytest.mark.options("size=64m")
+def test_a_container_that_is_killed(engine, driver):
+    """Its ephemeral regions go; the volume stays."""
+    make(engine, "frames", size="8m", default="ephemeral")
+    script = "exec 3>/dev/shm/mine; echo x >&3; echo ready; exec sleep 600"
+    container = start(engine, "--name", "victim", "-v", "frames:/dev/shm", command=["sh", "-c", script])
+    assert container.stdout.readline() == "ready\n"
+    assert os.listdir(driver.folder("frames")) == ["mine"]
+    assert engine_do(engine, "volume", "rm", "frames", check=False).returncode != 0
+    engine_do(engine, "kill", "victim")
+    finish(container, 128 + signal.SIGKILL)
+    support.wait_for(lambda: os.listdir(driver.folder("frames")) == [], "the end of its region")
+    engine_do(engine, "volume", "rm", "frames")
+    assert os.listdir(driver.mount / "volumes") == []
 
 
 @pytest.mark.options("size=64m")
