@@ -10,6 +10,8 @@ import pytest
 import crash_load
 from support import TmpfsMount
 
+pytestmark = pytest.mark.alone  # it makes the kernel drop its caches, also those of other mounts
+
 LIBC = ctypes.CDLL(None, use_errno=True)
 AT_FDCWD, AT_EMPTY_PATH = -100, 0x1000
 
