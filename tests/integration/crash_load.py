@@ -499,11 +499,19 @@ class Daemon:
         return sorted(set(names) - {"ballast"})
 
     def descriptors(self):
-        """How many the daemon has, but for the name of the last creator: that is kept or not."""
-        folder, n = f"/proc/{self.keeper}/fd", 0
+        """How many the daemon has, but for those that are kept or not.
+
+        These are the name of the last creator, and the one fanotify group, which the first ephemeral
+        file makes.
+        """
+        folder, n, groups = f"/proc/{self.keeper}/fd", 0, 0
         for fd in os.listdir(folder):
             try:
-                n += not re.fullmatch(r"/proc/\d+/comm", os.readlink(f"{folder}/{fd}"))
+                target = os.readlink(f"{folder}/{fd}")
             except FileNotFoundError:
                 continue
-        return n
+            if target == "anon_inode:[fanotify]":
+                groups += 1
+            elif not re.fullmatch(r"/proc/\d+/comm", target):
+                n += 1
+        return n + max(0, groups - 1)

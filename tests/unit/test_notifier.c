@@ -27,6 +27,7 @@ enum { NODES = 64, LIMIT_MS = 30000 };
 /* The kernel. */
 struct kernel {
         atomic_bool holds[NODES]; /* a notification about this node waits */
+        atomic_int begun[NODES];  /* how many came */
         atomic_int told[NODES];   /* how many went through */
         atomic_int epochs;
         char name[16]; /* of the last entry */
@@ -34,6 +35,7 @@ struct kernel {
 static struct kernel *kernel;
 
 static void kernel_wait(uint64_t node) {
+        atomic_fetch_add(&kernel->begun[node], 1);
         while (atomic_load(&kernel->holds[node]))
                 nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
         atomic_fetch_add(&kernel->told[node], 1);
@@ -242,7 +244,15 @@ static void run_for(struct house *house, uint64_t milliseconds) {
 static void end_further(struct house *house) {
         for (int i = 2; i <= 4; i++) {
                 atomic_store(&kernel->holds[i], true);
+                atomic_store(&kernel->begun[i], 0);
                 tell(house, (uint64_t)i);
+        }
+        /* Some may have to wait for the end of a process of before, and none may do the work of two. */
+        for (int i = 2; i <= 4; i++) {
+                for (int tries = 0; tries < LIMIT_MS && atomic_load(&kernel->begun[i]) == 0;
+                     tries++)
+                        run_for(house, 1);
+                assert_int_equal(atomic_load(&kernel->begun[i]), 1);
         }
         for (int i = 2; i <= 4; i++)
                 atomic_store(&kernel->holds[i], false);
@@ -282,6 +292,7 @@ static void test_ending(void **state) {
 }
 
 int main(void) {
+        int failed;
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_tells),     cmocka_unit_test(test_one_stuck),
                 cmocka_unit_test(test_all_stuck), cmocka_unit_test(test_killed),
@@ -293,5 +304,8 @@ int main(void) {
                       0);
         if (kernel == MAP_FAILED)
                 return 1;
-        return cmocka_run_group_tests(tests, NULL, NULL);
+        failed = cmocka_run_group_tests(tests, NULL, NULL);
+        /* A failed test leaves processes, perhaps stopped ones. */
+        signal_processes(SIGKILL);
+        return failed;
 }

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -21,14 +22,24 @@
 #include "base/process.h"
 #include "base/users.h"
 
+/* A child that goes with us.  It is through fork(), in which the C library may block all signals. */
 static pid_t child(void) {
-        pid_t pid = fork();
+        int ready[2];
+        pid_t pid;
+        char byte;
 
+        assert_int_equal(pipe(ready), 0);
+        pid = fork();
         if (pid == 0) {
-                pause();
+                prctl(PR_SET_PDEATHSIG, SIGKILL);
+                if (write(ready[1], "", 1) == 1)
+                        pause();
                 _exit(0);
         }
         assert_true(pid > 0);
+        assert_int_equal(read(ready[0], &byte, 1), 1);
+        close(ready[0]);
+        close(ready[1]);
         return pid;
 }
 
