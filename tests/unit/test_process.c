@@ -11,9 +11,12 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -91,6 +94,22 @@ static void test_start_and_end(void **state) {
         close(end.fd);
 }
 
+/* Whether the process catches SIGQUIT. */
+static bool catches_quit(pid_t pid) {
+        char path[64], line[128];
+        uint64_t caught = 0;
+        FILE *file;
+
+        snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+        file = fopen(path, "r");
+        assert_non_null(file);
+        while (fgets(line, sizeof(line), file))
+                if (strncmp(line, "SigCgt:", 7) == 0)
+                        caught = strtoull(line + 7, NULL, 16);
+        fclose(file);
+        return caught & UINT64_C(1) << (SIGQUIT - 1);
+}
+
 /* Signals that a process blocks, handles or ignores do not end it. */
 static void test_signals(void **state) {
         sigset_t set;
@@ -110,7 +129,8 @@ static void test_signals(void **state) {
         kill(pid, SIGCHLD);
         assert_false(process_is_dying(pid));
         kill(pid, SIGQUIT);
-        assert_true(process_is_dying(pid));
+        /* The child has no handler; if it runs in an emulator of programs, that one has. */
+        assert_int_equal(process_is_dying(pid), !catches_quit(pid));
         child_end(pid);
 }
 
