@@ -10,7 +10,7 @@ import support
 from beside import ATTACKER
 
 PAGE = 4096
-LINKS = 2048
+LINKS = 8192
 SHORT, LONG, LONGEST = 127, 128, 4095  # bytes; those from 128 on take a page, as on tmpfs
 
 
