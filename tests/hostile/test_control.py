@@ -566,7 +566,7 @@ def wait_for_events(hit, path, count):
 
 
 def test_those_who_wait_elsewhere_cost_nothing(beside):
-    count = 4000
+    count = 8000
     with beside.attack(wait_for_events, beside.attackers / ".ctl/events", count):
         beside.wait_hits(count)
         before = beside.mount.stats()
