@@ -149,12 +149,11 @@ static void journal_drop_old(const struct journal *journal) {
                           (off_t)journal->base - PAGE);
 }
 
-int journal_attach(struct journal **out, int fd, const struct journal_spec *spec) {
-        struct header *header;
+int journal_open(struct journal **out, int fd, const struct journal_spec *spec) {
+        struct header *header = calloc(1, sizeof(*header));
         int64_t base;
         int r = -EPROTO;
 
-        header = calloc(1, sizeof(*header));
         if (!header)
                 return -ENOMEM;
         base = journal_find(header, fd);
@@ -164,9 +163,16 @@ int journal_attach(struct journal **out, int fd, const struct journal_spec *spec
         if (r < 0)
                 return r;
         (*out)->log = (uint8_t *)(*out)->header + (*out)->header->log_offset;
-        journal_drop_old(*out);
         journal_rollback(*out);
         return 0;
+}
+
+int journal_attach(struct journal **out, int fd, const struct journal_spec *spec) {
+        int r = journal_open(out, fd, spec);
+
+        if (r == 0)
+                journal_drop_old(*out);
+        return r;
 }
 
 struct journal *journal_free(struct journal *journal) {

@@ -23,24 +23,6 @@ static int set_valid(int fd, uint64_t base) {
         return pwrite(fd, &base, sizeof(base), at) == sizeof(base) ? 0 : -EIO;
 }
 
-static int old_open(struct journal **out, int fd, const struct journal_spec *spec) {
-        struct header *header = calloc(1, sizeof(*header));
-        int64_t base;
-        int r = -EPROTO;
-
-        if (!header)
-                return -ENOMEM;
-        base = journal_find(header, fd);
-        if (base >= 0 && journal_matches(header, spec))
-                r = journal_map(out, fd, (uint64_t)base, header->size);
-        free(header);
-        if (r < 0)
-                return r;
-        (*out)->log = (uint8_t *)(*out)->header + (*out)->header->log_offset;
-        journal_rollback(*out);
-        return 0;
-}
-
 static int new_open(struct journal **out, const struct journal *old,
                     const struct journal_spec *spec) {
         uint64_t base = old->base + old->header->size;
@@ -140,7 +122,7 @@ static int arena_convert(struct journal *new, struct journal *old,
 
 int journal_convert(int fd, const struct journal_step *step) {
         struct journal *old, *new;
-        int r = old_open(&old, fd, step->from);
+        int r = journal_open(&old, fd, step->from);
 
         if (r < 0)
                 return r;

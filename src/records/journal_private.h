@@ -82,5 +82,8 @@ int64_t journal_find(struct header *out, int fd);
 bool journal_matches(const struct header *header, const struct journal_spec *spec);
 /* Maps the arena at base.  fd stays the caller's.  0, -ENOMEM, ... */
 int journal_map(struct journal **out, int fd, uint64_t base, size_t size);
+/* Maps the valid arena, if it is of this layout, and rolls back.  fd stays the caller's.  0, -EPROTO,
+ * -ENOMEM, ... */
+int journal_open(struct journal **out, int fd, const struct journal_spec *spec);
 /* Unmaps, and does not close. */
 struct journal *journal_unmap(struct journal *journal);
